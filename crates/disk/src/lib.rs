@@ -1,0 +1,164 @@
+//! Durable file IO: the one place that creates, renames and syncs files.
+//!
+//! The wall is trust: durability is promised here and nowhere else. Everything above takes a [`Disk`], so a test can
+//! hand it one that crashes, tears writes, fails a sync or fills up.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a file operation did not happen.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {doing} {path}", path = path.display())]
+pub struct Error {
+    /// What was tried, as a verb: `open`, `write`, `sync`, `rename` ...
+    pub doing: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+impl Error {
+    /// Tells whether the disk, or the quota, is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Tells whether the file or directory is not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// For reading; it must be there.
+    Read,
+    /// For reading and writing; it must be there.
+    Write,
+    /// For reading and writing; it must not be there. The entry is durable only after `sync_dir` of its directory.
+    CreateNew,
+}
+
+/// What a directory lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    /// The last part of the path.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Its length in bytes; 0 for a directory.
+    pub len: u64,
+}
+
+/// A file that is open. Positions are explicit, so that readers and a writer share no cursor.
+pub trait DiskFile: Send + Sync {
+    /// Reads into `bytes` from `offset` and returns how many bytes were there: fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// When the device does not give them.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize, Error>;
+
+    /// Writes all of `bytes` at `offset`. Durable only after a sync.
+    ///
+    /// # Errors
+    /// When the device does not take them; some of them may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error>;
+
+    /// Returns the length in bytes.
+    ///
+    /// # Errors
+    /// When the file's metadata cannot be read.
+    fn len(&self) -> Result<u64, Error>;
+
+    /// Cuts or extends the file with zeros.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    fn set_len(&self, len: u64) -> Result<(), Error>;
+
+    /// Reserves space up to `len` without changing what is read, so that later writes do not meet a full disk.
+    ///
+    /// # Errors
+    /// When there is no space.
+    fn allocate(&self, len: u64) -> Result<(), Error>;
+
+    /// Makes written data durable (`fdatasync`). After an error nothing about the unsynced data is known: the file
+    /// must not be used again (invariant D-2).
+    ///
+    /// # Errors
+    /// When the device did not confirm.
+    fn sync_data(&self) -> Result<(), Error>;
+}
+
+/// A file system. Paths are used as they are given.
+pub trait Disk: Send + Sync {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// When it is missing, there already, or not permitted.
+    fn open(&self, path: &Path, how: Open) -> Result<Box<dyn DiskFile>, Error>;
+
+    /// Renames a file, replacing what is there. Durable only after `sync_dir`.
+    ///
+    /// # Errors
+    /// When the file is missing or not permitted.
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), Error>;
+
+    /// Removes a file. Durable only after `sync_dir`.
+    ///
+    /// # Errors
+    /// When it is missing or not permitted.
+    fn remove(&self, path: &Path) -> Result<(), Error>;
+
+    /// Creates a directory and those above it, each entry durable on return. Mode 0700 where that means something.
+    ///
+    /// # Errors
+    /// When it is not permitted.
+    fn create_dir_all(&self, path: &Path) -> Result<(), Error>;
+
+    /// Makes the entries of a directory durable.
+    ///
+    /// # Errors
+    /// When the device did not confirm.
+    fn sync_dir(&self, path: &Path) -> Result<(), Error>;
+
+    /// Lists a directory in ascending order of name.
+    ///
+    /// # Errors
+    /// When it is missing or not permitted.
+    fn list(&self, path: &Path) -> Result<Vec<DirEntry>, Error>;
+
+    /// Tells whether something is there.
+    fn exists(&self, path: &Path) -> bool;
+
+    /// Returns how many bytes can still be written under `path`.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    fn free_bytes(&self, path: &Path) -> Result<u64, Error>;
+
+    /// Takes the lock file at `path` for this process, or returns `None` if another process holds it. The lock goes
+    /// with the value.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn Send + Sync>>, Error>;
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// When it is missing or the device does not give it.
+pub fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, Error> {
+    let file = disk.open(path, Open::Read)?;
+    let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; len];
+    let got = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(got);
+    Ok(bytes)
+}

@@ -1,0 +1,80 @@
+//! Acts of people and of Dihya itself: administration, access, configuration, gaps, self-tests.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Somebody changed something: a token, a silence, a configuration, a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminAct {
+    /// Who: the token's name, or `local` for a command on the machine.
+    pub actor: String,
+    /// What was done: `token.add`, `silence.set`, `config.reload`, `backup.made` ...
+    pub act: String,
+    /// To what: a name declared by the operator or an id of ours.
+    #[serde(default)]
+    pub target: String,
+    /// More, in words.
+    #[serde(default)]
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Somebody read something that the policy says must be recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Who: the token's name.
+    pub actor: String,
+    /// What was read: the route's template, never its values.
+    pub what: String,
+    /// How many rows were given.
+    pub rows: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A configuration was put in force, or refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigLoad {
+    /// Whether it is in force.
+    pub accepted: bool,
+    /// SHA-256 of the file's bytes, hexadecimal; empty for the defaults.
+    pub sha256: String,
+    /// How many checks it declares.
+    pub checks: u64,
+    /// How many problems it had.
+    pub problems: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Something that should have been recorded was not, and this says so (invariant of verification I4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Why: `queue_full`, `disk_full`, `ledger_unavailable`, `clock_jump`.
+    pub cause: String,
+    /// What kind of signal was lost.
+    pub what: String,
+    /// How many.
+    pub count: u64,
+    /// From when.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// A channel or a checker was tested on its schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfTest {
+    /// What was tested: `channel` or `canary`.
+    pub what: String,
+    /// Which one.
+    pub target: String,
+    /// Whether it passed.
+    pub passed: bool,
+    /// Why not; empty when it passed.
+    #[serde(default)]
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}

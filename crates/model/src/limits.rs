@@ -1,0 +1,80 @@
+//! Every bound of the product, in one place, with the relations between them asserted at compile time.
+
+use std::time::Duration;
+
+/// Largest tlog entry: the C2SP tile format prefixes each with a `u16`.
+pub const ENTRY_BYTES_MAX: usize = 65_535;
+/// Largest payload or boxes part of one WAL frame.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// Most records under one batch leaf.
+pub const BATCH_RECORDS_MAX: usize = 4_096;
+/// Longest time a batch stays open.
+pub const BATCH_OPEN_MAX: Duration = Duration::from_secs(1);
+/// Most records that one `append` may carry.
+pub const APPEND_RECORDS_MAX: usize = 4_096;
+/// Records that may wait for the ledger's writer before senders are told to come back.
+pub const APPEND_QUEUE_MAX: usize = 65_536;
+/// Size at which a WAL segment is sealed and the next one is opened.
+pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// Space preallocated for alerts and acknowledgements when the disk is full.
+pub const RESERVE_BYTES: u64 = 8 << 20;
+/// Longest time between a durable record and the signed checkpoint that covers it.
+pub const COMMIT_LAG_MAX: Duration = Duration::from_secs(1);
+
+/// Most tenants of one instance.
+pub const TENANTS_MAX: usize = 256;
+/// Longest name of a check, service, receiver, channel or tenant, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Most names interned per tenant.
+pub const NAMES_MAX: usize = 1 << 20;
+/// Most checks of one instance.
+pub const CHECKS_MAX: usize = 100_000;
+/// Most bytes of a response body that a probe reads unless its check says otherwise.
+pub const PROBE_BODY_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of a body after decompression: a bomb ends here.
+pub const PROBE_DECODED_BYTES_MAX: usize = 4 << 20;
+/// Most redirects that a probe follows.
+pub const PROBE_REDIRECTS_MAX: usize = 10;
+/// Most bytes of a plugin's standard output and error that are read.
+pub const PLUGIN_OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// Most concurrent plugin processes.
+pub const PLUGINS_RUNNING_MAX: usize = 64;
+/// Longest time-out that a check may ask for.
+pub const CHECK_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// Shortest interval that a check may ask for.
+pub const CHECK_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Longest reason or actual value kept in a result, in bytes.
+pub const REASON_BYTES_MAX: usize = 1_024;
+
+/// Most labels of one alert.
+pub const LABELS_MAX: usize = 64;
+/// Longest label value, in bytes.
+pub const LABEL_VALUE_BYTES_MAX: usize = 2_048;
+/// Longest annotation value, in bytes.
+pub const ANNOTATION_BYTES_MAX: usize = 16 << 10;
+/// Most firing alerts per tenant.
+pub const ALERTS_FIRING_MAX: usize = 1_000_000;
+/// Most alerts named in one notification; the rest are counted.
+pub const NOTIFICATION_ALERTS_MAX: usize = 100;
+/// Most notifications waiting in the outbox, per tenant.
+pub const OUTBOX_ROWS_MAX: usize = 1_000_000;
+/// Most silences in force per tenant.
+pub const SILENCES_MAX: usize = 10_000;
+/// Longest note on an incident, in bytes.
+pub const NOTE_BYTES_MAX: usize = 8 << 10;
+
+/// Largest request body of our own API.
+pub const REQUEST_BODY_BYTES_MAX: usize = 4 << 20;
+/// Most connections that the listener serves at once.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// Time within which a client must have sent its request head.
+pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most rows in one page of an API listing.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Most failed authentications per client address and minute before 429.
+pub const AUTH_FAILURES_PER_MINUTE_MAX: u32 = 20;
+
+const _: () =
+    assert!(PAYLOAD_BYTES_MAX as u64 * 8 <= SEGMENT_BYTES_MAX, "a segment holds several of the largest frames");
+const _: () = assert!(BATCH_RECORDS_MAX <= APPEND_QUEUE_MAX, "a full batch fits the queue");
+const _: () = assert!(PROBE_BODY_BYTES_MAX <= PROBE_DECODED_BYTES_MAX, "decoding never allows less than reading");
