@@ -1,1 +1,10 @@
-//! x
+//! Alerts → incidents → notifications: group, silence, acknowledge, and a durable outbox to people and machines.
+//!
+//! The wall is trust: connections to third parties are opened here, so what goes out is decided, recorded and durable
+//! before the first attempt (invariant A-1).
+
+pub mod channel;
+pub mod notification;
+
+pub use channel::{Channel, Channels, SendError};
+pub use notification::{IncidentSummary, Language, Notification, NotifiedAlert, Reason, Status};
