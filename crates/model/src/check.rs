@@ -132,6 +132,9 @@ pub struct CheckResult {
     /// Figures that the probe measured (days of validity left, bytes free, perfdata), by name with the unit last.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub figures: BTreeMap<String, f64>,
+    /// Whether it ran inside a maintenance window: then it counts against nobody.
+    #[serde(default)]
+    pub maintenance: bool,
 }
 
 /// A check went from one state to another.

@@ -51,8 +51,10 @@ pub enum IncidentAction {
     Left,
     /// Somebody took it.
     Acknowledged,
-    /// Somebody wrote a note.
+    /// Somebody wrote a note for those who work on it.
     Noted,
+    /// Somebody wrote a note that the public status page shows.
+    Published,
     /// Its last alert stopped, or somebody closed it.
     Resolved,
     /// It fired again within the time in which that is the same incident.

@@ -192,6 +192,7 @@ impl Kind {
                         cleared(9, "conditions"),
                         cleared(10, "timings_ms"),
                         cleared(11, "figures"),
+                        public(12, "maintenance"),
                     ]
                 }
             }
@@ -441,6 +442,7 @@ pub(crate) mod samples {
                 conditions: vec![ConditionOutcome { expr: "status == 200".into(), ok: false, actual: "503".into() }],
                 timings_ms: Timings { total: Some(1.5), ..Timings::default() },
                 figures: [("days_left".into(), 3.5)].into(),
+                maintenance: true,
             }
             .into(),
             CheckChange {
