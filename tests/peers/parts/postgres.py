@@ -1,0 +1,70 @@
+"""PostgreSQL: TLS on, SCRAM passwords, one user with the old md5 and one with a cleartext password."""
+
+import peer
+
+
+class Part(peer.Part):
+    needs = ("initdb", "postgres", "psql")
+    version_command = ("postgres", "--version")
+    user = "postgres"  # it refuses root
+
+    def prepare(self):
+        self.password = peer.token()
+        self.data = self.home / "data"
+        self.own(self.home)
+        self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        cert, key = self.certs.pair()
+        for source, name in ((cert, "server.crt"), (key, "server.key")):
+            (self.data / name).write_bytes(source.read_bytes())
+            (self.data / name).chmod(0o600)
+        (self.data / "postgresql.conf").write_text(
+            f"listen_addresses = '{peer.HOST}'\nport = {self.port}\nunix_socket_directories = '{self.home}'\n"
+            "ssl = on\nfsync = off\nshared_buffers = 16MB\nmax_connections = 20\nlogging_collector = off\n"
+        )
+        (self.data / "pg_hba.conf").write_text(
+            "local all postgres trust\n"
+            "host all old_user 127.0.0.1/32 md5\n"
+            "host all clear_user 127.0.0.1/32 password\n"
+            "hostssl all tls_user 127.0.0.1/32 scram-sha-256\n"
+            "host all all 127.0.0.1/32 scram-sha-256\n"
+        )
+        self.own(self.data)
+
+    def command(self):
+        return ["postgres", "-D", self.data]
+
+    stop_signal = 2  # SIGINT: fast shutdown
+
+    def sql(self, text):
+        """Runs SQL as the superuser."""
+        return self.run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", self.home, "-p", self.port, "-U", "postgres", "-c", text)
+
+    def ready(self):
+        self.sql("SELECT 1")
+
+    def do_start(self):
+        super().do_start()
+        if not self.sql("SELECT 1 FROM pg_roles WHERE rolname = 'dihya'"):
+            for each in (
+                f"CREATE ROLE dihya LOGIN PASSWORD '{self.password}'",
+                f"CREATE ROLE tls_user LOGIN PASSWORD '{self.password}'",
+                f"CREATE ROLE clear_user LOGIN PASSWORD '{self.password}'",
+                f"SET password_encryption = 'md5'; CREATE ROLE old_user LOGIN PASSWORD '{self.password}'",
+                "CREATE DATABASE clinic OWNER dihya",
+            ):
+                self.sql(each)
+
+    def info(self):
+        return {"user": "dihya", "password": self.password, "database": "clinic"}
+
+    def do_readonly(self, switch):
+        """`readonly postgres on|off`: every new session may only read."""
+        self.sql(f"ALTER SYSTEM SET default_transaction_read_only = {switch}")
+        self.sql("SELECT pg_reload_conf()")
+        while self.sql("SHOW default_transaction_read_only").strip() != switch:
+            pass
+
+    def do_lock_out(self, switch):
+        """`lock-out postgres on|off`: the password is another one."""
+        password = peer.token() if switch == "on" else self.password
+        self.sql(f"ALTER ROLE dihya PASSWORD '{password}'")

@@ -1,0 +1,116 @@
+//! Drives `tests/peers/up` from tests: real servers that start once per test binary and are broken on command.
+//!
+//! Included by path where it is used, since a crate only for tests would be one more wall without a reason.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+/// Real servers that run. Dropping it stops them; so does the death of the test process, whose pipe then ends.
+pub struct Peers {
+    info: Value,
+    talk: Mutex<Option<(ChildStdin, BufReader<ChildStdout>)>>,
+    child: Child,
+}
+
+impl Peers {
+    /// Starts the parts called `names` (the files of `tests/peers/parts/`) and waits until all serve.
+    ///
+    /// # Panics
+    /// When they do not start.
+    pub fn start(names: &[&str]) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/up");
+        let mut child = Command::new("python3")
+            .arg(root)
+            .args(names)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 runs tests/peers/up");
+        let stdin = child.stdin.take().expect("stdin is piped");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("tests/peers/up answers");
+        let info: Value = serde_json::from_str(&line).expect("tests/peers/up says what runs, or why not on stderr");
+        for name in names {
+            match info[name]["missing"].as_str() {
+                None => println!("real part: {name} {}", info[name]["version"].as_str().unwrap_or_default()),
+                Some(why) => println!("skipped: {name}: {why}"),
+            }
+        }
+        Self { info, talk: Mutex::new(Some((stdin, stdout))), child }
+    }
+
+    /// Returns what there is to know about a part; `None` where it is not installed, which is fatal under `CI=true`.
+    ///
+    /// # Panics
+    /// When the part is not installed and CI runs.
+    #[expect(clippy::disallowed_methods, reason = "whether CI runs is a matter of the environment, in tests alone")]
+    pub fn part(&self, name: &str) -> Option<Part<'_>> {
+        let info = &self.info[name];
+        if let Some(why) = info["missing"].as_str() {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{name} must be installed in CI: {why}");
+            println!("skipped: {name}: {why}");
+            return None;
+        }
+        Some(Part { peers: self, name: name.to_owned(), info: info.clone() })
+    }
+
+    /// Sends a command such as `stop postgres` and waits until it is done.
+    ///
+    /// # Panics
+    /// When the command is refused.
+    pub fn tell(&self, command: &str) -> Value {
+        let mut talk = self.talk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let talk = talk.as_mut().expect("invariant: the pipes are there until drop");
+        writeln!(talk.0, "{command}").expect("tests/peers/up listens");
+        let mut line = String::new();
+        talk.1.read_line(&mut line).expect("tests/peers/up answers");
+        let answer: Value = serde_json::from_str(&line).expect("tests/peers/up answers in JSON");
+        assert_eq!(answer["ok"], true, "{command}: {}", answer["error"]);
+        answer
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        drop(self.talk.get_mut().map(Option::take)); // the end of its standard input is the word to stop
+        let _ = self.child.wait();
+    }
+}
+
+/// One real server.
+pub struct Part<'a> {
+    peers: &'a Peers,
+    name: String,
+    info: Value,
+}
+
+impl Part<'_> {
+    /// Returns a text of what the part says about itself: `password`, `ca` ...
+    ///
+    /// # Panics
+    /// When it does not say that.
+    pub fn text(&self, key: &str) -> &str {
+        self.info.pointer(&format!("/{}", key.replace('.', "/"))).and_then(Value::as_str).expect("the part says so")
+    }
+
+    /// Returns the number of the port called `key`: `port`, `tls_port`, `tls.expired` ...
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn port(&self, key: &str) -> u64 {
+        self.info.pointer(&format!("/{}", key.replace('.', "/"))).and_then(Value::as_u64).expect("the part says so")
+    }
+
+    /// Breaks or mends it: `stop`, `start`, `freeze`, `readonly on` ... Returns what it answers.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn tell(&self, verb: &str, arguments: &str) -> Value {
+        self.peers.tell(&format!("{verb} {} {arguments}", self.name))
+    }
+}
