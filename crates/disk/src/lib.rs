@@ -3,8 +3,16 @@
 //! The wall is trust: durability is promised here and nowhere else. Everything above takes a [`Disk`], so a test can
 //! hand it one that crashes, tears writes, fails a sync or fills up.
 
+mod os;
+mod reserve;
+pub mod sim;
+
 use std::io;
 use std::path::{Path, PathBuf};
+
+pub use os::{OsClock, OsDisk, OsRng};
+pub use reserve::Reserve;
+pub use sim::SimDisk;
 
 /// Why a file operation did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +64,7 @@ pub struct DirEntry {
 }
 
 /// A file that is open. Positions are explicit, so that readers and a writer share no cursor.
+#[expect(clippy::len_without_is_empty, reason = "nothing asks whether a file is empty, and asking can fail")]
 pub trait DiskFile: Send + Sync {
     /// Reads into `bytes` from `offset` and returns how many bytes were there: fewer only at the end of the file.
     ///
@@ -81,7 +90,8 @@ pub trait DiskFile: Send + Sync {
     /// When the device refuses.
     fn set_len(&self, len: u64) -> Result<(), Error>;
 
-    /// Reserves space up to `len` without changing what is read, so that later writes do not meet a full disk.
+    /// Reserves space up to `len` and extends the file to it with zeros, so that later writes meet neither a full disk
+    /// nor a growing file. A shorter `len` than the file's changes nothing.
     ///
     /// # Errors
     /// When there is no space.
@@ -127,6 +137,13 @@ pub trait Disk: Send + Sync {
     /// When the device did not confirm.
     fn sync_dir(&self, path: &Path) -> Result<(), Error>;
 
+    /// Makes everything under `root` durable, data and entries, in one barrier (`syncfs`): for many small files at
+    /// once. After an error nothing about what was not durable before is known.
+    ///
+    /// # Errors
+    /// When the device did not confirm.
+    fn sync_all(&self, root: &Path) -> Result<(), Error>;
+
     /// Lists a directory in ascending order of name.
     ///
     /// # Errors
@@ -161,4 +178,37 @@ pub fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, Error> {
     let got = file.read_at(&mut bytes, 0)?;
     bytes.truncate(got);
     Ok(bytes)
+}
+
+/// Writes a file so that after a crash either all of `bytes` or what was there before is found: a temporary file beside
+/// it, synced, renamed over it, the directory synced. Durable on return (invariant D-1).
+///
+/// # Errors
+/// When a step fails; then the old content is still there, or the new one without a promise.
+pub fn write_atomic(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let temporary = path.with_extension("tmp");
+    if disk.exists(&temporary) {
+        disk.remove(&temporary)?;
+    }
+    let file = disk.open(&temporary, Open::CreateNew)?;
+    file.write_at(bytes, 0)?;
+    #[cfg(not(dihya_mutant = "fdatasync"))]
+    file.sync_data()?;
+    drop(file);
+    disk.rename(&temporary, path)?;
+    sync_parent(disk, path)
+}
+
+/// Makes the entry of `path` in its directory durable.
+///
+/// # Errors
+/// When the device did not confirm.
+pub fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+    if cfg!(dihya_mutant = "sync_dir") {
+        return Ok(());
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => disk.sync_dir(parent),
+        _ => disk.sync_dir(Path::new(".")),
+    }
 }
