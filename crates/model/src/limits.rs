@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Largest tlog entry: the C2SP tile format prefixes each with a `u16`.
 pub const ENTRY_BYTES_MAX: usize = 65_535;
+/// Deepest nesting of lists and maps in one value.
+pub const VALUE_DEPTH_MAX: usize = 32;
 /// Largest payload or boxes part of one WAL frame.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Most records under one batch leaf.

@@ -1,0 +1,438 @@
+//! Signed notes (c2sp.org/signed-note) with Ed25519 (0x01) and ML-DSA-44 (0x06, c2sp.org/tlog-cosignature) signatures.
+//!
+//! Our checkpoints carry both: any foreign verifier accepts the Ed25519 line alone, and ours asks for both, because the
+//! ML-DSA implementation was never audited and Ed25519 falls to a quantum computer.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::Signer as _;
+use ml_dsa::{Keypair as _, MlDsa44};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::checkpoint::Checkpoint;
+use crate::malformed::Malformed;
+
+const WHAT: &str = "note";
+/// Longest note that is read; a hybrid checkpoint with 16 ML-DSA-44 cosignatures has some 55,000 bytes.
+pub const NOTE_BYTES_MAX: usize = 1 << 20;
+/// Most signature lines that are read; the specification asks for at least 16.
+pub const SIGNATURES_MAX: usize = 256;
+/// The signature type of Ed25519 over the text.
+pub const ED25519: u8 = 0x01;
+/// The signature type of ML-DSA-44 over `subtree/v1`.
+pub const ML_DSA_44: u8 = 0x06;
+/// Length of an ML-DSA-44 public key.
+pub const ML_DSA_44_PUBLIC_BYTES: usize = 1_312;
+const ML_DSA_44_SIGNATURE_BYTES: usize = 2_420;
+
+/// One signature line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// The name of the key.
+    pub name: &'a str,
+    /// The first four bytes of the hash of name, type and public key.
+    pub key_id: [u8; 4],
+    /// What follows the key id.
+    pub signature: Vec<u8>,
+}
+
+/// A note that was taken apart, not verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note<'a> {
+    /// What is signed, with its last newline. To be ignored until [`Note::verify`] accepted it.
+    pub text: &'a str,
+    /// The signature lines.
+    pub lines: Vec<Line<'a>>,
+}
+
+impl<'a> Note<'a> {
+    /// Takes a note apart.
+    ///
+    /// # Errors
+    /// When it is too long, not UTF-8, holds control characters other than newline, or has no well-formed signature
+    /// lines after its last empty line.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let bad = |why| Malformed::new(WHAT, why);
+        if bytes.len() > NOTE_BYTES_MAX {
+            return Err(bad("is longer than its bound"));
+        }
+        let note = std::str::from_utf8(bytes).map_err(|_| bad("is not UTF-8"))?;
+        if note.bytes().any(|b| b < 0x20 && b != b'\n') {
+            return Err(bad("has control characters"));
+        }
+        let (head, tail) = note.rsplit_once("\n\n").ok_or(bad("has no empty line before its signatures"))?;
+        // The text keeps the newline that ends its last line.
+        let (text, _) = note.split_at(head.len() + 1);
+        let tail = tail.strip_suffix('\n').ok_or(bad("does not end with a newline"))?;
+        let mut lines = Vec::new();
+        for line in tail.split('\n') {
+            if lines.len() == SIGNATURES_MAX {
+                return Err(bad("has too many signatures"));
+            }
+            lines.push(parse_line(line).ok_or(bad("has a malformed signature line"))?);
+        }
+        Ok(Self { text, lines })
+    }
+
+    /// Tells whether the key `verifier` signed the text. `None` when no line is of that key; lines of other keys, even
+    /// of the same name or the same id, are ignored.
+    #[must_use]
+    pub fn verify(&self, verifier: &Verifier) -> Option<bool> {
+        let mut ours = self.lines.iter().filter(|line| line.name == verifier.name && line.key_id == verifier.key_id);
+        let first = ours.next()?;
+        Some(std::iter::once(first).chain(ours).all(|line| verifier.verifies(self.text, &line.signature)))
+    }
+}
+
+fn parse_line(line: &str) -> Option<Line<'_>> {
+    let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
+    let bytes = STANDARD.decode(signature).ok()?;
+    let (key_id, signature) = bytes.split_first_chunk::<4>()?;
+    (is_key_name(name) && !signature.is_empty()).then(|| Line { name, key_id: *key_id, signature: signature.to_vec() })
+}
+
+fn is_key_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+' || c.is_control())
+}
+
+fn key_id(name: &str, ty: u8, public: &[u8]) -> [u8; 4] {
+    let hash: [u8; 32] =
+        Sha256::new().chain_update(name).chain_update([b'\n', ty]).chain_update(public).finalize().into();
+    *hash.first_chunk().expect("invariant: 32 bytes hold 4")
+}
+
+/// A public key under a name.
+#[derive(Clone, PartialEq)]
+pub struct Verifier {
+    name: String,
+    key_id: [u8; 4],
+    key: PublicKey,
+}
+
+#[derive(Clone, PartialEq)]
+enum PublicKey {
+    Ed25519(ed25519_dalek::VerifyingKey),
+    MlDsa44(Box<ml_dsa::VerifyingKey<MlDsa44>>),
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let id = u32::from_be_bytes(self.key_id);
+        write!(f, "Verifier({}+{id:08x}, type {:#04x})", self.name, self.ty())
+    }
+}
+
+impl Verifier {
+    /// Reads a verifier key: `name+hash+base64(type | public key)`.
+    ///
+    /// # Errors
+    /// When it is malformed, its hash is not that of its key, or its type is neither 0x01 nor 0x06.
+    pub fn parse(vkey: &str) -> Result<Self, Malformed> {
+        let bad = |why| Malformed::new("verifier key", why);
+        let mut parts = vkey.splitn(3, '+');
+        let (Some(name), Some(hash), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(bad("is not name+hash+key"));
+        };
+        let key = STANDARD.decode(key).map_err(|_| bad("is not base64"))?;
+        let verifier = match key.split_first() {
+            Some((&ED25519, public)) => Self::ed25519(name, public)?,
+            Some((&ML_DSA_44, public)) => Self::ml_dsa_44(name, public)?,
+            _ => return Err(bad("is of an unknown type")),
+        };
+        if hash != format!("{:08x}", u32::from_be_bytes(verifier.key_id)) {
+            return Err(bad("has another hash than its key"));
+        }
+        Ok(verifier)
+    }
+
+    /// Names a raw Ed25519 public key.
+    ///
+    /// # Errors
+    /// When the name has spaces or a plus, or the key is not 32 bytes of a point on the curve.
+    pub fn ed25519(name: &str, public: &[u8]) -> Result<Self, Malformed> {
+        let bad = |why| Malformed::new("Ed25519 key", why);
+        let name = checked_name(name)?;
+        let bytes = public.try_into().map_err(|_| bad("is not 32 bytes"))?;
+        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| bad("is not a point on the curve"))?;
+        Ok(Self { key_id: key_id(&name, ED25519, public), name, key: PublicKey::Ed25519(key) })
+    }
+
+    /// Names a raw ML-DSA-44 public key: the file `mldsa.pub`.
+    ///
+    /// # Errors
+    /// When the name has spaces or a plus, or the key is not 1,312 bytes.
+    pub fn ml_dsa_44(name: &str, public: &[u8]) -> Result<Self, Malformed> {
+        let name = checked_name(name)?;
+        let encoded = public.try_into().map_err(|_| Malformed::new("ML-DSA-44 key", "is not 1312 bytes"))?;
+        let key = Box::new(ml_dsa::VerifyingKey::decode(&encoded));
+        Ok(Self { key_id: key_id(&name, ML_DSA_44, public), name, key: PublicKey::MlDsa44(key) })
+    }
+
+    /// Returns the key's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the key's id.
+    #[must_use]
+    pub const fn key_id(&self) -> [u8; 4] {
+        self.key_id
+    }
+
+    /// Returns the type of its signatures: [`ED25519`] or [`ML_DSA_44`].
+    #[must_use]
+    pub const fn ty(&self) -> u8 {
+        match self.key {
+            PublicKey::Ed25519(_) => ED25519,
+            PublicKey::MlDsa44(_) => ML_DSA_44,
+        }
+    }
+
+    /// Returns the verifier key as text.
+    #[must_use]
+    pub fn vkey(&self) -> String {
+        let mut key = vec![self.ty()];
+        match &self.key {
+            PublicKey::Ed25519(public) => key.extend_from_slice(public.as_bytes()),
+            PublicKey::MlDsa44(public) => key.extend_from_slice(&public.encode()),
+        }
+        format!("{}+{:08x}+{}", self.name, u32::from_be_bytes(self.key_id), STANDARD.encode(key))
+    }
+
+    fn verifies(&self, text: &str, signature: &[u8]) -> bool {
+        match &self.key {
+            PublicKey::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_strict(text.as_bytes(), &signature).is_ok()),
+            PublicKey::MlDsa44(key) => {
+                let Some((timestamp, signature)) = signature.split_first_chunk::<8>() else { return false };
+                let timestamp = u64::from_be_bytes(*timestamp);
+                let Ok(signature) = ml_dsa::Signature::<MlDsa44>::try_from(signature) else { return false };
+                let Ok(checkpoint) = Checkpoint::parse(text) else { return false };
+                timestamp <= i64::MAX.unsigned_abs()
+                    && cosigned_message(&self.name, timestamp, &checkpoint)
+                        .is_some_and(|message| key.verify_with_context(&message, &[], &signature))
+            }
+        }
+    }
+}
+
+fn checked_name(name: &str) -> Result<String, Malformed> {
+    if is_key_name(name) { Ok(name.to_owned()) } else { Err(Malformed::new("key name", "has spaces or a plus")) }
+}
+
+/// Returns the `cosigned_message` of c2sp.org/tlog-cosignature; `None` when a name does not fit its length byte.
+fn cosigned_message(cosigner: &str, timestamp: u64, checkpoint: &Checkpoint) -> Option<Vec<u8>> {
+    let mut message = b"subtree/v1\n\0".to_vec();
+    for (name, value) in [(cosigner, timestamp), (&checkpoint.origin, 0)] {
+        message.push(u8::try_from(name.len()).ok().filter(|len| *len > 0)?);
+        message.extend_from_slice(name.as_bytes());
+        // The timestamp stands after the cosigner's name, and the first leaf of the tree, 0, after the origin.
+        message.extend_from_slice(&value.to_be_bytes());
+    }
+    message.extend_from_slice(&checkpoint.size.to_be_bytes());
+    message.extend_from_slice(&checkpoint.root);
+    Some(message)
+}
+
+/// The two seeds from which a log's signing keys are made: what `keys` stores, sealed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop, PartialEq, Eq)]
+pub struct SecretSeeds {
+    ed25519: [u8; 32],
+    ml_dsa_44: [u8; 32],
+}
+
+impl std::fmt::Debug for SecretSeeds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretSeeds(64 bytes)")
+    }
+}
+
+impl SecretSeeds {
+    /// Draws new seeds.
+    #[must_use]
+    pub fn generate(rng: &dyn model::Rng) -> Self {
+        let mut seeds = Self { ed25519: [0; 32], ml_dsa_44: [0; 32] };
+        rng.fill(&mut seeds.ed25519);
+        rng.fill(&mut seeds.ml_dsa_44);
+        seeds
+    }
+
+    /// Reads the 64 bytes that [`Self::expose`] gave: Ed25519's seed, then ML-DSA-44's.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
+        let mut seeds = Self { ed25519: [0; 32], ml_dsa_44: [0; 32] };
+        let (ed25519, ml_dsa_44) = bytes.split_at(32);
+        seeds.ed25519.copy_from_slice(ed25519);
+        seeds.ml_dsa_44.copy_from_slice(ml_dsa_44);
+        seeds
+    }
+
+    /// Returns the 64 bytes to be stored.
+    #[must_use]
+    pub fn expose(&self) -> model::Private<Vec<u8>> {
+        model::Private::new([self.ed25519, self.ml_dsa_44].concat())
+    }
+}
+
+/// A log's signing keys, both under the name of its origin. The key material is wiped on drop.
+pub struct Signer {
+    name: String,
+    ed25519: ed25519_dalek::SigningKey,
+    ml_dsa_44: ml_dsa::SigningKey<MlDsa44>,
+    verifiers: Verifiers,
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Signer({})", self.name)
+    }
+}
+
+impl Signer {
+    /// Makes the keys of the log `origin` from their seeds.
+    #[must_use]
+    pub fn new(origin: &model::Origin, seeds: &SecretSeeds) -> Self {
+        let name = origin.as_str().to_owned();
+        let ed25519 = ed25519_dalek::SigningKey::from_bytes(&seeds.ed25519);
+        let ml_dsa_44 = ml_dsa::SigningKey::<MlDsa44>::from_seed(&seeds.ml_dsa_44.into());
+        let ed25519_verifier = PublicKey::Ed25519(ed25519.verifying_key());
+        let ml_dsa_public = ml_dsa_44.verifying_key();
+        let verifiers = Verifiers {
+            ed25519: Verifier {
+                key_id: key_id(&name, ED25519, ed25519.verifying_key().as_bytes()),
+                name: name.clone(),
+                key: ed25519_verifier,
+            },
+            ml_dsa_44: Some(Verifier {
+                key_id: key_id(&name, ML_DSA_44, &ml_dsa_public.encode()),
+                name: name.clone(),
+                key: PublicKey::MlDsa44(Box::new(ml_dsa_public)),
+            }),
+        };
+        Self { name, ed25519, ml_dsa_44, verifiers }
+    }
+
+    /// Returns the public keys.
+    #[must_use]
+    pub const fn verifiers(&self) -> &Verifiers {
+        &self.verifiers
+    }
+
+    /// Returns the text of the file `vkey`: the Ed25519 verifier key.
+    #[must_use]
+    pub fn vkey(&self) -> String {
+        self.verifiers.ed25519.vkey()
+    }
+
+    /// Returns the bytes of the file `mldsa.pub`: the raw ML-DSA-44 public key.
+    #[must_use]
+    pub fn ml_dsa_public(&self) -> Vec<u8> {
+        self.ml_dsa_44.verifying_key().encode().to_vec()
+    }
+
+    /// Signs `checkpoint` twice and returns the signed note. Deterministic: the same arguments give the same note.
+    ///
+    /// `unix_seconds` states that the tree was the largest at that time.
+    ///
+    /// # Panics
+    /// Never for origins of ours, which fit the length bytes of the message.
+    #[must_use]
+    pub fn sign(&self, checkpoint: &Checkpoint, unix_seconds: u64) -> String {
+        let mut note = checkpoint.text();
+        let (ed25519, ml_dsa_44) = self.lines(checkpoint, unix_seconds);
+        note.push('\n');
+        note.push_str(&ed25519);
+        note.push_str(&ml_dsa_44);
+        note
+    }
+
+    /// Returns the two signature lines over `checkpoint`, so that a rotation can add the lines of the new keys.
+    ///
+    /// # Panics
+    /// Never for origins of ours, which fit the length bytes of the message.
+    #[must_use]
+    pub fn lines(&self, checkpoint: &Checkpoint, unix_seconds: u64) -> (String, String) {
+        let signature = self.ed25519.sign(checkpoint.text().as_bytes());
+        let ed25519 = self.line(self.verifiers.ed25519.key_id, &signature.to_bytes());
+        let message = cosigned_message(&self.name, unix_seconds, checkpoint)
+            .expect("invariant: an origin has 1 to 2 * NAME_BYTES_MAX - 1 bytes");
+        // Without randomness: replays and simulations are equal byte for byte, and FIPS 204 allows it.
+        let signature = self
+            .ml_dsa_44
+            .expanded_key()
+            .sign_deterministic(&message, &[])
+            .expect("invariant: rejection sampling ends, and the context is empty");
+        let mut bytes = Vec::with_capacity(8 + ML_DSA_44_SIGNATURE_BYTES);
+        bytes.extend_from_slice(&unix_seconds.to_be_bytes());
+        bytes.extend_from_slice(&signature.encode());
+        let id = key_id(&self.name, ML_DSA_44, &self.ml_dsa_public());
+        (ed25519, self.line(id, &bytes))
+    }
+
+    fn line(&self, key_id: [u8; 4], signature: &[u8]) -> String {
+        format!("\u{2014} {} {}\n", self.name, STANDARD.encode([&key_id, signature].concat()))
+    }
+}
+
+/// The public keys of one log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verifiers {
+    /// Its Ed25519 key: the file `vkey`.
+    pub ed25519: Verifier,
+    /// Its ML-DSA-44 key: the file `mldsa.pub`. Only a foreign log has none.
+    pub ml_dsa_44: Option<Verifier>,
+}
+
+/// Why a signed checkpoint is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Unsigned {
+    /// It cannot be read.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// It carries no line of a key that must sign.
+    #[error("the checkpoint lacks the {0} signature")]
+    Missing(&'static str),
+    /// A line of one of the keys does not verify.
+    #[error("the {0} signature of the checkpoint is wrong")]
+    Wrong(&'static str),
+    /// It is of another log.
+    #[error("the checkpoint is of another origin than its key")]
+    Origin,
+}
+
+impl Verifiers {
+    /// Reads the files `vkey` and `mldsa.pub`; a foreign log may have no `mldsa.pub`.
+    ///
+    /// # Errors
+    /// When one of them is malformed, or `vkey` is not an Ed25519 key.
+    pub fn parse(vkey: &[u8], mldsa: Option<&[u8]>) -> Result<Self, Malformed> {
+        let bad = |why| Malformed::new("verifier key", why);
+        let vkey = std::str::from_utf8(vkey).map_err(|_| bad("is not UTF-8"))?;
+        let ed25519 = Verifier::parse(vkey.strip_suffix('\n').unwrap_or(vkey))?;
+        if ed25519.ty() != ED25519 {
+            return Err(bad("is not of type Ed25519"));
+        }
+        let ml_dsa_44 = mldsa.map(|public| Verifier::ml_dsa_44(ed25519.name(), public)).transpose()?;
+        Ok(Self { ed25519, ml_dsa_44 })
+    }
+
+    /// Verifies a signed checkpoint: every key here must have signed it, and its origin must be their name.
+    ///
+    /// # Errors
+    /// When it is malformed, a signature is missing or wrong, or it is of another origin.
+    pub fn open(&self, note: &[u8]) -> Result<Checkpoint, Unsigned> {
+        let note = Note::parse(note)?;
+        let keys = [(Some(&self.ed25519), "Ed25519"), (self.ml_dsa_44.as_ref(), "ML-DSA-44")];
+        for (key, name) in keys.into_iter().filter_map(|(key, name)| Some((key?, name))) {
+            match note.verify(key) {
+                Some(true) => {}
+                Some(false) => return Err(Unsigned::Wrong(name)),
+                None => return Err(Unsigned::Missing(name)),
+            }
+        }
+        let checkpoint = Checkpoint::parse(note.text)?;
+        if checkpoint.origin == self.ed25519.name { Ok(checkpoint) } else { Err(Unsigned::Origin) }
+    }
+}

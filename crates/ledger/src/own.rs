@@ -1,0 +1,279 @@
+//! The ledger's own kinds of record: the tables of their public fields, drawn in `docs/format/ledger.md`.
+
+use model::Kind;
+
+use crate::entry::{Entry, Scalar};
+use crate::malformed::Malformed;
+use crate::merkle::Hash;
+
+/// Names a log for ever, and says nothing else: 16 random bytes, drawn when the log starts.
+pub type LogId = [u8; 16];
+
+/// The first leaf of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Genesis<'a> {
+    /// Field 1: the log's id.
+    pub log_id: LogId,
+    /// Field 2: the log's origin.
+    pub origin: &'a str,
+    /// Field 3: the signed checkpoint of another origin that this log goes on from, if any.
+    pub continues: Option<&'a str>,
+}
+
+/// The leaf of a batch: what is under it stays unpublished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Field 1: the id of the log it belongs to.
+    pub log_id: LogId,
+    /// Field 2: the RFC 6962 root over the inner entries.
+    pub root: Hash,
+    /// Field 3: how many there are, 1 to `limits::BATCH_RECORDS_MAX`.
+    pub count: u64,
+    /// Field 4: `t_admit_ms` of the first.
+    pub t_min_ms: u64,
+    /// Field 5: `t_admit_ms` of the last.
+    pub t_max_ms: u64,
+    /// Field 6: which stream of the log; 0 while there is one.
+    pub stream: u64,
+}
+
+/// The leaf of one tenant's checkpoint in the meta-log. Which tenant it is, only who knows `log_id` can tell.
+///
+/// The entry commits to field 2, the signed checkpoint as text: `SHA-256(tag | r | checkpoint)` is the ordinary
+/// commitment, so I2 covers the meta-log too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Field 1: the id under which the meta-log speaks of the tenant's log; random, not the log's own.
+    pub log_id: LogId,
+}
+
+impl Meta {
+    /// The committed field that holds the signed checkpoint.
+    pub const CHECKPOINT: u16 = 2;
+}
+
+/// A policy deleted payloads: what lies before needs not open any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention<'a> {
+    /// Field 1: the leaves below this index, and all under them, may lack their payload.
+    pub until_index: u64,
+    /// Field 2: the positions below this one were affected.
+    pub until_position: u64,
+    /// Field 3: which policy, as in the configuration: `age` or `size`.
+    pub policy: &'a str,
+}
+
+/// A new pair of signing keys takes over; the next checkpoint carries the lines of the old and of the new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyRotation<'a> {
+    /// Field 1: the new `vkey`.
+    pub vkey: &'a str,
+    /// Field 2: the new `mldsa.pub`, 1,312 bytes.
+    pub ml_dsa_public: &'a [u8],
+}
+
+/// A torn tail was cut at recovery: bytes that were never acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Field 1: the number of the WAL segment.
+    pub segment: u64,
+    /// Field 2: where in it the cut was made.
+    pub offset: u64,
+    /// Field 3: how many bytes were cut.
+    pub bytes: u64,
+}
+
+/// A name was given a number. The name itself is committed to as field 2, text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Field 1: the number that entries carry in its place.
+    pub number: u32,
+}
+
+impl Name {
+    /// The committed field that holds the name.
+    pub const TEXT: u16 = 2;
+}
+
+/// Reads the public fields of one of the ledger's own kinds.
+struct Fields<'a>(Entry<'a>);
+
+const MISSING: Malformed = Malformed::new("record", "lacks a field of its kind, or has it in another type");
+
+impl<'a> Fields<'a> {
+    fn of(entry: &Entry<'a>, kind: Kind) -> Result<Self, Malformed> {
+        if entry.head().kind == kind.number() {
+            Ok(Self(*entry))
+        } else {
+            Err(Malformed::new("record", "is of another kind"))
+        }
+    }
+
+    fn u64(&self, id: u16) -> Result<u64, Malformed> {
+        if let Some(Scalar::U64(value)) = self.0.field(id) { Ok(value) } else { Err(MISSING) }
+    }
+
+    fn text(&self, id: u16) -> Result<&'a str, Malformed> {
+        if let Some(Scalar::Text(value)) = self.0.field(id) { Ok(value) } else { Err(MISSING) }
+    }
+
+    fn bytes(&self, id: u16) -> Result<&'a [u8], Malformed> {
+        if let Some(Scalar::Bytes(value)) = self.0.field(id) { Ok(value) } else { Err(MISSING) }
+    }
+
+    fn array<const N: usize>(&self, id: u16) -> Result<[u8; N], Malformed> {
+        self.bytes(id)?.try_into().map_err(|_| MISSING)
+    }
+}
+
+impl<'a> Genesis<'a> {
+    /// Returns its public fields.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(u16, Scalar<'_>)> {
+        let mut fields = vec![(1, Scalar::Bytes(&self.log_id)), (2, Scalar::Text(self.origin))];
+        fields.extend(self.continues.map(|checkpoint| (3, Scalar::Text(checkpoint))));
+        fields
+    }
+
+    /// Reads it from an entry.
+    ///
+    /// # Errors
+    /// When the entry is of another kind or lacks a field.
+    pub fn read(entry: &Entry<'a>) -> Result<Self, Malformed> {
+        let fields = Fields::of(entry, Kind::Genesis)?;
+        let continues = fields.0.field(3).is_some().then(|| fields.text(3)).transpose()?;
+        Ok(Self { log_id: fields.array(1)?, origin: fields.text(2)?, continues })
+    }
+}
+
+impl Batch {
+    /// Returns its public fields.
+    #[must_use]
+    pub const fn fields(&self) -> [(u16, Scalar<'_>); 6] {
+        [
+            (1, Scalar::Bytes(&self.log_id)),
+            (2, Scalar::Bytes(&self.root)),
+            (3, Scalar::U64(self.count)),
+            (4, Scalar::U64(self.t_min_ms)),
+            (5, Scalar::U64(self.t_max_ms)),
+            (6, Scalar::U64(self.stream)),
+        ]
+    }
+
+    /// Reads it from an entry.
+    ///
+    /// # Errors
+    /// When the entry is of another kind, lacks a field, holds no or too many records, or ends before it starts.
+    pub fn read(entry: &Entry<'_>) -> Result<Self, Malformed> {
+        let fields = Fields::of(entry, Kind::Batch)?;
+        let batch = Self {
+            log_id: fields.array(1)?,
+            root: fields.array(2)?,
+            count: fields.u64(3)?,
+            t_min_ms: fields.u64(4)?,
+            t_max_ms: fields.u64(5)?,
+            stream: fields.u64(6)?,
+        };
+        if !(1..=model::limits::BATCH_RECORDS_MAX as u64).contains(&batch.count) {
+            return Err(Malformed::new("batch", "holds no records or too many"));
+        }
+        if batch.t_min_ms > batch.t_max_ms || batch.t_max_ms > entry.head().t_admit_ms {
+            return Err(Malformed::new("batch", "has times that do not ascend"));
+        }
+        Ok(batch)
+    }
+}
+
+impl Meta {
+    /// Returns its public fields.
+    #[must_use]
+    pub const fn fields(&self) -> [(u16, Scalar<'_>); 1] {
+        [(1, Scalar::Bytes(&self.log_id))]
+    }
+
+    /// Reads it from an entry.
+    ///
+    /// # Errors
+    /// When the entry is of another kind, lacks its field, or does not commit to one checkpoint.
+    pub fn read(entry: &Entry<'_>) -> Result<Self, Malformed> {
+        let fields = Fields::of(entry, Kind::Meta)?;
+        let mut committed = entry.commitments().map(|(field, _)| field);
+        if (committed.next(), committed.next()) != (Some(Self::CHECKPOINT), None) {
+            return Err(Malformed::new("meta record", "does not commit to one checkpoint"));
+        }
+        Ok(Self { log_id: fields.array(1)? })
+    }
+}
+
+impl<'a> Retention<'a> {
+    /// Returns its public fields.
+    #[must_use]
+    pub const fn fields(&self) -> [(u16, Scalar<'_>); 3] {
+        [(1, Scalar::U64(self.until_index)), (2, Scalar::U64(self.until_position)), (3, Scalar::Text(self.policy))]
+    }
+
+    /// Reads it from an entry.
+    ///
+    /// # Errors
+    /// When the entry is of another kind or lacks a field.
+    pub fn read(entry: &Entry<'a>) -> Result<Self, Malformed> {
+        let fields = Fields::of(entry, Kind::Retention)?;
+        Ok(Self { until_index: fields.u64(1)?, until_position: fields.u64(2)?, policy: fields.text(3)? })
+    }
+}
+
+impl<'a> KeyRotation<'a> {
+    /// Returns its public fields.
+    #[must_use]
+    pub const fn fields(&self) -> [(u16, Scalar<'_>); 2] {
+        [(1, Scalar::Text(self.vkey)), (2, Scalar::Bytes(self.ml_dsa_public))]
+    }
+
+    /// Reads it from an entry.
+    ///
+    /// # Errors
+    /// When the entry is of another kind or lacks a field.
+    pub fn read(entry: &Entry<'a>) -> Result<Self, Malformed> {
+        let fields = Fields::of(entry, Kind::KeyRotation)?;
+        Ok(Self { vkey: fields.text(1)?, ml_dsa_public: fields.bytes(2)? })
+    }
+}
+
+impl Recovery {
+    /// Returns its public fields.
+    #[must_use]
+    pub const fn fields(&self) -> [(u16, Scalar<'_>); 3] {
+        [(1, Scalar::U64(self.segment)), (2, Scalar::U64(self.offset)), (3, Scalar::U64(self.bytes))]
+    }
+
+    /// Reads it from an entry.
+    ///
+    /// # Errors
+    /// When the entry is of another kind or lacks a field.
+    pub fn read(entry: &Entry<'_>) -> Result<Self, Malformed> {
+        let fields = Fields::of(entry, Kind::Recovery)?;
+        Ok(Self { segment: fields.u64(1)?, offset: fields.u64(2)?, bytes: fields.u64(3)? })
+    }
+}
+
+impl Name {
+    /// Returns its public fields.
+    #[must_use]
+    pub const fn fields(&self) -> [(u16, Scalar<'static>); 1] {
+        [(1, Scalar::Name(self.number))]
+    }
+
+    /// Reads it from an entry.
+    ///
+    /// # Errors
+    /// When the entry is of another kind, lacks its field, or does not commit to one name.
+    pub fn read(entry: &Entry<'_>) -> Result<Self, Malformed> {
+        let fields = Fields::of(entry, Kind::Name)?;
+        let Some(Scalar::Name(number)) = fields.0.field(1) else { return Err(MISSING) };
+        let mut committed = entry.commitments().map(|(field, _)| field);
+        if (committed.next(), committed.next()) != (Some(Self::TEXT), None) {
+            return Err(Malformed::new("name record", "does not commit to one name"));
+        }
+        Ok(Self { number })
+    }
+}

@@ -1,0 +1,266 @@
+//! The payload: the cleared values of one record, kept beside its entry and erasable without it.
+//!
+//! A WAL frame is `entry | payload | boxes`. Drawn in `docs/format/ledger.md`.
+
+use model::Value;
+use model::limits::PAYLOAD_BYTES_MAX;
+
+use crate::cbor;
+use crate::commitment::{Salt, Salts, commit};
+use crate::entry::{Ascent, Entry, Uuid, f64_bits, read_f64, ty};
+use crate::malformed::{Malformed, Reader};
+
+const WHAT: &str = "payload";
+/// Salts are derived from the seed of the record's batch.
+const SALTS_DERIVED: u8 = 0;
+/// Each value carries its salt: what is left of a batch after one of its rows was deleted.
+const SALTS_EXPLICIT: u8 = 1;
+
+/// Encodes `values` at the end of `payload` and commits to each of them, with salts derived from the batch's seed.
+///
+/// `commitments` is cleared first, and then holds what the entry of the same `uuid` must carry. On refusal `payload` is
+/// as it was.
+///
+/// # Errors
+/// When fields do not ascend, a value is null or nested too deeply, or the payload is longer than
+/// `limits::PAYLOAD_BYTES_MAX`.
+pub fn encode(
+    payload: &mut Vec<u8>,
+    uuid: &Uuid,
+    values: &[(u16, Value)],
+    salts: &Salts,
+    commitments: &mut Vec<(u16, [u8; 32])>,
+) -> Result<(), Malformed> {
+    let start = payload.len();
+    commitments.clear();
+    let result = encode_at_end(payload, uuid, values, salts, commitments, start);
+    if result.is_err() {
+        payload.truncate(start);
+        commitments.clear();
+    }
+    result
+}
+
+fn encode_at_end(
+    payload: &mut Vec<u8>,
+    uuid: &Uuid,
+    values: &[(u16, Value)],
+    salts: &Salts,
+    commitments: &mut Vec<(u16, [u8; 32])>,
+    start: usize,
+) -> Result<(), Malformed> {
+    let count = u16::try_from(values.len()).map_err(|_| Malformed::new(WHAT, "has too many values"))?;
+    payload.push(SALTS_DERIVED);
+    payload.extend_from_slice(&count.to_be_bytes());
+    let mut order = Ascent::default();
+    for (field, value) in values {
+        order.step(*field, WHAT)?;
+        payload.extend_from_slice(&field.to_be_bytes());
+        payload.push(type_of(value)?);
+        let len_at = payload.len();
+        payload.extend_from_slice(&[0; 4]);
+        let value_at = payload.len();
+        write_value(payload, value)?;
+        if payload.len() - start > PAYLOAD_BYTES_MAX {
+            return Err(Malformed::new(WHAT, "is longer than its bound"));
+        }
+        let len = u32::try_from(payload.len() - value_at).expect("invariant: bounded by PAYLOAD_BYTES_MAX");
+        payload[len_at..value_at].copy_from_slice(&len.to_be_bytes());
+        let salt = salts.salt(uuid.ordinal(), *field);
+        commitments.push((*field, commit(uuid, *field, &salt, type_of(value)?, &payload[value_at..])));
+    }
+    Ok(())
+}
+
+/// Rewrites a payload so that it carries the salts itself and no longer needs the seed of its batch.
+///
+/// # Errors
+/// When `payload` is not one payload.
+pub fn with_explicit_salts(payload: &[u8], uuid: &Uuid, salts: &Salts) -> Result<Vec<u8>, Malformed> {
+    let payload = Payload::decode(payload)?;
+    let mut out = Vec::new();
+    out.push(SALTS_EXPLICIT);
+    out.extend_from_slice(&payload.count.to_be_bytes());
+    for cleared in payload.values() {
+        out.extend_from_slice(&cleared.field.to_be_bytes());
+        out.push(cleared.ty);
+        out.extend_from_slice(&u32::try_from(cleared.bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(cleared.bytes);
+        out.extend_from_slice(&cleared.salt(uuid, Some(salts)).unwrap_or_default());
+    }
+    Ok(out)
+}
+
+/// Returns the number of the value's type on disk.
+fn type_of(value: &Value) -> Result<u8, Malformed> {
+    Ok(match value {
+        Value::Null => return Err(Malformed::new(WHAT, "has a null where a value belongs")),
+        Value::Bool(_) => ty::BOOL,
+        Value::U64(_) => ty::U64,
+        Value::I64(_) => ty::I64,
+        Value::F64(_) => ty::F64,
+        Value::Text(_) => ty::TEXT,
+        Value::Bytes(_) => ty::BYTES,
+        Value::List(_) => ty::LIST,
+        Value::Map(_) => ty::MAP,
+    })
+}
+
+fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), Malformed> {
+    match value {
+        Value::Null => {}
+        Value::Bool(value) => out.push(u8::from(*value)),
+        Value::U64(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Value::I64(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Value::F64(value) => out.extend_from_slice(&f64_bits(*value).to_be_bytes()),
+        Value::Text(value) => out.extend_from_slice(value.as_bytes()),
+        Value::Bytes(value) => out.extend_from_slice(value),
+        Value::List(_) | Value::Map(_) => cbor::encode(out, value)?,
+    }
+    Ok(())
+}
+
+fn read_value(ty: u8, bytes: &[u8]) -> Result<Value, Malformed> {
+    let wrong = || Malformed::new(WHAT, "has a number of the wrong length");
+    Ok(match ty {
+        ty::BOOL => match bytes {
+            [0] => Value::Bool(false),
+            [1] => Value::Bool(true),
+            _ => return Err(Malformed::new(WHAT, "has a bool other than 0 and 1")),
+        },
+        ty::U64 => Value::U64(u64::from_be_bytes(bytes.try_into().map_err(|_| wrong())?)),
+        ty::I64 => Value::I64(i64::from_be_bytes(bytes.try_into().map_err(|_| wrong())?)),
+        ty::F64 => {
+            let value = read_f64(bytes.try_into().map_err(|_| wrong())?);
+            Value::F64(value.ok_or(Malformed::new(WHAT, "has a NaN that is not the one"))?)
+        }
+        ty::TEXT => {
+            let text = std::str::from_utf8(bytes).map_err(|_| Malformed::new(WHAT, "has text that is not UTF-8"))?;
+            Value::Text(text.to_owned())
+        }
+        ty::BYTES => Value::Bytes(bytes.to_vec()),
+        ty::LIST | ty::MAP => match (ty, cbor::decode(bytes)?) {
+            (ty::LIST, value @ Value::List(_)) | (ty::MAP, value @ Value::Map(_)) => value,
+            _ => return Err(Malformed::new(WHAT, "has a list or map that is not one")),
+        },
+        _ => return Err(Malformed::new(WHAT, "has a value of an unknown type")),
+    })
+}
+
+/// One cleared value, borrowed from its payload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClearedValue<'a> {
+    /// Of which field.
+    pub field: u16,
+    /// The number of its type: [`crate::entry::ty`].
+    pub ty: u8,
+    /// The bytes that are committed to.
+    pub bytes: &'a [u8],
+    explicit: Option<&'a Salt>,
+}
+
+impl ClearedValue<'_> {
+    /// Decodes the value.
+    ///
+    /// # Errors
+    /// When its bytes are not of its type, or not in their one form.
+    pub fn value(&self) -> Result<Value, Malformed> {
+        read_value(self.ty, self.bytes)
+    }
+
+    /// Returns its salt: its own, or the one derived from `salts`; `None` when it has none and `salts` is absent.
+    #[must_use]
+    pub fn salt(&self, uuid: &Uuid, salts: Option<&Salts>) -> Option<Salt> {
+        self.explicit.copied().or_else(|| salts.map(|salts| salts.salt(uuid.ordinal(), self.field)))
+    }
+}
+
+impl std::fmt::Debug for ClearedValue<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClearedValue(field {}, type {}, {} bytes)", self.field, self.ty, self.bytes.len())
+    }
+}
+
+/// A decoded payload, borrowed from its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload<'a> {
+    explicit: bool,
+    count: u16,
+    values: &'a [u8],
+}
+
+impl<'a> Payload<'a> {
+    /// Decodes the framing of exactly one payload; the values themselves are decoded by [`ClearedValue::value`].
+    ///
+    /// # Errors
+    /// When it is longer than `limits::PAYLOAD_BYTES_MAX`, fields do not ascend, or bytes are missing or left over.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(WHAT, bytes);
+        // Explicit salts may carry a payload past its bound; twice the bound is still bounded.
+        if bytes.len() > 2 * PAYLOAD_BYTES_MAX {
+            return Err(reader.fail("is longer than its bound"));
+        }
+        let explicit = match reader.u8()? {
+            SALTS_DERIVED => false,
+            SALTS_EXPLICIT => true,
+            _ => return Err(reader.fail("has an unknown form of salts")),
+        };
+        let count = reader.u16()?;
+        let values = reader.rest();
+        let mut order = Ascent::default();
+        for _ in 0..count {
+            order.step(read_cleared(&mut reader, explicit)?.field, WHAT)?;
+        }
+        reader.finish()?;
+        Ok(Self { explicit, count, values })
+    }
+
+    /// Yields the values, ascending by field.
+    pub fn values(&self) -> impl Iterator<Item = ClearedValue<'a>> + use<'a> {
+        let (mut reader, explicit) = (Reader::new(WHAT, self.values), self.explicit);
+        (0..self.count).map_while(move |_| read_cleared(&mut reader, explicit).ok())
+    }
+
+    /// Decodes all values, for a projection.
+    ///
+    /// # Errors
+    /// When the bytes of a value are not of its type, or not in their one form.
+    pub fn to_values(&self) -> Result<Vec<(u16, Value)>, Malformed> {
+        self.values().map(|cleared| Ok((cleared.field, cleared.value()?))).collect()
+    }
+
+    /// Checks the values against the commitments of `entry` (I2): each commitment must open to the value of its field,
+    /// and each value must be committed to. Returns the fields for which that is not so, ascending.
+    ///
+    /// `salts` may be absent where the payload carries its own.
+    #[must_use]
+    pub fn unopened(&self, entry: &Entry<'_>, salts: Option<&Salts>) -> Vec<u16> {
+        let uuid = &entry.head().uuid;
+        let mut unopened = Vec::new();
+        let mut values = self.values().peekable();
+        for (field, commitment) in entry.commitments() {
+            while let Some(stray) = values.next_if(|value| value.field < field) {
+                unopened.push(stray.field);
+            }
+            let opens = values.next_if(|value| value.field == field).is_some_and(|value| {
+                value.salt(uuid, salts).is_some_and(|salt| {
+                    commit(uuid, field, &salt, value.ty, value.bytes) == *commitment && value.value().is_ok()
+                })
+            });
+            if !opens {
+                unopened.push(field);
+            }
+        }
+        unopened.extend(values.map(|value| value.field));
+        unopened
+    }
+}
+
+fn read_cleared<'a>(reader: &mut Reader<'a>, explicit: bool) -> Result<ClearedValue<'a>, Malformed> {
+    let field = reader.u16()?;
+    let ty = reader.u8()?;
+    let len = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
+    let bytes = reader.take(len)?;
+    let explicit = if explicit { Some(reader.array()?) } else { None };
+    Ok(ClearedValue { field, ty, bytes, explicit })
+}
