@@ -37,6 +37,12 @@ pub const PROBE_BODY_BYTES_MAX: usize = 1 << 20;
 pub const PROBE_DECODED_BYTES_MAX: usize = 4 << 20;
 /// Most redirects that a probe follows.
 pub const PROBE_REDIRECTS_MAX: usize = 10;
+/// Most verified certificate chains remembered per set of authorities.
+pub const PROBE_CHAINS_MAX: usize = 16_384;
+/// Most values of a JSON answer, multiplied over nested loops, that a condition may visit.
+pub const CONDITION_COST_MAX: u64 = 1 << 20;
+/// Longest CEL expression of a condition, in bytes.
+pub const CONDITION_BYTES_MAX: usize = 4 << 10;
 /// Most bytes of a plugin's standard output and error that are read.
 pub const PLUGIN_OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Most concurrent plugin processes.
@@ -75,6 +81,24 @@ pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Most failed authentications per client address and minute before 429.
 pub const AUTH_FAILURES_PER_MINUTE_MAX: u32 = 20;
+/// Most client addresses whose failed authentications are counted apart; beyond them, they share one count.
+pub const AUTH_CLIENTS_MAX: usize = 16_384;
+/// Most requests per token and minute before 429.
+pub const TOKEN_REQUESTS_PER_MINUTE_MAX: u32 = 60_000;
+/// Most tokens of one instance.
+pub const TOKENS_MAX: usize = 10_000;
+/// Longest request head, in bytes.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
+/// Time within which a request must be answered, its body read included, unless its route runs a check.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time after which a connection without a request is closed.
+pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(60);
+/// Time that requests in flight are given to end when the server stops.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Most incidents that the status page remembers, per tenant.
+pub const STATUS_INCIDENTS_MAX: usize = 1_000;
+/// Days that the status page looks back.
+pub const STATUS_DAYS: i64 = 90;
 
 const _: () =
     assert!(PAYLOAD_BYTES_MAX as u64 * 8 <= SEGMENT_BYTES_MAX, "a segment holds several of the largest frames");

@@ -1,0 +1,114 @@
+//! Names to addresses: one resolver, with one cache that honours TTLs, per DNS server that checks name.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use serde::{Deserialize, Deserializer, de};
+
+use super::{Error, NetOptions, Phase};
+use crate::kind::Fault;
+
+/// How long one question to one server may take: two attempts fit the usual time-out of a check.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Resolvers by the server that they ask; `None` is the system's configuration.
+#[derive(Default)]
+pub(super) struct Resolvers {
+    by_server: Mutex<HashMap<Option<SocketAddr>, Arc<TokioResolver>>>,
+}
+
+impl Resolvers {
+    pub(super) fn forget(&self) {
+        self.by_server.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(super) fn of(&self, server: Option<SocketAddr>) -> Result<Arc<TokioResolver>, Error> {
+        let mut by_server = self.by_server.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(resolver) = by_server.get(&server) {
+            return Ok(Arc::clone(resolver));
+        }
+        let resolver = Arc::new(build(server).map_err(|_| {
+            Error::ours(Phase::Resolve, Fault::Resolver, "the system's resolver configuration cannot be read")
+        })?);
+        by_server.insert(server, Arc::clone(&resolver));
+        Ok(resolver)
+    }
+
+    pub(super) async fn ask(&self, host: &str, net: &NetOptions) -> Result<Vec<IpAddr>, Error> {
+        let resolver = self.of(net.resolver)?;
+        match resolver.lookup_ip(host).await {
+            Ok(found) => Ok(found.iter().collect()),
+            Err(error) => Err(judge(&resolver, &error).await),
+        }
+    }
+}
+
+fn build(server: Option<SocketAddr>) -> Result<TokioResolver, NetError> {
+    let mut builder = match server {
+        None => TokioResolver::builder_tokio()?,
+        Some(server) => {
+            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                connection.port = server.port();
+                connection
+            });
+            let server = NameServerConfig::new(server.ip(), true, connections.into());
+            let config = ResolverConfig::from_name_servers(vec![server]);
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        }
+    };
+    let options: &mut ResolverOpts = builder.options_mut();
+    options.timeout = ATTEMPT_TIMEOUT;
+    if server.is_some() {
+        options.use_hosts_file = ResolveHosts::Never;
+    }
+    builder.build()
+}
+
+/// Says whose fault a failed lookup is. A server that answers SERVFAIL may be broken itself or may be telling of a
+/// broken domain: whether it can still name the root's servers decides.
+async fn judge(resolver: &TokioResolver, error: &NetError) -> Error {
+    let target = |reason: &str| Error::target(Phase::Resolve, reason);
+    let ours = |reason: &str| Error::ours(Phase::Resolve, Fault::Resolver, reason);
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NXDomain => {
+            target("the name does not exist")
+        }
+        NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NoError => {
+            target("the name has no address")
+        }
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail) | DnsError::NoRecordsFound(_)) => {
+            if resolver.lookup(Name::root(), RecordType::NS).await.is_ok() {
+                target("the name servers of its domain fail (SERVFAIL)")
+            } else {
+                ours("the resolver fails for every name (SERVFAIL)")
+            }
+        }
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => ours("the resolver refuses to answer us"),
+        NetError::Dns(_) => target("the answer is not usable"),
+        NetError::Proto(_) | NetError::Message(_) | NetError::Msg(_) => target("the name is not a valid DNS name"),
+        _ => ours("no resolver answers"),
+    }
+}
+
+/// Reads the address of a DNS server: `9.9.9.9`, `9.9.9.9:53`, `2620:fe::fe`, `[2620:fe::fe]:53`.
+///
+/// # Errors
+/// When `text` is none of these.
+pub fn parse_resolver(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse::<SocketAddr>()
+        .or_else(|_| text.trim_matches(['[', ']']).parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
+        .map_err(|_| "expected the address of a DNS server, such as 9.9.9.9 or [2620:fe::fe]:53")
+}
+
+pub(super) fn read_resolver<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| parse_resolver(&text).map_err(de::Error::custom)).transpose()
+}
