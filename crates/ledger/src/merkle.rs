@@ -246,10 +246,36 @@ pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root
     }
 }
 
+/// Tells whether the leaves `start..end` are a subtree: not empty, and `start` a multiple of the smallest power of two
+/// that is not less than their number (draft-ietf-plants-merkle-tree-certs section 4.1).
+fn is_subtree(start: u64, end: u64) -> bool {
+    let width = end.checked_sub(start).filter(|width| *width > 0).and_then(u64::checked_next_power_of_two);
+    width.is_some_and(|width| start.is_multiple_of(width))
+}
+
+/// Verifies that leaf `index` is in the subtree over the leaves `start..end` under `root`.
+///
+/// # Errors
+/// When it is not shown by the proof, or `start..end` is not a subtree.
+pub fn verify_subtree_inclusion(
+    leaf: &Hash,
+    index: u64,
+    start: u64,
+    end: u64,
+    proof: &[Hash],
+    root: &Hash,
+) -> Result<(), Malformed> {
+    if !is_subtree(start, end) {
+        return Err(Malformed::new(PROOF, "is of leaves that are no subtree"));
+    }
+    let index = index.checked_sub(start).ok_or(Malformed::new(PROOF, "is of a leaf beyond the tree"))?;
+    verify_inclusion(leaf, index, end - start, proof, root)
+}
+
 /// Verifies that the tree of `old` leaves under `old_root` is a prefix of the tree of `new` leaves under `new_root`.
 ///
 /// # Errors
-/// When that is not shown by the proof; also when `old` is 0 and `new` is not, which shows nothing.
+/// When that is not shown by the proof; also when `old` is 0, which shows nothing.
 pub fn verify_consistency(
     old: u64,
     new: u64,
@@ -257,6 +283,9 @@ pub fn verify_consistency(
     new_root: &Hash,
     proof: &[Hash],
 ) -> Result<(), Malformed> {
+    if old == 0 {
+        return Err(Malformed::new(PROOF, "is of an empty tree, which every tree goes on from"));
+    }
     verify_subtree_consistency(0, old, new, old_root, new_root, proof)
 }
 
@@ -274,10 +303,14 @@ pub fn verify_subtree_consistency(
     proof: &[Hash],
 ) -> Result<(), Malformed> {
     let bad = |why| Err(Malformed::new(PROOF, why));
-    if start >= end || end > size {
-        return bad(if start == end { "is of an empty tree" } else { "is of a tree larger than the other" });
+    if end > size {
+        return bad("is of a tree larger than the other");
     }
-    if (end - start).checked_next_power_of_two().is_none_or(|width| !start.is_multiple_of(width)) {
+    if start == end {
+        let shown = proof.is_empty() && *subtree_root == empty_root();
+        return if shown { Ok(()) } else { bad("is of an empty subtree with another root or a proof") };
+    }
+    if !is_subtree(start, end) {
         return bad("is of leaves that are no subtree");
     }
     if start == 0 && end == size {

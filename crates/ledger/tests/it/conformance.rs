@@ -1,0 +1,25 @@
+//! Where the conformance data lies, and what to do where it does not.
+
+use std::path::PathBuf;
+
+/// Returns `part` of the conformance data, which is not part of this repository. Where it is missing the test is
+/// skipped with a printed reason; with `CI=true` it fails.
+pub(crate) fn data(part: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance").join(part);
+    if path.exists() {
+        return Some(path);
+    }
+    skip(&format!("no {}", path.display()));
+    None
+}
+
+/// Says why a test does not run; fails it with `CI=true`.
+pub(crate) fn skip(reason: &str) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test harness itself is told by CI=true that nothing may be skipped"
+    )]
+    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(!ci, "{reason}");
+    println!("skipped: {reason}");
+}

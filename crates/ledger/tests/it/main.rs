@@ -1,0 +1,5 @@
+//! Tests of the ledger against data and programs made by others, and of its parts together.
+
+mod conformance;
+mod hybrid;
+mod merkle;
