@@ -4,7 +4,11 @@
 //! before the first attempt (invariant A-1).
 
 pub mod channel;
+pub mod config;
+pub mod matcher;
 pub mod notification;
+pub mod route;
 
 pub use channel::{Channel, Channels, SendError};
+pub use config::Config;
 pub use notification::{IncidentSummary, Language, Notification, NotifiedAlert, Reason, Status};
