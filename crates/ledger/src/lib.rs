@@ -13,6 +13,8 @@ pub mod merkle;
 pub mod note;
 pub mod own;
 pub mod payload;
+pub mod proof;
 pub mod tile;
+pub mod verify;
 
 pub use malformed::Malformed;

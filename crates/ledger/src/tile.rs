@@ -346,7 +346,7 @@ impl TileWriter {
 
 impl Compact {
     /// Returns the tree of `size` leaves, given the partial tile of each level (empty where there is none).
-    fn from_tiles(size: u64, partial: &[Vec<u8>]) -> Result<Self, Malformed> {
+    pub(crate) fn from_tiles(size: u64, partial: &[Vec<u8>]) -> Result<Self, Malformed> {
         let mut bytes = size.to_be_bytes().to_vec();
         for tile in partial.iter().rev() {
             let mut hashes = tile.as_chunks::<HASH_BYTES>().0;
