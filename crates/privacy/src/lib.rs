@@ -4,5 +4,12 @@
 //! all that the ledger takes. The compiler is the auditor.
 
 mod clear;
+pub mod config;
+mod detect;
+mod redact;
+mod view;
 
-pub use clear::{Cleared, Public};
+pub use clear::{Cleared, Clearer, Error, Public};
+pub use config::Config;
+pub use detect::Type;
+pub use redact::Redactor;

@@ -1,0 +1,340 @@
+//! Telephone numbers: E.164, and the national forms of FR, BE, CH, LU, DE, ES, IT, UK, US, MA, DZ and TN.
+//!
+//! There is no checksum, so the form must be one that people write: known country and length, or known groups. Forms
+//! that ids and amounts share need a word such as `tel` in front.
+
+use super::digits::{Digits, Gap};
+use super::{Hit, Type, cue};
+
+/// Words in front of a number that say it is a telephone's.
+const CUES: [&str; 22] = [
+    "tel",
+    "phone",
+    "mobile",
+    "portable",
+    "fax",
+    "gsm",
+    "appel",
+    "call",
+    "sms",
+    "whatsapp",
+    "cell",
+    "contact",
+    "handy",
+    "movil",
+    "cellulare",
+    "msisdn",
+    "joindre",
+    "rappel",
+    "dial",
+    "numero de",
+    "hotline",
+    "rufnummer",
+];
+
+/// Country codes with the least and most digits of the national number.
+const COUNTRIES: [(&[u8], usize, usize); 36] = [
+    (b"33", 9, 9),
+    (b"32", 8, 9),
+    (b"41", 9, 9),
+    (b"352", 5, 9),
+    (b"49", 6, 11),
+    (b"34", 9, 9),
+    (b"39", 6, 11),
+    (b"44", 9, 10),
+    (b"1", 10, 10),
+    (b"212", 9, 9),
+    (b"213", 8, 9),
+    (b"216", 8, 8),
+    (b"31", 9, 9),
+    (b"351", 9, 9),
+    (b"353", 7, 9),
+    (b"43", 6, 12),
+    (b"45", 8, 8),
+    (b"46", 7, 10),
+    (b"47", 8, 8),
+    (b"48", 9, 9),
+    (b"30", 10, 10),
+    (b"90", 10, 10),
+    (b"7", 10, 10),
+    (b"20", 8, 10),
+    (b"221", 9, 9),
+    (b"225", 8, 10),
+    (b"237", 8, 9),
+    (b"91", 10, 10),
+    (b"86", 10, 11),
+    (b"81", 9, 10),
+    (b"55", 10, 11),
+    (b"52", 10, 10),
+    (b"61", 9, 9),
+    (b"972", 8, 9),
+    (b"961", 7, 8),
+    (b"377", 8, 9),
+];
+
+/// National numbers with a trunk 0: widths of the groups, and the second digits they start with.
+const TRUNK: [(&[usize], &[u8]); 40] = [
+    // FR, MA, DZ mobile, CH: ten digits.
+    (&[2, 2, 2, 2, 2], b"123456789"),
+    (&[10], b"123456789"),
+    (&[2, 8], b"123456789"),
+    (&[4, 2, 2, 2], b"123456789"),
+    (&[4, 3, 3], b"123456789"),
+    (&[4, 6], b"123456789"),
+    (&[3, 3, 2, 2], b"23456789"),
+    (&[3, 7], b"23456789"),
+    (&[3, 3, 4], b"123456789"),
+    (&[3, 4, 3], b"123456789"),
+    (&[2, 4, 4], b"123456789"),
+    (&[2, 3, 2, 3], b"123456789"),
+    // BE and DZ landline: nine digits.
+    (&[2, 3, 2, 2], b"12345689"),
+    (&[3, 2, 2, 2], b"123456789"),
+    (&[3, 6], b"123456789"),
+    (&[2, 7], b"12345689"),
+    (&[3, 3, 3], b"123456789"),
+    // UK: eleven digits.
+    (&[5, 6], b"1237"),
+    (&[3, 4, 4], b"123"),
+    (&[4, 3, 4], b"1237"),
+    (&[5, 3, 3], b"1237"),
+    (&[4, 7], b"1237"),
+    (&[11], b"127"),
+    (&[5, 2, 4], b"17"),
+    // DE: ten to twelve digits.
+    (&[3, 8], b"234679"),
+    (&[4, 8], b"123456789"),
+    (&[5, 5], b"23456789"),
+    (&[5, 7], b"123456789"),
+    (&[12], b"1"),
+    (&[4, 3, 5], b"1"),
+    (&[4, 4, 4], b"1"),
+    (&[4, 4, 3], b"1"),
+    (&[3, 3, 3, 2], b"34689"),
+    (&[3, 4, 3, 2], b"34689"),
+    (&[3, 3, 2, 3], b"34689"),
+    // IT landline.
+    (&[2, 4, 5], b"26"),
+    (&[3, 3, 5], b"123456789"),
+    (&[4, 5], b"123456789"),
+    (&[2, 6], b"26"),
+    (&[4, 2, 5], b"1"),
+];
+
+/// National numbers without a trunk 0: widths, first digits, and whether a cue must vouch for them.
+const BARE: [(&[usize], &[u8], bool); 24] = [
+    // US and IT mobile.
+    (&[3, 3, 4], b"23456789", false),
+    (&[10], b"23456789", true),
+    (&[3, 7], b"3", false),
+    // ES.
+    (&[3, 2, 2, 2], b"6789", false),
+    (&[3, 3, 3], b"6789", true),
+    (&[9], b"6789", true),
+    (&[2, 3, 2, 2], b"89", true),
+    (&[3, 6], b"6789", true),
+    // LU.
+    (&[3, 2, 2], b"2468", true),
+    (&[2, 2, 2], b"2345789", true),
+    (&[2, 2, 2, 2], b"2", true),
+    (&[8], b"2345679", true),
+    (&[6], b"2345789", true),
+    (&[3, 3], b"2345789", true),
+    (&[3, 6], b"6", true),
+    (&[2, 2, 2, 3], b"2", true),
+    // TN.
+    (&[2, 3, 3], b"234579", true),
+    (&[2, 2, 2, 2], b"234579", true),
+    (&[3, 3, 2], b"234579", true),
+    (&[5, 3], b"234579", true),
+    (&[4, 4], b"234579", true),
+    (&[2, 6], b"234579", true),
+    // DE and IT without trunk 0, FR without it behind a cue.
+    (&[1, 2, 2, 2, 2], b"12345679", true),
+    (&[3, 4, 3], b"3", true),
+];
+
+/// Looks at the groups from `group` on as a telephone number.
+pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
+    let start = digits.start(group);
+    let lead = start.checked_sub(1).and_then(|i| bytes.get(i)).copied();
+    if lead == Some(b'+') || (lead == Some(b' ') && start >= 2 && bytes[start - 2] == b'+' && start - 2 >= floor) {
+        let plus = if lead == Some(b'+') { start - 1 } else { start - 2 };
+        let word = plus > 0 && bytes[plus - 1].is_ascii_alphanumeric();
+        return if word { None } else { international(bytes, digits, group, 0, plus) };
+    }
+    if bytes[start] == b'0' {
+        let zeros = bytes.get(start..start + 2) == Some(b"00")
+            || digits.width(group) == 2 && bytes.get(start..start + 2) == Some(b"00");
+        return if zeros { international(bytes, digits, group, 2, start) } else { trunk(bytes, digits, group) };
+    }
+    bare(bytes, digits, group)
+}
+
+/// A number with its country code, after `skip` zeros.
+fn international(bytes: &[u8], digits: &Digits, group: usize, skip: usize, start: usize) -> Option<Hit> {
+    let mut number = [0_u8; 24];
+    let mut len = 0;
+    let mut best = None;
+    let mut first_gap = None;
+    for index in group..digits.len().min(group + 8) {
+        let mut part = bytes.get(digits.start(index)..digits.end(index))?;
+        if index == group {
+            part = part.get(skip..)?;
+        } else {
+            match digits.gap(index) {
+                Gap::Mixed => break,
+                // `+33 (0)6…`: the trunk 0 is written and not dialled.
+                Gap::Parenthesis if part.first() == Some(&b'0') => part = part.get(1..)?,
+                Gap::Parenthesis => {}
+                // After the country and area codes people keep to one separator.
+                gap if index > group + 2 => {
+                    if *first_gap.get_or_insert(gap) != gap {
+                        break;
+                    }
+                }
+                Gap::One(_) => {}
+            }
+        }
+        let Some(slot) = number.get_mut(len..len + part.len()) else { break };
+        slot.copy_from_slice(part);
+        len += part.len();
+        if is_international(number.get(..len)?, skip > 0) && digits.is_bounded(bytes, group, index) {
+            best = Some(digits.end(index));
+        }
+    }
+    best.map(|end| Hit::new(start..end, Type::Phone))
+}
+
+fn is_international(number: &[u8], dialled: bool) -> bool {
+    let known = COUNTRIES.iter().find(|(code, _, _)| number.starts_with(code));
+    match known {
+        Some((code, min, max)) => {
+            let national = number.len() - code.len();
+            let first = number.get(code.len()).copied().unwrap_or(b'0');
+            (*min..=*max).contains(&national) && (first != b'0' || *code == b"39") && !(*code == b"1" && first == b'1')
+        }
+        // Any other country: the plus sign vouches for it.
+        None => !dialled && (8..=15).contains(&number.len()) && number.first() != Some(&b'0'),
+    }
+}
+
+fn trunk(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
+    let start = digits.start(group);
+    let second = if digits.width(group) > 1 { bytes[start + 1] } else { *bytes.get(digits.start(group + 1))? };
+    let shape = TRUNK
+        .iter()
+        .filter(|(widths, seconds)| seconds.contains(&second) && fits(bytes, digits, group, widths))
+        .max_by_key(|(widths, _)| widths.len())?
+        .0;
+    finish(bytes, digits, group, shape.len(), false)
+}
+
+fn bare(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
+    let start = digits.start(group);
+    // `(0)6 12 34 56 78` and `1-800-555-0199` start one group before the number proper.
+    let shape = BARE
+        .iter()
+        .filter(|(widths, firsts, _)| firsts.contains(&bytes[start]) && fits(bytes, digits, group, widths))
+        .filter(|(widths, _, _)| **widths != [3, 3, 4] || is_nanp(bytes, digits, group))
+        .max_by_key(|(widths, _, _)| widths.len())?;
+    finish(bytes, digits, group, shape.0.len(), shape.2)
+}
+
+/// Tells whether exchange codes are possible (they start with 2 to 9), or the number is an Italian mobile's.
+fn is_nanp(bytes: &[u8], digits: &Digits, group: usize) -> bool {
+    bytes[digits.start(group)] == b'3' || matches!(bytes[digits.start(group + 1)], b'2'..=b'9')
+}
+
+/// Like [`Digits::has_shape`], but the first gap may differ from the others: `0171/123 45`, `(212) 555-0199`.
+fn fits(bytes: &[u8], digits: &Digits, group: usize, widths: &[usize]) -> bool {
+    let end = group + widths.len();
+    if end > digits.len() || !widths.iter().enumerate().all(|(i, width)| digits.width(group + i) == *width) {
+        return false;
+    }
+    let mut gaps = (group + 2..end).map(|i| digits.gap(i));
+    let second = gaps.next();
+    let uniform = gaps.all(|gap| Some(gap) == second) && second != Some(Gap::Mixed);
+    let first = (widths.len() > 1).then(|| digits.gap(group + 1));
+    let first_fits = match first {
+        None | Some(Gap::Parenthesis) => true,
+        Some(Gap::Mixed) => false,
+        Some(Gap::One(b'/')) => true,
+        Some(gap) => second.is_none_or(|second| second == gap || (widths.len() > 3 && gap == Gap::One(b' '))),
+    };
+    uniform && first_fits && digits.stands_alone(bytes, group, end - 1)
+}
+
+fn finish(bytes: &[u8], digits: &Digits, group: usize, groups: usize, needs_cue: bool) -> Option<Hit> {
+    let start = digits.start(group);
+    let cued = cue::precedes(bytes, start, &CUES);
+    let fraction = start > 0 && matches!(bytes[start - 1], b'.' | b'#' | b'$' | b',');
+    if !cued && (needs_cue || fraction || cue::names_an_id(bytes, start)) {
+        return None;
+    }
+    // `(212) 555-0199`: the parenthesis goes too, so that what is left reads well.
+    let open = usize::from(start > 0 && bytes[start - 1] == b'(' && groups > 1);
+    Some(Hit::new(start - open..digits.end(group + groups - 1), Type::Phone))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::corpus::{Odd, recall};
+    use crate::detect::{Type, find};
+
+    #[test]
+    fn numbers_are_told_from_what_looks_like_them() {
+        for (text, expected) in [
+            ("call +33 6 12 34 56 78 now", Some("+33 6 12 34 56 78")),
+            ("+33 (0)6 12 34 56 78", Some("+33 (0)6 12 34 56 78")),
+            ("+33(0)612345678", Some("+33(0)612345678")),
+            ("0033612345678.", Some("0033612345678")),
+            ("00 33 6 12 34 56 78", Some("00 33 6 12 34 56 78")),
+            ("+33612345678", Some("+33612345678")),
+            ("+ 33 6 12 34 56 78", Some("+ 33 6 12 34 56 78")),
+            ("+1 (212) 555-0199", Some("+1 (212) 555-0199")),
+            ("+49 171 1234567", Some("+49 171 1234567")),
+            ("+255 712 345 678", Some("+255 712 345 678")),
+            ("06 12 34 56 78 12 rue", Some("06 12 34 56 78")),
+            ("06.12.34.56.78", Some("06.12.34.56.78")),
+            ("0612345678", Some("0612345678")),
+            ("02 123 45 67", Some("02 123 45 67")),
+            ("0470 12 34 56", Some("0470 12 34 56")),
+            ("079 123 45 67", Some("079 123 45 67")),
+            ("0171/1234567", Some("0171/1234567")),
+            ("020 7946 0958", Some("020 7946 0958")),
+            ("07700 900123", Some("07700 900123")),
+            ("(212) 555-0199", Some("(212) 555-0199")),
+            ("212-555-0199", Some("212-555-0199")),
+            ("347 123 4567", Some("347 123 4567")),
+            ("612 34 56 78", Some("612 34 56 78")),
+            ("tel: 612345678", Some("612345678")),
+            ("tél 20 123 456", Some("20 123 456")),
+            ("612 345 678 bytes", None),
+            ("order 0612345678", None),
+            ("2024-01-02 03:04:05", None),
+            ("01.02.2024 12:30", None),
+            ("01-02-03-04-05-06", None),
+            ("utc+0100 x+33612345678", None),
+            ("0000012345", None),
+            ("20240102123456", None),
+            ("0.0612345678", None),
+            ("+0123456789", None),
+            ("0612345678a", None),
+        ] {
+            let hits = find(text);
+            let found = hits.iter().find(|hit| hit.kind == Type::Phone).and_then(|hit| text.get(hit.range.clone()));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn recall_meets_its_budget_in_every_country() {
+        for country in 0..12 {
+            let plain = recall(country, 500, Odd::None, move |g| g.phone_of(country));
+            let odd = recall(country + 100, 500, Odd::Any, move |g| g.phone_of(country));
+            assert!(plain >= 0.98, "country {country} plain {plain}");
+            assert!(odd >= 0.95, "country {country} odd {odd}");
+        }
+    }
+}
