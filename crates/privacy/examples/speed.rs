@@ -1,0 +1,112 @@
+//! Measures how fast one core redacts, on lines as services log them and on lines dense with personal data.
+//!
+//! `cargo run --release -p privacy --example speed`
+
+use std::time::Instant;
+
+use model::SeededRng;
+use privacy::Redactor;
+
+const BYTES: usize = 32 << 20;
+
+#[expect(clippy::print_stdout, reason = "its output is what it is for")]
+#[expect(clippy::disallowed_methods, reason = "a bench needs the real clock")]
+fn main() {
+    let redactor = Redactor::new();
+    for (name, line) in [("logs", log as fn(&SeededRng) -> String), ("dense", dense)] {
+        let rng = SeededRng::new(1);
+        let mut lines = Vec::new();
+        let mut bytes = 0;
+        while bytes < BYTES {
+            let line = line(&rng);
+            bytes += line.len();
+            lines.push(line);
+        }
+        let start = Instant::now();
+        let changed = lines.iter().filter(|line| matches!(redactor.redact(line), std::borrow::Cow::Owned(_))).count();
+        let seconds = start.elapsed().as_secs_f64();
+        let share = 100 * changed / lines.len();
+        println!(
+            "{name}: {:.0} MB/s, {} bytes a line, {share} % of lines changed",
+            bytes as f64 / 1e6 / seconds,
+            bytes / lines.len()
+        );
+    }
+}
+
+fn log(rng: &SeededRng) -> String {
+    let n = |bound| rng.below(bound);
+    let head = format!("2026-11-22T{:02}:{:02}:{:02}.{:06}Z", n(24), n(60), n(60), n(1_000_000));
+    match n(8) {
+        0 => format!(
+            "{head} INFO  scheduler[{}]: run of job nightly-report finished, {} rows written to the warehouse",
+            n(9999),
+            n(99_999)
+        ),
+        1 => format!(
+            "{head} WARN  http::server request_id={:016x} GET /api/v1/items/{} status=503 duration_ms={}",
+            rng.next_u64(),
+            n(99_999),
+            n(3000)
+        ),
+        2 => format!(
+            "{head} ERROR db pool exhausted after waiting for a connection; {} in use, {} idle, retrying in a moment",
+            n(99),
+            n(9)
+        ),
+        3 => format!(
+            "{head} INFO  Accepted publickey for deploy from {}.{}.{}.{} port {} ssh2",
+            11 + n(200),
+            n(256),
+            n(256),
+            n(255),
+            n(65_535)
+        ),
+        4 => format!("{head} DEBUG gc: heap {} MiB of {} MiB, pause {} us, generation {}", n(4096), 4096, n(900), n(3)),
+        5 => format!(
+            "{head} INFO  kernel: [{}.{}] usb 1-{}: new high-speed USB device number {} using xhci_hcd",
+            n(99_999),
+            n(999_999),
+            n(9),
+            n(99)
+        ),
+        6 => format!(
+            "{head} INFO  cache miss for key users:{} (shard {}), loading it from the store behind it",
+            n(999_999),
+            n(16)
+        ),
+        _ => format!(
+            "{head} INFO  the quick brown fox jumps over the lazy dog while nothing of interest happens here at all"
+        ),
+    }
+}
+
+fn dense(rng: &SeededRng) -> String {
+    let n = |bound| rng.below(bound);
+    match n(4) {
+        0 => format!(
+            "appel de jean.dupont{}@example.org au 06 {:02} {:02} {:02} {:02} depuis {}.2.{}.4",
+            n(99),
+            n(100),
+            n(100),
+            n(100),
+            n(100),
+            11 + n(100),
+            n(256)
+        ),
+        1 => format!("paiement 4242 4242 4242 4242 par FR14 2004 1010 0505 0001 3M02 606, dossier {}", n(9999)),
+        2 => format!(
+            "GET https://ana:pw{}@db/x?token={:016x}&page=2 patient 2 55 08 14 168 025 38",
+            n(999),
+            rng.next_u64()
+        ),
+        _ => format!(
+            "contact +33 6 {:02} {:02} {:02} {:02} ou marie%40example.org, réf. {}",
+            n(100),
+            n(100),
+            n(100),
+            n(100),
+            n(99_999)
+        ),
+    }
+}
