@@ -10,31 +10,32 @@ use md5::{Digest as _, Md5};
 use model::config::{FieldSpec, Spec, Ty};
 use model::{BoxFuture, Private};
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use self::scram::{Proven, Refusal, Scram};
-use super::service::{self, Encrypt, Service};
-use super::{Ctx, Defaults, Fault, Kind, Observation, Probe};
-use crate::config::Issue;
+use super::service::{self, Broken, Encrypt, Service};
+use crate::config::{self, Issue};
 use crate::connect::spec::tls_fields;
 use crate::connect::{Error, Phase, TimedStream};
 use crate::fact::{Fact, FactSpec, fact};
+use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 mod scram;
 
-/// Joins what there is to know about the kind.
+/// The kind.
 pub static KIND: Kind = Kind {
     name: "postgres",
     spec: &SPEC,
     facts: FACTS,
     defaults: Defaults::TLS,
-    build: |value| Ok(Arc::new(Postgres::read(value)?)),
+    build: |json| Ok(Arc::new(Postgres::read(json)?)),
 };
 
 static SPEC: Spec = Spec {
-    name: "postgres",
+    name: "postgres check",
     doc: "Logs in to PostgreSQL and asks it something. Without a user, it is enough that it asks for a login.",
     fields: tls_fields![
-        FieldSpec::required("address", Ty::Address, "Where it listens; the port is 5432 unless given."),
+        FieldSpec::required("address", Ty::Text, "Where it listens, `host:port`; the port is 5432 unless given."),
         service::UPGRADE,
         service::USER,
         service::PASSWORD,
@@ -84,38 +85,40 @@ struct Options {
 }
 
 impl Postgres {
-    fn read(value: &serde_json::Value) -> Result<Self, Vec<Issue>> {
-        let service = Service::read(value, 5_432, |_| Encrypt::Auto)?;
-        let Options { database, query } = service::options(value)?;
-        let clean = |text: &Option<String>| text.as_deref().is_none_or(|text| !text.contains('\0'));
+    fn read(json: &Json) -> Result<Self, Vec<Issue>> {
+        let service = Service::read(json, 5_432, |_| Encrypt::Auto)?;
+        let Options { database, query } = config::read(json)?;
         for (path, text) in [("database", &database), ("query", &query), ("user", &service.user)] {
-            if !clean(text) {
+            if text.as_deref().is_some_and(|text| text.contains('\0')) {
                 return Err(vec![Issue::new(path, "a NUL byte cannot be sent to PostgreSQL")]);
             }
         }
         if query.is_some() && service.user.is_none() {
-            return Err(vec![Issue::new("query", "asking needs a login: set user and password")]);
+            return Err(vec![Issue::new("query", "asking needs a login").suggest("set user and password")]);
         }
         Ok(Self { service, database, query })
     }
 
     async fn look(&self, ctx: &Ctx) -> Result<Observation, Error> {
         let mut stream = self.connect(ctx).await?;
-        let Some(user) = &self.service.user else {
-            let asked = self.login(ctx, &mut stream, "dihya").await;
-            return match asked {
-                Ok(Login { .. }) => Ok(service::seen(Observation::up().fact("authenticated", true), &stream)),
-                Err(Broken::Says(code)) if code.starts_with("28") => Ok(answered(&stream)),
-                Err(Broken::Wants(_)) => Ok(answered(&stream)),
-                Err(broken) => broken.observe(&stream),
-            };
+        let told = match &self.service.user {
+            Some(user) => self.converse(ctx, &mut stream, user).await,
+            None => self.knock(ctx, &mut stream).await,
         };
-        match self.converse(ctx, &mut stream, user).await {
-            Ok(observation) => {
-                let _ = stream.send(&[b'X', 0, 0, 0, 4]).await; // Terminate; what it makes of it is not our concern
-                Ok(service::seen(observation, &stream))
+        let observation = service::seen(told, ctx, &stream);
+        let _ = stream.send(&framed(b'X', b"")).await; // Terminate: what it makes of it is not our concern
+        Ok(observation)
+    }
+
+    /// Without an account, a server that asks who we are is as healthy as can be told.
+    async fn knock(&self, ctx: &Ctx, stream: &mut TimedStream) -> Result<Observation, Broken> {
+        match self.login(ctx, stream, "dihya").await {
+            Ok(login) => Ok(Observation::up().fact("authenticated", true).fact("server_version", login.version)),
+            Err(Broken::Wants(_)) => Ok(Observation::up().fact("authenticated", false)),
+            Err(Broken::Says(code, _)) if code.starts_with("28") || code == "3D000" => {
+                Ok(Observation::up().fact("authenticated", false))
             }
-            Err(broken) => broken.observe(&stream),
+            Err(broken) => Err(broken),
         }
     }
 
@@ -127,7 +130,7 @@ impl Postgres {
         stream.send(&[8_u32.to_be_bytes(), SSL_REQUEST.to_be_bytes()].concat()).await?;
         let mut answer = [0];
         stream.receive_exact(&mut answer).await?;
-        match &answer {
+        match answer[0] {
             b'S' => self.service.upgrade(ctx, stream).await,
             b'N' if self.service.encrypt == Encrypt::Auto => Ok(stream),
             b'N' => Err(Error::target(Phase::Tls, "it does not offer TLS").timed(stream.timings())),
@@ -146,7 +149,7 @@ impl Postgres {
                 observation = observation.fact("read_only", read_only);
             }
             // Poolers and look-alikes have no such functions, and are not broken for it.
-            Err(Broken::Says(code)) if code.starts_with("42") => {}
+            Err(Broken::Says(code, _)) if code.starts_with("42") => {}
             Err(broken) => return Err(broken),
         }
         if let Some(query) = &self.query {
@@ -168,15 +171,17 @@ impl Postgres {
             let (kind, body) = message(stream).await?;
             match kind {
                 b'R' => {
-                    if let Some(answer) = login.answer(&body, user, self.service.password.as_ref(), ctx, stream)? {
+                    if let Some(answer) =
+                        login.answer(&body, user, self.service.password.as_ref(), ctx, stream.tls().is_some())?
+                    {
                         stream.send(&answer).await?;
                     }
                 }
                 b'S' => login.parameter(&body),
                 b'Z' => return Ok(login),
-                b'E' => return Err(Broken::Says(sqlstate(&body))),
+                b'E' => return Err(refused(&body)),
                 b'K' | b'N' | b'v' => {}
-                _ => return Err(Broken::garbled(stream, "an unexpected message during the login")),
+                _ => return Err(Broken::Garbled("an unexpected message during the login")),
             }
         }
     }
@@ -188,7 +193,7 @@ impl Probe for Postgres {
     }
 
     fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
-        Box::pin(async move { self.look(ctx).await.unwrap_or_else(service::observe) })
+        Box::pin(async move { self.look(ctx).await.unwrap_or_else(|error| Observation::failed(ctx, error)) })
     }
 }
 
@@ -220,20 +225,20 @@ impl Login {
         user: &str,
         password: Option<&Private<String>>,
         ctx: &Ctx,
-        stream: &TimedStream,
+        encrypted: bool,
     ) -> Result<Option<Vec<u8>>, Broken> {
-        let (code, rest) = body.split_first_chunk().ok_or_else(|| Broken::garbled(stream, "a cut message"))?;
+        let (code, rest) = body.split_first_chunk().ok_or(Broken::Garbled("a cut message"))?;
         let code = u32::from_be_bytes(*code);
         if code == 0 {
             // A server that skips its proof is not the one we know.
             return match self.proof {
-                Proof::Begun(_) | Proof::Sent(_) => Err(Broken::refused(stream, Refusal::Proof)),
+                Proof::Begun(_) | Proof::Sent(_) => Err(Broken::down(Refusal::Proof.to_string())),
                 Proof::None | Proof::Confirmed => Ok(None),
             };
         }
         let password = password.ok_or(Broken::Wants("it asks for a password, and the check has none"))?;
         let reply = match (code, std::mem::replace(&mut self.proof, Proof::None)) {
-            (3, _) if stream.tls().is_none() => {
+            (3, _) if !encrypted => {
                 return Err(Broken::Wants("it asks for the password in clear without TLS, which we refuse"));
             }
             (3, _) => [password.expose().as_bytes(), b"\0"].concat(),
@@ -250,55 +255,19 @@ impl Login {
                 [b"SCRAM-SHA-256\0", &length(first.len())[..], first.as_bytes()].concat()
             }
             (11, Proof::Begun(scram)) => {
-                let (last, proven) =
-                    scram.prove(rest, password).map_err(|refusal| Broken::refused(stream, refusal))?;
+                let (last, proven) = scram.prove(rest, password).map_err(|why| Broken::down(why.to_string()))?;
                 self.proof = Proof::Sent(proven);
                 last.into_bytes()
             }
             (12, Proof::Sent(proven)) => {
-                proven.confirm(rest).map_err(|refusal| Broken::refused(stream, refusal))?;
+                proven.confirm(rest).map_err(|why| Broken::down(why.to_string()))?;
                 self.proof = Proof::Confirmed;
                 return Ok(None);
             }
-            (11 | 12, _) => return Err(Broken::garbled(stream, "a login out of order")),
+            (11 | 12, _) => return Err(Broken::Garbled("a login out of order")),
             _ => return Err(Broken::Wants("it asks for a login that we do not know")),
         };
         Ok(Some(framed(b'p', &reply)))
-    }
-}
-
-/// Why a conversation ended early.
-enum Broken {
-    /// The connection failed, or what came over it was not the protocol.
-    Wire(Error),
-    /// The server said no, with this SQLSTATE.
-    Says(String),
-    /// It wants something that the check does not have: we cannot tell how it is.
-    Wants(&'static str),
-}
-
-impl From<Error> for Broken {
-    fn from(error: Error) -> Self {
-        Self::Wire(error)
-    }
-}
-
-impl Broken {
-    fn garbled(stream: &TimedStream, what: &str) -> Self {
-        Self::Wire(Error::target(Phase::Receive, format!("it does not speak PostgreSQL: {what}")).timed(stream.timings()))
-    }
-
-    fn refused(stream: &TimedStream, refusal: Refusal) -> Self {
-        Self::Wire(Error::target(Phase::Receive, refusal.to_string()).timed(stream.timings()))
-    }
-
-    fn observe(self, stream: &TimedStream) -> Result<Observation, Error> {
-        let observation = match self {
-            Self::Wire(error) => return Err(error),
-            Self::Says(code) => Observation::down(format!("{} (SQLSTATE {code})", meaning(&code))),
-            Self::Wants(what) => Observation::unknown(Fault::Setup, what),
-        };
-        Ok(service::seen(observation, stream))
     }
 }
 
@@ -316,18 +285,18 @@ async fn ask(stream: &mut TimedStream, query: &str) -> Result<Table, Broken> {
     loop {
         let (kind, body) = message(stream).await?;
         match kind {
-            b'T' => columns = described(&body).ok_or_else(|| Broken::garbled(stream, "a row description"))?,
+            b'T' => columns = described(&body).ok_or(Broken::Garbled("a row description"))?,
             b'D' => {
                 if table.rows == 0 {
-                    table.first = row(&columns, &body).ok_or_else(|| Broken::garbled(stream, "a row"))?;
+                    table.first = row(&columns, &body).ok_or(Broken::Garbled("a row"))?;
                 }
                 table.rows += 1;
             }
-            b'E' => said = said.or_else(|| Some(sqlstate(&body))),
-            b'Z' => return said.map_or(Ok(table), |code| Err(Broken::Says(code))),
+            b'E' => said = said.or_else(|| Some(refused(&body))),
+            b'Z' => return said.map_or(Ok(table), Err),
             b'C' | b'I' | b'N' | b'S' => {}
             b'G' | b'H' | b'W' => return Err(Broken::Wants("the query copies data, which a check cannot judge")),
-            _ => return Err(Broken::garbled(stream, "an unexpected message after a query")),
+            _ => return Err(Broken::Garbled("an unexpected message after a query")),
         }
     }
 }
@@ -338,7 +307,7 @@ async fn message(stream: &mut TimedStream) -> Result<(u8, Vec<u8>), Broken> {
     let [kind, length @ ..] = head;
     let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     let Some(length) = length.checked_sub(4).filter(|length| *length <= MESSAGE_BYTES_MAX) else {
-        return Err(Broken::garbled(stream, "a message of impossible length"));
+        return Err(Broken::Garbled("a message of impossible length"));
     };
     let mut body = vec![0; length];
     stream.receive_exact(&mut body).await?;
@@ -348,7 +317,8 @@ async fn message(stream: &mut TimedStream) -> Result<(u8, Vec<u8>), Broken> {
 fn startup(user: &str, database: Option<&str>) -> Vec<u8> {
     let mut body = PROTOCOL.to_be_bytes().to_vec();
     let database = database.unwrap_or(user);
-    for (name, value) in [("user", user), ("database", database), ("application_name", "dihya"), ("client_encoding", "UTF8")]
+    for (name, value) in
+        [("user", user), ("database", database), ("application_name", "dihya"), ("client_encoding", "UTF8")]
     {
         for text in [name, value] {
             body.extend_from_slice(text.as_bytes());
@@ -376,6 +346,12 @@ fn md5_answer(user: &str, password: &Private<String>, salt: &[u8]) -> Vec<u8> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn refused(body: &[u8]) -> Broken {
+    let code = sqlstate(body);
+    let reason = format!("{} (SQLSTATE {code})", meaning(&code));
+    Broken::Says(code, reason)
 }
 
 /// The five characters of the field `C` of an error; `?????` where there are none.
@@ -451,16 +427,9 @@ fn row(columns: &[(String, u32)], body: &[u8]) -> Option<Vec<(String, Fact)>> {
 
 /// A value in text format by the type's number in `pg_type`.
 fn typed(oid: u32, value: &[u8]) -> Fact {
-    let text = String::from_utf8_lossy(value).into_owned();
-    let fact = match oid {
-        16 => Some(Fact::Bool(text == "t")),
-        20 | 21 | 23 | 26 => text.parse().ok().map(Fact::Int),
-        700 | 701 | 1_700 => text.parse().ok().map(Fact::Float),
-        _ => None,
-    };
-    fact.unwrap_or(Fact::Hidden(text))
-}
-
-fn answered(stream: &TimedStream) -> Observation {
-    service::seen(Observation::up().fact("authenticated", false), stream)
+    if oid == 16 {
+        return Fact::Bool(value == b"t");
+    }
+    let numeric = matches!(oid, 20 | 21 | 23 | 26 | 700 | 701 | 1_700);
+    service::number_or_hidden(String::from_utf8_lossy(value).into_owned(), numeric)
 }

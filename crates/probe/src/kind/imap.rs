@@ -1,0 +1,170 @@
+//! IMAP: the greeting, `CAPABILITY`, TLS, and a login where there is an account (RFC 9051, RFC 3501).
+
+use std::sync::Arc;
+
+use model::config::{FieldSpec, Spec, Ty};
+use model::{BoxFuture, Private};
+use serde_json::Value as Json;
+
+use super::service::{self, Broken, Encrypt, Service};
+use crate::config::Issue;
+use crate::connect::TimedStream;
+use crate::connect::spec::tls_fields;
+use crate::fact::{Fact, FactSpec, fact};
+use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
+
+/// The kind.
+pub static KIND: Kind =
+    Kind { name: "imap", spec: &SPEC, facts: FACTS, defaults: Defaults::TLS, build: |json| Ok(Arc::new(read(json)?)) };
+
+static SPEC: Spec = Spec {
+    name: "imap check",
+    doc: "Greets a mailbox server, starts TLS, and logs in where there is an account.",
+    fields: tls_fields![
+        FieldSpec::required("address", Ty::Text, "Where it listens, `host:port`; the port is 143 unless given."),
+        service::ANY_TLS,
+        service::USER,
+        service::PASSWORD,
+    ],
+};
+
+const FACTS: &[FactSpec] = &[
+    fact("authenticated", "Whether we logged in."),
+    fact("banner", "What it greets us with."),
+    fact("capabilities", "What it says it can do, in capitals: `IMAP4REV1`, `STARTTLS`, `AUTH=PLAIN` ..."),
+    fact("tls", "What TLS showed: see the kind `tls`."),
+];
+
+/// Longest line that we take.
+const LINE_BYTES_MAX: usize = 8 << 10;
+/// Most lines before the one that answers a command.
+const LINES_MAX: usize = 128;
+
+struct Imap {
+    service: Service,
+}
+
+fn read(json: &Json) -> Result<Imap, Vec<Issue>> {
+    let service = Service::read(json, 143, |port| if port == 993 { Encrypt::Implicit } else { Encrypt::Auto })?;
+    service.check_account()?;
+    for (path, text) in [("user", service.user.as_deref()), ("password", service.password.as_ref().map(secret))] {
+        // A quoted string holds neither (RFC 9051 section 9); a literal would cost a round trip for nobody.
+        if text.is_some_and(|text| text.contains(['\r', '\n', '\0'])) {
+            return Err(vec![Issue::new(path, "a line break or NUL cannot be sent to an IMAP server")]);
+        }
+    }
+    Ok(Imap { service })
+}
+
+fn secret(password: &Private<String>) -> &str {
+    password.expose()
+}
+
+impl Probe for Imap {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
+        Box::pin(self.look(ctx))
+    }
+}
+
+impl Imap {
+    async fn look(&self, ctx: &Ctx) -> Observation {
+        let mut stream = match self.service.connect(ctx).await {
+            Ok(stream) => stream,
+            Err(error) => return Observation::failed(ctx, error),
+        };
+        let (banner, upgrades) = match self.greet(&mut stream).await {
+            Ok(greeted) => greeted,
+            Err(broken) => return service::seen(Err(broken), ctx, &stream),
+        };
+        if upgrades {
+            stream = match self.service.upgrade(ctx, stream).await {
+                Ok(stream) => stream,
+                Err(error) => return Observation::failed(ctx, error),
+            };
+        }
+        let told = self.converse(&mut stream, banner).await;
+        let observation = service::seen(told, ctx, &stream);
+        let _ = stream.send(b"z LOGOUT\r\n").await; // what it makes of it is not our concern
+        observation
+    }
+
+    async fn greet(&self, stream: &mut TimedStream) -> Result<(String, bool), Broken> {
+        let banner = service::printable(&stream.receive_line(LINE_BYTES_MAX).await?);
+        if banner.starts_with("* BYE") {
+            return Err(Broken::down("it is closing, or has too many connections (BYE)"));
+        }
+        if !banner.starts_with("* OK") && !banner.starts_with("* PREAUTH") {
+            return Err(Broken::Garbled("no greeting"));
+        }
+        let upgrades = match self.service.encrypt {
+            Encrypt::Implicit | Encrypt::None => false,
+            wanted => {
+                let offers = capabilities(stream).await?.iter().any(|word| word == "STARTTLS");
+                if !offers && wanted == Encrypt::StartTls {
+                    return Err(Broken::down("it does not offer STARTTLS"));
+                }
+                offers
+            }
+        };
+        if upgrades {
+            command(stream, "s", b"STARTTLS").await?;
+        }
+        Ok((banner, upgrades))
+    }
+
+    async fn converse(&self, stream: &mut TimedStream, banner: String) -> Result<Observation, Broken> {
+        // Asked again: what was said before TLS is forgotten (RFC 9051 section 6.2.1).
+        let capabilities = capabilities(stream).await?;
+        let account = self.service.account();
+        if let Some((user, password)) = account {
+            if stream.tls().is_none() {
+                return Err(Broken::Wants("it would take the password without TLS, which we refuse"));
+            }
+            let login = format!("LOGIN {} {}", quoted(user), quoted(password.expose()));
+            command(stream, "l", login.as_bytes()).await?;
+        }
+        command(stream, "n", b"NOOP").await?;
+        Ok(Observation::up()
+            .fact("authenticated", account.is_some())
+            .fact("banner", Fact::Hidden(banner))
+            .fact("capabilities", capabilities))
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+async fn capabilities(stream: &mut TimedStream) -> Result<Vec<String>, Broken> {
+    let lines = command(stream, "c", b"CAPABILITY").await?;
+    let said = lines.iter().find_map(|line| line.strip_prefix("* CAPABILITY "));
+    let said = said.ok_or(Broken::Garbled("no capabilities"))?;
+    Ok(said.split(' ').map(str::to_ascii_uppercase).collect())
+}
+
+/// Sends a command and returns the untagged lines before its answer.
+async fn command(stream: &mut TimedStream, tag: &str, command: &[u8]) -> Result<Vec<String>, Broken> {
+    stream.send(&[tag.as_bytes(), b" ", command, b"\r\n"].concat()).await?;
+    let mut lines = Vec::new();
+    for _ in 0..LINES_MAX {
+        let line = stream.receive_line(LINE_BYTES_MAX).await?;
+        let line: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).collect();
+        let Some(answer) = line.strip_prefix(tag).and_then(|rest| rest.strip_prefix(' ')) else {
+            lines.push(line);
+            continue;
+        };
+        let word = answer.split(' ').next().unwrap_or_default();
+        return match word {
+            "OK" => Ok(lines),
+            "NO" if tag == "l" => Err(Broken::down("it refuses the user or the password (NO)")),
+            "NO" => Err(Broken::down("it cannot do that (NO)")),
+            "BAD" => Err(Broken::down("it does not understand us (BAD)")),
+            _ => Err(Broken::Garbled("an answer without a verdict")),
+        };
+    }
+    Err(Broken::Garbled("an answer that does not end"))
+}

@@ -1,0 +1,193 @@
+//! Redis and what speaks like it (Valkey, KeyDB): a login, `PING`, and what `INFO` says of its role.
+//!
+//! RESP 2 by hand (Redis documentation, "Redis serialization protocol"). `PING` decides whether it works; a server
+//! that does not let us read `INFO` is not broken for that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::BoxFuture;
+use model::config::{FieldSpec, Spec, Ty};
+use serde_json::Value as Json;
+
+use super::service::{self, Broken, Encrypt, Service};
+use crate::config::Issue;
+use crate::connect::TimedStream;
+use crate::connect::spec::tls_fields;
+use crate::fact::{FactSpec, fact};
+use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
+
+/// The kind.
+pub static KIND: Kind =
+    Kind { name: "redis", spec: &SPEC, facts: FACTS, defaults: Defaults::TLS, build: |json| Ok(Arc::new(read(json)?)) };
+
+static SPEC: Spec = Spec {
+    name: "redis check",
+    doc: "Logs in to Redis, sends PING and reads INFO.",
+    fields: tls_fields![
+        FieldSpec::required("address", Ty::Text, "Where it listens, `host:port`; the port is 6379 unless given."),
+        service::IMPLICIT,
+        FieldSpec::optional("user", Ty::Text, "", "User to log in as; `default` where only a password is given."),
+        service::PASSWORD,
+    ],
+};
+
+const FACTS: &[FactSpec] = &[
+    fact("authenticated", "Whether we logged in with a password."),
+    fact("connected_clients", "How many clients it has."),
+    fact("loading", "Whether it still loads its data."),
+    fact("master_link_up", "Whether a replica has its master; absent for a master."),
+    fact("maxmemory", "Bytes that it may use; 0 is as many as there are."),
+    fact("replicas", "How many replicas are connected."),
+    fact("role", "`master` or `slave`."),
+    fact("server_version", "The version that it states."),
+    fact("tls", "What TLS showed: see the kind `tls`."),
+    fact("used_memory", "Bytes that it uses."),
+];
+
+/// Longest line of the protocol.
+const LINE_BYTES_MAX: usize = 4 << 10;
+/// Longest answer to `INFO`.
+const INFO_BYTES_MAX: usize = 256 << 10;
+
+struct Redis {
+    service: Service,
+}
+
+fn read(json: &Json) -> Result<Redis, Vec<Issue>> {
+    let service = Service::read(json, 6_379, |_| Encrypt::None)?;
+    if service.user.is_some() && service.password.is_none() {
+        return Err(vec![Issue::new("user", "a user needs a password")]);
+    }
+    Ok(Redis { service })
+}
+
+impl Probe for Redis {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
+        Box::pin(async move {
+            match self.service.connect(ctx).await {
+                Ok(mut stream) => {
+                    let told = self.converse(&mut stream).await;
+                    service::seen(told, ctx, &stream)
+                }
+                Err(error) => Observation::failed(ctx, error),
+            }
+        })
+    }
+}
+
+impl Redis {
+    async fn converse(&self, stream: &mut TimedStream) -> Result<Observation, Broken> {
+        if let Some(password) = &self.service.password {
+            let mut words = vec![&b"AUTH"[..]];
+            words.extend(self.service.user.as_deref().map(str::as_bytes));
+            words.push(password.expose().as_bytes());
+            ask(stream, &words).await?;
+        }
+        let pong = ask(stream, &[b"PING"]).await;
+        if let (Err(Broken::Says(code, _)), None) = (&pong, &self.service.password)
+            && code == "NOAUTH"
+        {
+            // Without an account, a server that asks who we are is as healthy as can be told.
+            return Ok(Observation::up().fact("authenticated", false));
+        }
+        if pong? != Answer::Line(b"PONG".to_vec()) {
+            return Err(Broken::Garbled("no PONG"));
+        }
+        let observation = Observation::up().fact("authenticated", self.service.password.is_some());
+        match ask(stream, &[b"INFO"]).await {
+            Ok(Answer::Bulk(text)) => Ok(told(observation, &text)),
+            Ok(Answer::Line(_)) => Err(Broken::Garbled("an answer to INFO that is no text")),
+            Err(Broken::Says(..)) => Ok(observation),
+            Err(broken) => Err(broken),
+        }
+    }
+}
+
+/// Adds what `INFO` says.
+fn told(mut observation: Observation, info: &[u8]) -> Observation {
+    let text = String::from_utf8_lossy(info);
+    let said: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+    for (key, name) in [("role", "role"), ("redis_version", "server_version")] {
+        if let Some(value) = said.get(key) {
+            observation = observation.fact(name, service::printable(value.as_bytes()));
+        }
+    }
+    for (key, name) in [
+        ("used_memory", "used_memory"),
+        ("maxmemory", "maxmemory"),
+        ("connected_clients", "connected_clients"),
+        ("connected_slaves", "replicas"),
+    ] {
+        if let Some(value) = said.get(key).and_then(|value| value.parse::<u64>().ok()) {
+            observation = observation.fact(name, value);
+        }
+    }
+    if let Some(value) = said.get("loading") {
+        observation = observation.fact("loading", *value != "0");
+    }
+    if let Some(value) = said.get("master_link_status") {
+        observation = observation.fact("master_link_up", *value == "up");
+    }
+    observation
+}
+
+/// A good answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    /// `+OK`
+    Line(Vec<u8>),
+    /// `$5` and what follows.
+    Bulk(Vec<u8>),
+}
+
+async fn ask(stream: &mut TimedStream, words: &[&[u8]]) -> Result<Answer, Broken> {
+    let mut request = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        request.extend_from_slice(word);
+        request.extend_from_slice(b"\r\n");
+    }
+    stream.send(&request).await?;
+    let line = stream.receive_line(LINE_BYTES_MAX).await?;
+    match line.split_first() {
+        Some((b'+', text)) => Ok(Answer::Line(text.to_vec())),
+        Some((b'-', text)) => Err(refused(text)),
+        Some((b'$', length)) => {
+            let length = std::str::from_utf8(length).ok().and_then(|text| text.parse::<usize>().ok());
+            let length = length.filter(|length| *length <= INFO_BYTES_MAX);
+            let length = length.ok_or(Broken::Garbled("an answer of impossible length"))?;
+            let mut text = vec![0; length + 2];
+            stream.receive_exact(&mut text).await?;
+            text.truncate(length);
+            Ok(Answer::Bulk(text))
+        }
+        _ => Err(Broken::Garbled("an unexpected kind of answer")),
+    }
+}
+
+/// An error: its first word says which. The rest stays with us.
+fn refused(text: &[u8]) -> Broken {
+    let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let known = code.len() <= 20 && code.iter().all(|byte| byte.is_ascii_uppercase());
+    let code = if known { String::from_utf8_lossy(code).into_owned() } else { "ERR".to_owned() };
+    let meaning = match code.as_str() {
+        "WRONGPASS" => "it refuses the user or the password",
+        "NOAUTH" => "it asks for a password",
+        "NOPERM" => "the user may not do that",
+        "LOADING" => "it still loads its data",
+        "MASTERDOWN" => "it has lost its master",
+        "BUSY" => "a script keeps it busy",
+        "MISCONF" => "it cannot save its data",
+        "OOM" => "it is out of memory",
+        "READONLY" => "it may not be written to",
+        "DENIED" => "it runs in protected mode and refuses us",
+        _ => "it answers with an error",
+    };
+    let reason = format!("{meaning} ({code})");
+    Broken::Says(code, reason)
+}
