@@ -249,3 +249,161 @@ fn take<'a>(reader: &mut Reader<'a>, len: u64) -> Result<&'a [u8], Malformed> {
 fn text<'a>(reader: &mut Reader<'a>, len: u64) -> Result<&'a str, Malformed> {
     std::str::from_utf8(take(reader, len)?).map_err(|_| Malformed::new(WHAT, "has text that is not UTF-8"))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<char> = text.chars().collect();
+        digits.chunks(2).map(|pair| u8::from_str_radix(&String::from_iter(pair), 16).expect("is hex")).collect()
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<u64>().prop_map(Value::U64),
+            (0_u64..300).prop_map(Value::U64),
+            (i64::MIN..0).prop_map(Value::I64),
+            any::<f64>().prop_filter("NaN is not equal to itself", |v| !v.is_nan()).prop_map(Value::F64),
+            any::<f32>().prop_filter("NaN is not equal to itself", |v| !v.is_nan()).prop_map(|v| Value::F64(v.into())),
+            any::<u16>().prop_map(float_of_half).prop_filter("NaN", |v| !v.is_nan()).prop_map(Value::F64),
+            ".{0,30}".prop_map(Value::Text),
+            proptest::collection::vec(any::<u8>(), 0..30).prop_map(Value::Bytes),
+        ];
+        leaf.prop_recursive(5, 64, 8, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..8).prop_map(Value::List),
+                proptest::collection::btree_map(".{0,5}", inner, 0..8).prop_map(Value::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn values_survive_the_round_trip(value in any_value()) {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, &value).expect("is not deep");
+            prop_assert_eq!(decode(&bytes).expect("decodes"), value);
+        }
+
+        #[test]
+        fn what_is_read_is_written_the_same(bytes in proptest::collection::vec(any::<u8>(), 0..24)) {
+            if let Ok(value) = decode(&bytes) {
+                let mut again = Vec::new();
+                encode(&mut again, &value).expect("was not deep");
+                prop_assert_eq!(again, bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn the_examples_of_rfc_8949_appendix_a_agree() {
+        for (text, value) in [
+            ("00", Value::U64(0)),
+            ("17", Value::U64(23)),
+            ("1818", Value::U64(24)),
+            ("1903e8", Value::U64(1_000)),
+            ("1a000f4240", Value::U64(1_000_000)),
+            ("1b000000e8d4a51000", Value::U64(1_000_000_000_000)),
+            ("1bffffffffffffffff", Value::U64(u64::MAX)),
+            ("20", Value::I64(-1)),
+            ("3903e7", Value::I64(-1_000)),
+            ("3b7fffffffffffffff", Value::I64(i64::MIN)),
+            ("f90000", Value::F64(0.0)),
+            ("f98000", Value::F64(-0.0)),
+            ("f93c00", Value::F64(1.0)),
+            ("fb3ff199999999999a", Value::F64(1.1)),
+            ("f97bff", Value::F64(65_504.0)),
+            ("fa47c35000", Value::F64(100_000.0)),
+            ("fa7f7fffff", Value::F64(3.402_823_466_385_288_6e38)),
+            ("fb7e37e43c8800759c", Value::F64(1.0e300)),
+            ("f90001", Value::F64(5.960_464_477_539_063e-8)),
+            ("f90400", Value::F64(0.000_061_035_156_25)),
+            ("f9c400", Value::F64(-4.0)),
+            ("f97c00", Value::F64(f64::INFINITY)),
+            ("f9fc00", Value::F64(f64::NEG_INFINITY)),
+            ("f4", Value::Bool(false)),
+            ("f5", Value::Bool(true)),
+            ("f6", Value::Null),
+            ("4401020304", Value::Bytes(vec![1, 2, 3, 4])),
+            ("62c3bc", Value::from("\u{fc}")),
+            ("83010203", Value::List(vec![Value::U64(1), Value::U64(2), Value::U64(3)])),
+            (
+                "a26161016162820203",
+                Value::Map(
+                    [
+                        ("a".to_owned(), Value::U64(1)),
+                        ("b".to_owned(), Value::List(vec![Value::U64(2), Value::U64(3)])),
+                    ]
+                    .into(),
+                ),
+            ),
+            // Shorter keys come first, whatever their letters.
+            ("a2617a00626161f6", Value::Map([("aa".to_owned(), Value::Null), ("z".to_owned(), Value::U64(0))].into())),
+        ] {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, &value).expect("encodes");
+            assert_eq!(bytes, hex(text), "{text}");
+            assert_eq!(decode(&bytes), Ok(value), "{text}");
+        }
+        let mut nan = Vec::new();
+        encode(&mut nan, &Value::F64(f64::NAN)).expect("encodes");
+        encode(&mut nan, &Value::I64(7)).expect("encodes");
+        assert_eq!(nan, hex("f97e0007"));
+        assert!(matches!(decode(&hex("f97e00")), Ok(Value::F64(v)) if v.is_nan()));
+    }
+
+    #[test]
+    fn other_forms_of_the_same_value_are_refused() {
+        for (text, why) in [
+            ("", "ends too early"),
+            ("1800", "has a number in a longer form than needed"),
+            ("190017", "has a number in a longer form than needed"),
+            ("1a0000ffff", "has a number in a longer form than needed"),
+            ("1b00000000ffffffff", "has a number in a longer form than needed"),
+            ("1c", "has a reserved or indefinite length"),
+            ("9fff", "has a reserved or indefinite length"),
+            ("3b8000000000000000", "has a number below the least of 64 bits"),
+            ("c000", "has a tag"),
+            ("f7", "has a simple value other than false, true and null"),
+            ("f820", "has a simple value other than false, true and null"),
+            ("f97e01", "has a float that is not in its one form"),
+            ("fa3f800000", "has a float that is not in its one form"),
+            ("fa7fc00000", "has a float that is not in its one form"),
+            ("fb3ff0000000000000", "has a float that is not in its one form"),
+            ("fb0000000000000001", ""),
+            ("61ff", "has text that is not UTF-8"),
+            ("62", "ends too early"),
+            ("5bffffffffffffffff", "ends too early"),
+            ("9bffffffffffffffff", "ends too early"),
+            ("a10000", "has a key that is not text"),
+            ("a2616100616100", "has keys that do not ascend"),
+            ("a262616100617a00", "has keys that do not ascend"),
+            ("0000", "has trailing bytes"),
+        ] {
+            let result = decode(&hex(text));
+            if why.is_empty() {
+                assert!(result.is_ok(), "{text}");
+            } else {
+                assert_eq!(result, Err(Malformed::new(WHAT, why)), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn nesting_has_a_bound_on_both_sides() {
+        let nest = |depth: usize| (0..depth).fold(Value::Null, |inner, _| Value::List(vec![inner]));
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &nest(VALUE_DEPTH_MAX)).expect("is at the bound");
+        assert!(decode(&bytes).is_ok());
+        assert!(encode(&mut Vec::new(), &nest(VALUE_DEPTH_MAX + 1)).is_err());
+        assert!(encode(&mut Vec::new(), &Value::Map([("a".to_owned(), nest(VALUE_DEPTH_MAX))].into())).is_err());
+        bytes.insert(0, 0x81);
+        assert_eq!(decode(&bytes), Err(Malformed::new(WHAT, "is nested too deeply")));
+        assert_eq!(decode(&vec![0x81; 100_000]), Err(Malformed::new(WHAT, "is nested too deeply")));
+    }
+}

@@ -64,3 +64,33 @@ pub(crate) fn parse_hash(text: &str) -> Option<Hash> {
     hash.copy_from_slice(bytes.get(..32)?);
     Some(hash)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_has_one_form() {
+        let checkpoint = Checkpoint { origin: "localhost/default".into(), size: 600, root: [0xfb; 32] };
+        let text = checkpoint.text();
+        assert_eq!(text, "localhost/default\n600\n+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=\n");
+        assert_eq!(Checkpoint::parse(&text), Ok(checkpoint));
+        let root = "+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=";
+        for (text, why) in [
+            (format!("o\n600\n{root}"), "does not end with a newline"),
+            (format!("o\n600\n{root}\nextension\n"), "is not three lines"),
+            ("o\n600\n".into(), "is not three lines"),
+            (format!("\n600\n{root}\n"), "has no origin"),
+            (format!("o\n0600\n{root}\n"), "has a size that is not a plain decimal"),
+            (format!("o\n+600\n{root}\n"), "has a size that is not a plain decimal"),
+            (format!("o\n\n{root}\n"), "has a size that is not a plain decimal"),
+            (format!("o\n18446744073709551616\n{root}\n"), "has a size that is not a plain decimal"),
+            // The last digit of base64 has two bits that must be zero.
+            (format!("o\n0\n{}\n", root.replace("s=", "t=")), "has a root that is not 32 bytes in base64"),
+            (format!("o\n0\n{}\n", root.replace("s=", "sA")), "has a root that is not 32 bytes in base64"),
+            (format!("o\n0\n{}\n", root.replace('=', "")), "has a root that is not 32 bytes in base64"),
+        ] {
+            assert_eq!(Checkpoint::parse(&text), Err(Malformed::new(WHAT, why)), "{text}");
+        }
+    }
+}

@@ -92,3 +92,35 @@ pub fn commit(uuid: &Uuid, field: u16, salt: &Salt, ty: u8, value: &[u8]) -> [u8
     }
     Sha256::new().chain_update(head).chain_update(value).finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::ty;
+
+    #[test]
+    fn a_commitment_binds_every_part() {
+        let seed = Seed::from_bytes([3; 32]);
+        let (uuid, salts) = (Uuid::new([1; 12], 7), Salts::new(&seed));
+        let salt = salts.salt(7, 5);
+        let c = commit(&uuid, 5, &salt, ty::TEXT, b"value");
+        let others = [
+            commit(&Uuid::new([1; 12], 8), 5, &salt, ty::TEXT, b"value"),
+            commit(&uuid, 6, &salt, ty::TEXT, b"value"),
+            commit(&uuid, 5, &salts.salt(7, 6), ty::TEXT, b"value"),
+            commit(&uuid, 5, &salts.salt(8, 5), ty::TEXT, b"value"),
+            commit(&uuid, 5, &salt, ty::BYTES, b"value"),
+            commit(&uuid, 5, &salt, ty::TEXT, b"valuf"),
+        ];
+        assert!(others.iter().all(|other| *other != c));
+        // Two values that differ only in where they are cut never share a commitment.
+        assert_ne!(commit(&uuid, 5, &salt, ty::TEXT, b""), commit(&uuid, 5, &salt, ty::TEXT, b"\0"));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let seed = Seed::generate(&model::SeededRng::new(1));
+        assert_ne!(seed.expose(), &[0; 32]);
+        assert_eq!(format!("{seed:?} {:?}", Salts::new(&seed)), "Seed(32 bytes) Salts");
+    }
+}

@@ -357,3 +357,217 @@ fn read_public<'a>(reader: &mut Reader<'a>) -> Result<(u16, Scalar<'a>), Malform
 }
 
 const _: () = assert!(HEAD_BYTES == 59, "docs/format/ledger.md draws 59 bytes before the public fields");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    enum Owned {
+        Bool(bool),
+        U64(u64),
+        I64(i64),
+        F64(f64),
+        Text(String),
+        Name(u32),
+        Bytes(Vec<u8>),
+    }
+
+    impl Owned {
+        fn scalar(&self) -> Scalar<'_> {
+            match self {
+                Self::Bool(v) => Scalar::Bool(*v),
+                Self::U64(v) => Scalar::U64(*v),
+                Self::I64(v) => Scalar::I64(*v),
+                Self::F64(v) => Scalar::F64(*v),
+                Self::Text(v) => Scalar::Text(v),
+                Self::Name(v) => Scalar::Name(*v),
+                Self::Bytes(v) => Scalar::Bytes(v),
+            }
+        }
+    }
+
+    fn owned() -> impl Strategy<Value = Owned> {
+        prop_oneof![
+            any::<bool>().prop_map(Owned::Bool),
+            any::<u64>().prop_map(Owned::U64),
+            any::<i64>().prop_map(Owned::I64),
+            any::<f64>().prop_filter("NaN is not equal to itself", |v| !v.is_nan()).prop_map(Owned::F64),
+            ".{0,40}".prop_map(Owned::Text),
+            any::<u32>().prop_map(Owned::Name),
+            proptest::collection::vec(any::<u8>(), 0..40).prop_map(Owned::Bytes),
+        ]
+    }
+
+    fn head() -> Head {
+        Head {
+            inner: true,
+            kind: 16,
+            schema: SCHEMA,
+            t_admit_ms: 1_700_000_000_123,
+            source: SourceId([7; 16]),
+            seq: 9,
+            uuid: Uuid::new([1; 12], 3),
+        }
+    }
+
+    fn bytes(public: &[(u16, Scalar<'_>)], commitments: &[(u16, [u8; 32])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(&mut out, &head(), public.iter().copied(), commitments).expect("encodes");
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(
+            fields in proptest::collection::btree_map(any::<u16>(), owned(), 0..12),
+            committed in proptest::collection::btree_map(any::<u16>(), any::<[u8; 32]>(), 0..12),
+            (kind, schema, t_admit_ms, seq, uuid) in any::<(u16, u32, u64, u64, [u8; 16])>(),
+        ) {
+            let committed: Vec<_> = committed.into_iter().filter(|(id, _)| !fields.contains_key(id)).collect();
+            let head = Head { inner: seq % 2 == 1, kind, schema, t_admit_ms, source: SourceId(uuid), seq, uuid: Uuid(uuid) };
+            let mut out = vec![0xee];
+            let len = encode(&mut out, &head, fields.iter().map(|(id, v)| (*id, v.scalar())), &committed).expect("fits");
+            prop_assert_eq!(out.len(), 1 + len);
+            let entry = Entry::decode(&out[1..]).expect("decodes");
+            prop_assert_eq!(*entry.head(), head);
+            let read: BTreeMap<_, _> = entry.public().collect();
+            prop_assert_eq!(read, fields.iter().map(|(id, v)| (*id, v.scalar())).collect());
+            let read: Vec<_> = entry.commitments().map(|(id, c)| (id, *c)).collect();
+            prop_assert_eq!(read, committed);
+        }
+
+        #[test]
+        fn any_bytes_are_an_entry_in_one_way_or_refused(noise in proptest::collection::vec(any::<u8>(), 0..200), at in 0_usize..140, flip in 1_u8..) {
+            prop_assert!(Entry::decode(&noise).is_err());
+            let mut bytes = bytes(&[(1, Scalar::Text("up")), (2, Scalar::F64(1.5))], &[(3, [1; 32])]);
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= flip;
+            }
+            if let Ok(entry) = Entry::decode(&bytes) {
+                let commitments: Vec<_> = entry.commitments().map(|(id, c)| (id, *c)).collect();
+                let mut again = Vec::new();
+                encode(&mut again, entry.head(), entry.public(), &commitments).expect("encodes");
+                prop_assert_eq!(again, bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn the_layout_is_the_one_of_the_page() {
+        let bytes = bytes(&[(1, Scalar::Bool(true)), (0x102, Scalar::Name(5))], &[(2, [0xcc; 32])]);
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let wanted = [
+            "64687931",
+            "01",
+            "0010",
+            "00000001",
+            "0000018bcfe5687b",
+            &"07".repeat(16),
+            "0000000000000009",
+            &"01".repeat(12),
+            "00000003",
+            "0002",
+            "0001",
+            "01",
+            "0001",
+            "01",
+            "0102",
+            "06",
+            "0004",
+            "00000005",
+            "0001",
+            "0002",
+            &"cc".repeat(32),
+        ];
+        assert_eq!(hex, wanted.concat());
+        let entry = Entry::decode(&bytes).expect("decodes");
+        assert_eq!(entry.head().known_kind(), Some(Kind::CheckResult));
+        assert_eq!((entry.field(0x102), entry.field(2)), (Some(Scalar::Name(5)), None));
+        assert_eq!((entry.head().uuid.batch(), entry.head().uuid.ordinal()), ([1; 12], 3));
+    }
+
+    /// Returns an entry whose public part is `raw`, with `np` fields.
+    fn raw(np: u16, raw: &[u8]) -> Vec<u8> {
+        let mut out = bytes(&[], &[]);
+        out.truncate(HEAD_BYTES);
+        out.extend_from_slice(&np.to_be_bytes());
+        out.extend_from_slice(raw);
+        out.extend_from_slice(&[0, 0]);
+        out
+    }
+
+    #[test]
+    fn each_rule_is_enforced_on_reading() {
+        let whole = bytes(&[(1, Scalar::U64(1))], &[(2, [0; 32]), (3, [0; 32])]);
+        let patched = |at: usize, with: u8| {
+            let mut bytes = whole.clone();
+            bytes[at] = with;
+            bytes
+        };
+        let mut nan = vec![0, 1, ty::F64, 0, 8];
+        nan.extend_from_slice(&(NAN_BITS | 1).to_be_bytes());
+        let end = whole.len();
+        let cases: [(&str, Vec<u8>); 16] = [
+            ("is longer than 65535 bytes", vec![0; ENTRY_BYTES_MAX + 1]),
+            ("does not start with dhy1", patched(3, b'2')),
+            ("has an inner flag other than 0 and 1", patched(4, 2)),
+            ("ends too early", whole[..end - 1].to_vec()),
+            ("ends too early", whole[..40].to_vec()),
+            ("has trailing bytes", [&whole[..], &[0]].concat()),
+            ("has fields that do not ascend", patched(end - 33, 2)),
+            ("has a field that is both public and committed", patched(end - 67, 1)),
+            ("has a bool other than 0 and 1", raw(1, &[0, 1, ty::BOOL, 0, 1, 2])),
+            ("has a bool other than 0 and 1", raw(1, &[0, 1, ty::BOOL, 0, 0])),
+            ("has a number of the wrong length", raw(1, &[0, 1, ty::U64, 0, 1, 2])),
+            ("has a number of the wrong length", raw(1, &[0, 1, ty::NAME, 0, 1, 2])),
+            ("has a NaN that is not the one", raw(1, &nan)),
+            ("has text that is not UTF-8", raw(1, &[0, 1, ty::TEXT, 0, 1, 0xff])),
+            ("has a value of an unknown type", raw(1, &[0, 1, ty::MAP, 0, 0])),
+            ("has fields that do not ascend", raw(2, &[0, 1, ty::TEXT, 0, 0, 0, 1, ty::TEXT, 0, 0])),
+        ];
+        for (why, bytes) in cases {
+            assert_eq!(Entry::decode(&bytes), Err(Malformed::new(WHAT, why)));
+        }
+        for cut in 0..end {
+            assert!(Entry::decode(&whole[..cut]).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_buffer_as_it_was() {
+        let long = "x".repeat(65_536);
+        let half = "x".repeat(40_000);
+        let many: Vec<_> = (0..2_000).map(|id| (id, [0; 32])).collect();
+        let too_many: Vec<_> = (0..=65_535).map(|id| (id, [0; 32])).chain([(0, [0; 32])]).collect();
+        type Case<'a> = (&'a str, &'a [(u16, Scalar<'a>)], &'a [(u16, [u8; 32])]);
+        let cases: [Case<'_>; 7] = [
+            ("is longer than 65535 bytes", &[(1, Scalar::Text(&long))], &[]),
+            ("is longer than 65535 bytes", &[(1, Scalar::Text(&half)), (2, Scalar::Text(&half))], &[]),
+            ("is longer than 65535 bytes", &[], &many),
+            ("has too many commitments", &[], &too_many),
+            ("has fields that do not ascend", &[(2, Scalar::Name(1)), (2, Scalar::Name(1))], &[]),
+            ("has fields that do not ascend", &[], &[(2, [0; 32]), (1, [0; 32])]),
+            ("has a field that is both public and committed", &[(2, Scalar::Name(1))], &[(1, [0; 32]), (2, [0; 32])]),
+        ];
+        for (why, public, commitments) in cases {
+            let mut out = vec![1, 2, 3];
+            let result = encode(&mut out, &head(), public.iter().copied(), commitments);
+            assert_eq!(result, Err(Malformed::new(WHAT, why)));
+            assert_eq!(out, [1, 2, 3]);
+        }
+    }
+
+    #[test]
+    fn all_nan_are_one() {
+        let other = f64::from_bits(0xfff8_0000_0000_0001);
+        let bytes = bytes(&[(1, Scalar::F64(other)), (2, Scalar::F64(-0.0))], &[]);
+        let entry = Entry::decode(&bytes).expect("decodes");
+        assert!(matches!(entry.field(1), Some(Scalar::F64(v)) if v.to_bits() == NAN_BITS));
+        assert!(matches!(entry.field(2), Some(Scalar::F64(v)) if v.is_sign_negative()));
+    }
+}

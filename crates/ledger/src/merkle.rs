@@ -373,3 +373,97 @@ pub fn verify_subtree_consistency(
     }
     if whole == *root { Ok(()) } else { bad("does not lead to the root") }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The tree hash as RFC 6962 section 2.1 defines it, by recursion.
+    fn by_definition(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [] => empty_root(),
+            [leaf] => *leaf,
+            _ => {
+                let middle = leaves.len().next_power_of_two() / 2;
+                node_hash(&by_definition(&leaves[..middle]), &by_definition(&leaves[middle..]))
+            }
+        }
+    }
+
+    fn leaves(n: u8) -> Vec<Hash> {
+        (0..n).map(|n| leaf_hash(&[n])).collect()
+    }
+
+    #[test]
+    fn the_compact_tree_is_the_tree_of_the_definition_and_survives_its_snapshot() {
+        let leaves = leaves(130);
+        let mut tree = Compact::new();
+        for (size, leaf) in leaves.iter().enumerate() {
+            assert_eq!(tree.root(), by_definition(&leaves[..size]), "{size}");
+            assert_eq!(Compact::from_bytes(&tree.to_bytes()), Ok(tree.clone()));
+            tree.push(*leaf);
+        }
+        let bytes = tree.to_bytes();
+        assert!(Compact::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+        assert!(Compact::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+        assert!(Compact::from_bytes(&[0xff; 9]).is_err());
+    }
+
+    #[test]
+    fn every_proof_of_every_small_tree_verifies_and_only_for_what_it_proves() {
+        let all = leaves(34);
+        for size in 1..=34_u64 {
+            let leaves = &all[..usize::try_from(size).expect("is small")];
+            let top = root_of(leaves);
+            for index in 0..size {
+                let proof = prove_inclusion(&mut &*leaves, index, size).expect("proves");
+                let leaf = leaves[usize::try_from(index).expect("is small")];
+                assert_eq!(verify_inclusion(&leaf, index, size, &proof, &top), Ok(()));
+                for other in (0..size + 2).filter(|other| *other != index) {
+                    assert!(
+                        verify_inclusion(&leaf, other, size, &proof, &top).is_err(),
+                        "{index} as {other} of {size}"
+                    );
+                }
+            }
+            for old in 1..=size {
+                let proof = prove_consistency(&mut &*leaves, old, size).expect("proves");
+                let old_root = root_of(&leaves[..usize::try_from(old).expect("is small")]);
+                assert_eq!(verify_consistency(old, size, &old_root, &top, &proof), Ok(()), "{old} {size}");
+                assert!(old == size || verify_consistency(old, size, &top, &old_root, &proof).is_err());
+                let longer = [&proof[..], &[top]].concat();
+                assert!(verify_consistency(old, size, &old_root, &top, &longer).is_err(), "{old} {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_there_is_no_proof_of_has_none() {
+        let leaves = leaves(5);
+        let mut nodes = leaves.as_slice();
+        assert_eq!(prove_inclusion(&mut nodes, 5, 5), Ok(vec![]));
+        assert_eq!(prove_consistency(&mut nodes, 0, 5), Ok(vec![]));
+        assert_eq!(prove_consistency(&mut nodes, 5, 5), Ok(vec![]));
+        assert_eq!(root(&mut nodes, 0), Ok(empty_root()));
+        assert!(prove_inclusion(&mut nodes, 0, 9).is_err() && prove_consistency(&mut nodes, 1, 9).is_err());
+        assert!(verify_subtree_inclusion(&leaves[0], 0, 3, 5, &[], &leaves[0]).is_err());
+        assert!(verify_subtree_inclusion(&leaves[0], 3, 4, 5, &[], &leaves[0]).is_err());
+        assert!(verify_subtree_inclusion(&leaves[4], 4, 4, 5, &[], &leaves[4]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_proofs_are_refused_without_a_panic(
+            (index, start, end, size) in any::<(u64, u64, u64, u64)>(),
+            proof in proptest::collection::vec(any::<[u8; 32]>(), 0..70),
+            top in any::<[u8; 32]>(),
+        ) {
+            prop_assert!(verify_inclusion(&top, index, size, &proof, &[0; 32]).is_err());
+            prop_assert!(verify_consistency(start, end, &top, &[0; 32], &proof).is_err());
+            prop_assert!(verify_subtree_consistency(start, end, size, &top, &[0; 32], &proof).is_err());
+            prop_assert!(verify_subtree_inclusion(&top, index, start, end, &proof, &[0; 32]).is_err());
+        }
+    }
+}

@@ -436,3 +436,173 @@ impl Verifiers {
         if checkpoint.origin == self.ed25519.name { Ok(checkpoint) } else { Err(Unsigned::Origin) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{Origin, SeededRng};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Of golang.org/x/mod/sumdb/note, whose signature the next constant is.
+    const PETER: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    const PETERS_NOTE: &str = "If you think cryptography is the answer to your problem,\n\
+        then you don't know what your problem is.\n\n\
+        \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+
+    fn signer(seed: u64) -> Signer {
+        let seeds = SecretSeeds::generate(&SeededRng::new(seed));
+        Signer::new(&Origin::new("localhost/default").expect("is valid"), &seeds)
+    }
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint { origin: "localhost/default".into(), size: 3, root: [9; 32] }
+    }
+
+    #[test]
+    fn a_note_signed_by_another_implementation_verifies() {
+        let note = Note::parse(PETERS_NOTE.as_bytes()).expect("parses");
+        let peter = Verifier::parse(PETER).expect("parses");
+        assert_eq!(note.verify(&peter), Some(true));
+        assert_eq!(peter.vkey(), PETER);
+        assert_eq!(format!("{peter:?}"), "Verifier(PeterNeumann+c74f20a3, type 0x01)");
+        let forged = PETERS_NOTE.replacen("If", "Of", 1);
+        assert_eq!(Note::parse(forged.as_bytes()).expect("parses").verify(&peter), Some(false));
+        assert_eq!(note.verify(&signer(1).verifiers().ed25519), None);
+    }
+
+    #[test]
+    fn our_checkpoint_needs_both_signatures_of_our_keys() {
+        let signer = signer(1);
+        let keys =
+            Verifiers::parse(format!("{}\n", signer.vkey()).as_bytes(), Some(&signer.ml_dsa_public())).expect("parse");
+        assert_eq!(&keys, signer.verifiers());
+        let note = signer.sign(&checkpoint(), 1_700_000_000);
+        assert_eq!(keys.open(note.as_bytes()), Ok(checkpoint()));
+        assert_eq!(note, signer.sign(&checkpoint(), 1_700_000_000), "signing is deterministic");
+
+        let (ed25519, ml_dsa) = signer.lines(&checkpoint(), 7);
+        let text = checkpoint().text();
+        let other = self::tests::signer(2);
+        let (other_ed25519, other_ml_dsa) = other.lines(&checkpoint(), 7);
+        let forged = |line: &str| {
+            let (head, tail) = line.split_at(line.len() - 9);
+            let (digit, tail) = tail.split_at(1);
+            [head, if digit == "A" { "B" } else { "A" }, tail].concat()
+        };
+        for (lines, wanted) in [
+            (vec![&*ed25519, &*ml_dsa], Ok(checkpoint())),
+            // A rotation, witnesses: unknown lines are passed over.
+            (vec![&*other_ml_dsa, &*ml_dsa, &*other_ed25519, &*ed25519], Ok(checkpoint())),
+            (vec![&*ed25519], Err(Unsigned::Missing("ML-DSA-44"))),
+            (vec![&*ml_dsa], Err(Unsigned::Missing("Ed25519"))),
+            (vec![&*ed25519, &*other_ml_dsa], Err(Unsigned::Missing("ML-DSA-44"))),
+            (vec![&*forged(&ed25519), &*ml_dsa], Err(Unsigned::Wrong("Ed25519"))),
+            (vec![&*ed25519, &*forged(&ml_dsa)], Err(Unsigned::Wrong("ML-DSA-44"))),
+            // One good line does not heal a wrong one of the same key.
+            (vec![&*ed25519, &*forged(&ed25519), &*ml_dsa], Err(Unsigned::Wrong("Ed25519"))),
+        ] {
+            let note = format!("{text}\n{}", lines.concat());
+            assert_eq!(keys.open(note.as_bytes()), wanted);
+        }
+        let sixteen = format!("{text}\n{}{ed25519}{ml_dsa}", other_ed25519.repeat(16));
+        assert_eq!(keys.open(sixteen.as_bytes()), Ok(checkpoint()));
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_origin_is_refused_though_well_signed() {
+        let signer = signer(1);
+        let other = Checkpoint { origin: "localhost/other".into(), ..checkpoint() };
+        assert_eq!(signer.verifiers().open(signer.sign(&other, 0).as_bytes()), Err(Unsigned::Origin));
+    }
+
+    #[test]
+    fn malformed_ml_dsa_signatures_are_wrong_and_not_a_panic() {
+        let signer = signer(1);
+        let key = signer.verifiers().ml_dsa_44.as_ref().expect("is there");
+        let line = |bytes: &[u8]| signer.line(key.key_id(), bytes);
+        let (_, good) = signer.lines(&checkpoint(), 5);
+        let good = STANDARD.decode(good.trim_end().rsplit(' ').next().expect("has a signature")).expect("is base64");
+        let late = [&(1_u64 << 63).to_be_bytes()[..], &good[12..]].concat();
+        for bytes in [&[1][..], &[0; 8], &good[4..100], &[0xff; 8 + ML_DSA_44_SIGNATURE_BYTES], &late] {
+            let note = format!("{}\n{}", checkpoint().text(), line(bytes));
+            assert_eq!(Note::parse(note.as_bytes()).expect("parses").verify(key), Some(false));
+        }
+        let no_checkpoint = format!("text\n\n{}", line(&good[4..]));
+        assert_eq!(Note::parse(no_checkpoint.as_bytes()).expect("parses").verify(key), Some(false));
+        let long = Checkpoint { origin: "o".repeat(256), ..checkpoint() };
+        assert_eq!(cosigned_message("n", 0, &long), None);
+        assert_eq!(cosigned_message("", 0, &checkpoint()), None);
+    }
+
+    #[test]
+    fn notes_that_break_a_rule_are_refused() {
+        let line = "\u{2014} n AAAAAAA=\n";
+        assert!(Note::parse(format!("t\n\n{line}").as_bytes()).is_ok());
+        assert!(Note::parse(format!("t\n\nu\n\n{line}").as_bytes()).is_ok_and(|note| note.text == "t\n\nu\n"));
+        for (note, why) in [
+            (vec![b'a'; NOTE_BYTES_MAX + 1], "is longer than its bound"),
+            (b"\xff".to_vec(), "is not UTF-8"),
+            (format!("t\r\n\n{line}").into_bytes(), "has control characters"),
+            (b"t\n".to_vec(), "has no empty line before its signatures"),
+            (format!("t\n\n{}", line.trim_end()).into_bytes(), "does not end with a newline"),
+            (b"t\n\n\n".to_vec(), "does not end with a newline"),
+            (b"t\n\nx\n".to_vec(), "has a malformed signature line"),
+            (b"t\n\n- n AAAAAAA=\n".to_vec(), "has a malformed signature line"),
+            ("t\n\n\u{2014} n AAAA\n".as_bytes().to_vec(), "has a malformed signature line"),
+            ("t\n\n\u{2014} n AAAAAAA\n".as_bytes().to_vec(), "has a malformed signature line"),
+            ("t\n\n\u{2014} a+b AAAAAAA=\n".as_bytes().to_vec(), "has a malformed signature line"),
+            ("t\n\n\u{2014}  AAAAAAA=\n".as_bytes().to_vec(), "has a malformed signature line"),
+            ("t\n\n\u{2014} a\u{a0}b AAAAAAA=\n".as_bytes().to_vec(), "has a malformed signature line"),
+            (format!("t\n\n{}", line.repeat(SIGNATURES_MAX + 1)).into_bytes(), "has too many signatures"),
+        ] {
+            assert_eq!(Note::parse(&note), Err(Malformed::new(WHAT, why)));
+        }
+    }
+
+    #[test]
+    fn keys_that_break_a_rule_are_refused() {
+        let signer = signer(1);
+        let public = signer.ml_dsa_public();
+        let ml_dsa = signer.verifiers().ml_dsa_44.as_ref().expect("is there").vkey();
+        assert_eq!(Verifier::parse(&ml_dsa).expect("parses").ty(), ML_DSA_44);
+        for vkey in [
+            "name",
+            "name+c74f20a3",
+            "name+c74f20a3+!",
+            "name+c74f20a3+",
+            "name+c74f20a3+CQ==",
+            &PETER.replace("c74f", "c74e"),
+            &PETER.replace("Peter", "Pete r"),
+            "n+c74f20a3+AQ==",
+            // 32 bytes that are no point on the curve.
+            &format!("n+00000000+{}", STANDARD.encode([&[1_u8][..], &[2; 32]].concat())),
+            &ml_dsa.replace("localhost", "local host"),
+        ] {
+            assert!(Verifier::parse(vkey).is_err(), "{vkey}");
+        }
+        assert!(Verifiers::parse(b"\xff", None).is_err());
+        assert!(Verifiers::parse(ml_dsa.as_bytes(), None).is_err());
+        assert!(Verifiers::parse(signer.vkey().as_bytes(), Some(&public[1..])).is_err());
+    }
+
+    #[test]
+    fn secrets_survive_storage_and_are_not_shown() {
+        let seeds = SecretSeeds::generate(&SeededRng::new(4));
+        let stored = seeds.expose();
+        let bytes: &[u8; 64] = stored.expose().as_slice().try_into().expect("are 64");
+        assert_eq!(SecretSeeds::from_bytes(bytes), seeds);
+        assert_eq!(format!("{seeds:?} {:?}", signer(4)), "SecretSeeds(64 bytes) Signer(localhost/default)");
+    }
+
+    proptest! {
+        #[test]
+        fn noise_never_panics(noise in proptest::collection::vec(any::<u8>(), 0..200), text in "[\u{2014} na+=\\n]{0,60}") {
+            let _ = Note::parse(&noise);
+            let _ = Verifier::parse(&String::from_utf8_lossy(&noise));
+            if let Ok(note) = Note::parse(text.as_bytes()) {
+                prop_assert!(note.text.ends_with('\n') && !note.lines.is_empty());
+            }
+        }
+    }
+}

@@ -277,3 +277,80 @@ impl Name {
         Ok(Self { number })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::SourceId;
+
+    use super::*;
+    use crate::entry::{self, Head, Uuid};
+
+    fn encoded(kind: Kind, fields: &[(u16, Scalar<'_>)], committed: &[(u16, Hash)]) -> Vec<u8> {
+        let head = Head {
+            inner: false,
+            kind: kind.number(),
+            schema: entry::SCHEMA,
+            t_admit_ms: 100,
+            source: SourceId::default(),
+            seq: 0,
+            uuid: Uuid::default(),
+        };
+        let mut out = Vec::new();
+        entry::encode(&mut out, &head, fields.iter().copied(), committed).expect("encodes");
+        out
+    }
+
+    /// Writes a record, reads it back, and sees it refused without its last field and as another kind.
+    macro_rules! check {
+        ($kind:ident, $type:ident, $record:expr, $committed:expr) => {
+            let (record, committed): (_, &[(u16, Hash)]) = ($record, $committed);
+            let fields = record.fields();
+            let bytes = encoded(Kind::$kind, &fields, committed);
+            assert_eq!($type::read(&Entry::decode(&bytes).expect("decodes")), Ok(record.clone()));
+            let less = encoded(Kind::$kind, &fields[..fields.len() - 1], committed);
+            assert_eq!($type::read(&Entry::decode(&less).expect("decodes")), Err(MISSING));
+            let other = encoded(Kind::Alert, &fields, committed);
+            assert!($type::read(&Entry::decode(&other).expect("decodes")).is_err());
+        };
+    }
+
+    fn batch() -> Batch {
+        Batch { log_id: [1; 16], root: [2; 32], count: 3, t_min_ms: 4, t_max_ms: 5, stream: 0 }
+    }
+
+    #[test]
+    fn each_kind_is_read_as_it_was_written() {
+        check!(Genesis, Genesis, Genesis { log_id: [1; 16], origin: "a/b", continues: None }, &[]);
+        check!(Batch, Batch, batch(), &[]);
+        check!(Meta, Meta, Meta { log_id: [1; 16] }, &[(Meta::CHECKPOINT, [0; 32])]);
+        check!(Retention, Retention, Retention { until_index: 1, until_position: 2, policy: "age" }, &[]);
+        check!(KeyRotation, KeyRotation, KeyRotation { vkey: "k", ml_dsa_public: &[7; 9] }, &[]);
+        check!(Recovery, Recovery, Recovery { segment: 1, offset: 2, bytes: 3 }, &[]);
+        check!(Name, Name, Name { number: 8 }, &[(Name::TEXT, [0; 32])]);
+        let continued = Genesis { log_id: [1; 16], origin: "a/b", continues: Some("note") };
+        let bytes = encoded(Kind::Genesis, &continued.fields(), &[]);
+        assert_eq!(Genesis::read(&Entry::decode(&bytes).expect("decodes")), Ok(continued));
+    }
+
+    #[test]
+    fn what_no_log_of_ours_holds_is_refused() {
+        for batch in [
+            Batch { count: 0, ..batch() },
+            Batch { count: 4_097, ..batch() },
+            Batch { t_min_ms: 6, ..batch() },
+            Batch { t_max_ms: 101, ..batch() },
+        ] {
+            let bytes = encoded(Kind::Batch, &batch.fields(), &[]);
+            assert!(Batch::read(&Entry::decode(&bytes).expect("decodes")).is_err(), "{batch:?}");
+        }
+        let (meta, name) = (Meta { log_id: [1; 16] }, Name { number: 8 });
+        for committed in [&[][..], &[(3, [0; 32])], &[(2, [0; 32]), (3, [0; 32])]] {
+            let bytes = encoded(Kind::Meta, &meta.fields(), committed);
+            assert!(Meta::read(&Entry::decode(&bytes).expect("decodes")).is_err());
+            let bytes = encoded(Kind::Name, &name.fields(), committed);
+            assert!(Name::read(&Entry::decode(&bytes).expect("decodes")).is_err());
+        }
+        let short = encoded(Kind::Meta, &[(1, Scalar::Bytes(&[1; 15]))], &[(2, [0; 32])]);
+        assert_eq!(Meta::read(&Entry::decode(&short).expect("decodes")), Err(MISSING));
+    }
+}

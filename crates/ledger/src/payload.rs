@@ -264,3 +264,147 @@ fn read_cleared<'a>(reader: &mut Reader<'a>, explicit: bool) -> Result<ClearedVa
     let explicit = if explicit { Some(reader.array()?) } else { None };
     Ok(ClearedValue { field, ty, bytes, explicit })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commitment::Seed;
+    use crate::entry::{self, Head, NAN_BITS};
+
+    fn uuid() -> Uuid {
+        Uuid::new([9; 12], 4)
+    }
+
+    fn salts() -> Salts {
+        Salts::new(&Seed::from_bytes([2; 32]))
+    }
+
+    fn values() -> Vec<(u16, Value)> {
+        vec![
+            (1, Value::Bool(true)),
+            (2, Value::U64(u64::MAX)),
+            (3, Value::I64(-5)),
+            (4, Value::F64(0.5)),
+            (5, Value::from("caf\u{e9}")),
+            (6, Value::Bytes(vec![0, 255])),
+            (7, Value::List(vec![Value::Null, Value::from("x")])),
+            (8, Value::Map([("k".to_owned(), Value::U64(1))].into())),
+        ]
+    }
+
+    fn entry_of(commitments: &[(u16, [u8; 32])]) -> Vec<u8> {
+        let head = Head {
+            inner: false,
+            kind: 18,
+            schema: 1,
+            t_admit_ms: 0,
+            source: model::SourceId::default(),
+            seq: 0,
+            uuid: uuid(),
+        };
+        let mut out = Vec::new();
+        entry::encode(&mut out, &head, [], commitments).expect("encodes");
+        out
+    }
+
+    fn encoded() -> (Vec<u8>, Vec<u8>) {
+        let (mut payload, mut commitments) = (Vec::new(), vec![(99, [0; 32])]);
+        encode(&mut payload, &uuid(), &values(), &salts(), &mut commitments).expect("encodes");
+        let entry = entry_of(&commitments);
+        (payload, entry)
+    }
+
+    #[test]
+    fn a_payload_opens_its_commitments_with_derived_and_with_explicit_salts() {
+        let (payload, entry) = encoded();
+        let entry = Entry::decode(&entry).expect("decodes");
+        let read = Payload::decode(&payload).expect("decodes");
+        assert_eq!(read.to_values().expect("are values"), values());
+        assert!(read.unopened(&entry, Some(&salts())).is_empty());
+        assert_eq!(read.unopened(&entry, None).len(), 8);
+        assert_eq!(read.unopened(&entry, Some(&Salts::new(&Seed::from_bytes([1; 32])))).len(), 8);
+
+        let explicit = with_explicit_salts(&payload, &uuid(), &salts()).expect("is a payload");
+        let read = Payload::decode(&explicit).expect("decodes");
+        assert!(read.unopened(&entry, None).is_empty());
+        assert_eq!(read.to_values().expect("are values"), values());
+        assert_eq!(format!("{:?}", read.values().next()), "Some(ClearedValue(field 1, type 1, 1 bytes))");
+    }
+
+    #[test]
+    fn what_does_not_open_is_named_by_its_field() {
+        let (payload, entry) = encoded();
+        let entry = Entry::decode(&entry).expect("decodes");
+        let mut forged = payload.clone();
+        *forged.last_mut().expect("is not empty") ^= 1;
+        assert_eq!(Payload::decode(&forged).expect("decodes").unopened(&entry, Some(&salts())), [8]);
+
+        let (mut other, mut commitments) = (Vec::new(), Vec::new());
+        let stray = [(2, Value::U64(u64::MAX)), (5, Value::from("caf\u{e9}")), (9, Value::U64(0)), (10, Value::U64(0))];
+        encode(&mut other, &uuid(), &stray, &salts(), &mut commitments).expect("encodes");
+        let read = Payload::decode(&other).expect("decodes");
+        assert_eq!(read.unopened(&entry, Some(&salts())), [1, 3, 4, 6, 7, 8, 9, 10]);
+        let few = entry_of(&commitments[1..2]);
+        assert_eq!(read.unopened(&Entry::decode(&few).expect("decodes"), Some(&salts())), [2, 9, 10]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_buffer_as_it_was() {
+        let deep = (0..40).fold(Value::Null, |inner, _| Value::List(vec![inner]));
+        let big = Value::Bytes(vec![0; PAYLOAD_BYTES_MAX]);
+        let many = vec![(1, Value::U64(0)); 65_536];
+        let cases: [(Vec<(u16, Value)>, &str); 5] = [
+            (vec![(1, Value::Null)], "has a null where a value belongs"),
+            (vec![(1, Value::U64(0)), (1, Value::U64(0))], "has fields that do not ascend"),
+            (vec![(1, deep)], "is nested too deeply"),
+            (vec![(1, big)], "is longer than its bound"),
+            (many, "has too many values"),
+        ];
+        for (values, why) in cases {
+            let (mut out, mut commitments) = (vec![1], vec![(1, [0; 32])]);
+            let error = encode(&mut out, &uuid(), &values, &salts(), &mut commitments).expect_err(why);
+            assert_eq!((error.why, out, commitments), (why, vec![1], vec![]));
+        }
+    }
+
+    fn one(ty: u8, bytes: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(bytes.len()).expect("is short").to_be_bytes();
+        [&[0, 0, 1, 0, 1, ty][..], &len, bytes].concat()
+    }
+
+    #[test]
+    fn each_rule_is_enforced_on_reading() {
+        let (payload, _) = encoded();
+        for cut in 0..payload.len() {
+            assert!(Payload::decode(&payload[..cut]).is_err(), "{cut}");
+        }
+        for (bytes, why) in [
+            (vec![0; 2 * PAYLOAD_BYTES_MAX + 1], "is longer than its bound"),
+            (vec![2, 0, 0], "has an unknown form of salts"),
+            ([&payload[..], &[0]].concat(), "has trailing bytes"),
+            (vec![0, 0, 2, 0, 1, 5, 0, 0, 0, 0, 0, 1, 5, 0, 0, 0, 0], "has fields that do not ascend"),
+        ] {
+            assert_eq!(Payload::decode(&bytes), Err(Malformed::new(WHAT, why)));
+        }
+        let mut nan = NAN_BITS.to_be_bytes();
+        nan[7] = 1;
+        for (bytes, why) in [
+            (one(ty::BOOL, &[2]), "has a bool other than 0 and 1"),
+            (one(ty::BOOL, &[]), "has a bool other than 0 and 1"),
+            (one(ty::U64, &[0]), "has a number of the wrong length"),
+            (one(ty::I64, &[0]), "has a number of the wrong length"),
+            (one(ty::F64, &[0]), "has a number of the wrong length"),
+            (one(ty::F64, &nan), "has a NaN that is not the one"),
+            (one(ty::TEXT, &[0xff]), "has text that is not UTF-8"),
+            (one(ty::LIST, &[0xa0]), "has a list or map that is not one"),
+            (one(ty::MAP, &[0x80]), "has a list or map that is not one"),
+            (one(ty::MAP, &[0]), "has a list or map that is not one"),
+            (one(ty::MAP, &[]), "ends too early"),
+            (one(ty::NAME, &[0; 4]), "has a value of an unknown type"),
+        ] {
+            let error = Payload::decode(&bytes).expect("is framed").to_values().expect_err(why);
+            assert_eq!(error.why, why);
+        }
+        assert!(with_explicit_salts(&[9], &uuid(), &salts()).is_err());
+    }
+}

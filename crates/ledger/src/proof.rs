@@ -166,3 +166,126 @@ impl Proof {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{Kind, Origin, SeededRng, SourceId};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::{self, Head, Uuid};
+    use crate::merkle::{prove_inclusion, root_of};
+    use crate::note::{SecretSeeds, Signer};
+
+    fn record(inner: bool, seq: u64) -> Vec<u8> {
+        let head = Head {
+            inner,
+            kind: Kind::CheckResult.number(),
+            schema: 1,
+            t_admit_ms: 5,
+            source: SourceId::default(),
+            seq,
+            uuid: Uuid::new([1; 12], u32::try_from(seq).expect("is small")),
+        };
+        let mut out = Vec::new();
+        entry::encode(&mut out, &head, [], &[]).expect("encodes");
+        out
+    }
+
+    fn batch_entry(batch: &Batch) -> Vec<u8> {
+        let bytes = record(false, 9);
+        let head = Head { kind: Kind::Batch.number(), ..*Entry::decode(&bytes).expect("decodes").head() };
+        let mut out = Vec::new();
+        entry::encode(&mut out, &head, batch.fields(), &[]).expect("encodes");
+        out
+    }
+
+    /// A log of seven leaves, of which the fifth is the leaf of a batch of six.
+    fn log() -> (Signer, String, Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let inner: Vec<_> = (0..6).map(|n| record(true, n)).collect();
+        let hashes: Vec<_> = inner.iter().map(|entry| leaf_hash(entry)).collect();
+        let batch = Batch { log_id: [1; 16], root: root_of(&hashes), count: 6, t_min_ms: 5, t_max_ms: 5, stream: 0 };
+        let mut leaves: Vec<_> = (0..7).map(|n| record(false, n)).collect();
+        leaves[4] = batch_entry(&batch);
+        let signer = Signer::new(&Origin::new("a/b").expect("is valid"), &SecretSeeds::generate(&SeededRng::new(1)));
+        let hashes: Vec<_> = leaves.iter().map(|entry| leaf_hash(entry)).collect();
+        let checkpoint = Checkpoint { origin: "a/b".into(), size: 7, root: root_of(&hashes) };
+        let note = signer.sign(&checkpoint, 1);
+        (signer, note, leaves, inner)
+    }
+
+    fn prove(entries: &[Vec<u8>], index: u64) -> Vec<Hash> {
+        let hashes: Vec<_> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        prove_inclusion(&mut hashes.as_slice(), index, entries.len() as u64).expect("proves")
+    }
+
+    #[test]
+    fn a_leaf_and_a_record_of_a_batch_are_proven_by_text_alone() {
+        let (signer, note, leaves, inner) = log();
+        let keys = signer.verifiers();
+        for index in [0, 3, 6] {
+            let proof = Proof { index, path: prove(&leaves, index), checkpoint: note.clone(), extra: None };
+            let proof = Proof::parse(proof.to_text().as_bytes()).expect("parses");
+            let entry = &leaves[usize::try_from(index).expect("is small")];
+            assert_eq!(proof.verify(entry, keys).map(|checkpoint| checkpoint.size), Ok(7));
+            assert!(proof.verify(&leaves[1], keys).is_err());
+        }
+        for index in 0..6_u16 {
+            let way = InnerProof { index, path: prove(&inner, index.into()), batch: leaves[4].clone() };
+            let extra = Some(way.to_bytes());
+            let proof = Proof { index: 4, path: prove(&leaves, 4), checkpoint: note.clone(), extra };
+            let text = proof.to_text();
+            assert!(text.starts_with("c2sp.org/tlog-proof@v1\nextra "), "{text}");
+            let read = Proof::parse(text.as_bytes()).expect("parses");
+            assert_eq!(read, proof);
+            assert!(read.verify(&inner[usize::from(index)], keys).is_ok());
+            assert!(read.verify(&inner[usize::from(index + 1) % 6], keys).is_err());
+            // A published leaf is never taken for a record of the batch, nor the other way round.
+            assert!(read.verify(&leaves[0], keys).is_err());
+            assert!(Proof { extra: None, ..read.clone() }.verify(&inner[usize::from(index)], keys).is_err());
+            let stripped = Proof { checkpoint: note.lines().take(5).map(|l| format!("{l}\n")).collect(), ..read };
+            assert!(matches!(stripped.verify(&inner[usize::from(index)], keys), Err(Unproven::Unsigned(_))));
+        }
+    }
+
+    #[test]
+    fn proofs_that_break_a_rule_are_refused() {
+        let hash = STANDARD.encode([1; 32]);
+        let with = |head: &str| format!("c2sp.org/tlog-proof@v1\n{head}\ncheckpoint");
+        assert!(Proof::parse(with("index 0\n").as_bytes()).is_ok());
+        for (text, why) in [
+            (" ".repeat(TEXT_BYTES_MAX + 1).into_bytes(), "is longer than its bound"),
+            (b"\xff".to_vec(), "is not UTF-8"),
+            (b"c2sp.org/tlog-proof@v1\nindex 0\n".to_vec(), "has no empty line before its checkpoint"),
+            (b"c2sp.org/tlog-proof@v2\nindex 0\n\nx".to_vec(), "does not start with c2sp.org/tlog-proof@v1"),
+            (with("index 00\n").into_bytes(), "has no index"),
+            (with("extra AAAA\n").into_bytes(), "has no index"),
+            (with("extra AAA\nindex 0\n").into_bytes(), "has an extra line that is not base64"),
+            (with("index 0\nAAAA\n").into_bytes(), "has a hash that is not 32 bytes in base64"),
+            (with(&format!("index 0\n{}", format!("{hash}\n").repeat(65))).into_bytes(), "has too many hashes"),
+        ] {
+            assert_eq!(Proof::parse(&text), Err(Malformed::new(WHAT, why)));
+        }
+    }
+
+    #[test]
+    fn inner_proofs_that_break_a_rule_are_refused() {
+        let (_, _, leaves, _) = log();
+        let way = InnerProof { index: 1, path: vec![[3; 32]; 3], batch: leaves[4].clone() };
+        assert_eq!(InnerProof::from_bytes(&way.to_bytes()), Ok(way.clone()));
+        let mut other = way.to_bytes();
+        other[0] = b'x';
+        for bytes in [other, way.to_bytes()[..60].to_vec(), InnerProof { batch: leaves[0].clone(), ..way }.to_bytes()] {
+            assert!(InnerProof::from_bytes(&bytes).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn noise_never_panics(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = InnerProof::from_bytes(&[&INNER_MAGIC[..], &noise].concat());
+            let head = b"c2sp.org/tlog-proof@v1\nindex 0\n";
+            let _ = Proof::parse(&[&head[..], &noise].concat());
+        }
+    }
+}

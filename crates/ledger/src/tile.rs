@@ -360,3 +360,188 @@ impl Compact {
         Self::from_bytes(&bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::merkle::{prove_consistency, prove_inclusion, root, root_of, verify_consistency, verify_inclusion};
+
+    impl ReadTile for &BTreeMap<TilePath, Vec<u8>> {
+        type Error = Malformed;
+
+        fn read_tile(&mut self, path: TilePath) -> Result<Vec<u8>, Malformed> {
+            self.get(&path).cloned().ok_or(Malformed::new("tile", "is missing"))
+        }
+    }
+
+    fn entry(n: u64) -> Vec<u8> {
+        n.to_be_bytes().repeat(usize::try_from(n % 5).expect("is small"))
+    }
+
+    /// The files of a log of `size` entries, and its writer.
+    fn log(size: u64) -> (BTreeMap<TilePath, Vec<u8>>, TileWriter) {
+        let mut writer = TileWriter::new();
+        for n in 0..size {
+            writer.push(&entry(n)).expect("fits");
+        }
+        let files = writer.take_full().into_iter().chain(writer.partials()).collect();
+        (files, writer)
+    }
+
+    #[test]
+    fn paths_have_one_form() {
+        for (path, text) in [
+            (TilePath::hashes(0, 0, 256), "tile/0/000"),
+            (TilePath::hashes(63, 1_234_067, 256), "tile/63/x001/x234/067"),
+            (TilePath::entries(999, 1), "tile/entries/999.p/1"),
+            (TilePath::entries(1_000, 255), "tile/entries/x001/000.p/255"),
+            (TilePath::hashes(1, u64::MAX, 256), "tile/1/x018/x446/x744/x073/x709/x551/615"),
+        ] {
+            assert_eq!(path.to_string(), text);
+            assert_eq!(text.parse(), Ok(path));
+        }
+        for bad in [
+            "",
+            "tile",
+            "tile/0",
+            "tile/0/",
+            "tile/0/00",
+            "tile/0/0000",
+            "tile/0/x000",
+            "tile/00/000",
+            "tile/64/000",
+            "tile/-1/000",
+            "tile/a/000",
+            "tile/0/x000/001",
+            "tile/0/001/000",
+            "tile/0/x001/x000",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/01",
+            "tile/0/000.p/",
+            "tile/0/000.p/1/",
+            "tile/0/000/",
+            "/tile/0/000",
+            "tile/0/+00",
+            "tile/0/x018/x446/x744/x073/x709/x551/616",
+            "tile/data/000",
+            "tile/entries/../000",
+        ] {
+            assert!(bad.parse::<TilePath>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tree_needs_the_tiles_that_the_specification_says() {
+        let names = |size, level| TilePath::of_level(size, level).map(|path| path.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(70_000, Some(0)).len(), 274);
+        assert_eq!(names(70_000, Some(0)).last().map(String::as_str), Some("tile/0/273.p/112"));
+        assert_eq!(names(70_000, Some(1)), ["tile/1/000", "tile/1/001.p/17"]);
+        assert_eq!(names(70_000, Some(2)), ["tile/2/000.p/1"]);
+        assert_eq!(names(70_000, Some(3)), [""; 0]);
+        assert_eq!(names(256, Some(1)), ["tile/1/000.p/1"]);
+        assert_eq!(names(256, None), ["tile/entries/000"]);
+        assert_eq!(names(0, None), [""; 0]);
+        assert_eq!(names(u64::MAX, Some(9)), [""; 0]);
+    }
+
+    #[test]
+    fn a_writer_makes_exactly_the_tiles_of_its_size_and_resumes_from_them() {
+        for size in [0, 1, 2, 255, 256, 257, 511, 512, 600, 65_535, 65_536, 65_537, 66_000] {
+            let (files, writer) = log(size);
+            let mut wanted: Vec<_> = (0..LEVELS_MAX).flat_map(|level| TilePath::of_level(size, Some(level))).collect();
+            wanted.extend(TilePath::of_level(size, None));
+            wanted.sort();
+            assert_eq!(files.keys().copied().collect::<Vec<_>>(), wanted, "{size}");
+            let mut source = &files;
+            let mut resumed = TileWriter::resume(&mut source, size).expect("resumes");
+            assert_eq!((resumed.size(), resumed.root()), (size, writer.root()), "{size}");
+            let mut writer = writer;
+            for n in size..size + 300 {
+                assert_eq!(resumed.push(&entry(n)), writer.push(&entry(n)));
+            }
+            assert_eq!((resumed.root(), resumed.partials()), (writer.root(), writer.partials()));
+            assert_eq!(resumed.take_full(), writer.take_full());
+        }
+    }
+
+    #[test]
+    fn a_writer_does_not_resume_from_what_does_not_fit_together() {
+        let (files, _) = log(600);
+        let broken = |path: TilePath, change: &dyn Fn(&mut Vec<u8>)| {
+            let mut files = files.clone();
+            change(files.get_mut(&path).expect("is there"));
+            TileWriter::resume(&mut &files, 600).expect_err("is broken").why
+        };
+        let (tile, bundle) = (TilePath::hashes(0, 2, 88), TilePath::entries(2, 88));
+        assert_eq!(broken(tile, &|bytes| bytes.truncate(87 * 32)), "is shorter than its width");
+        assert_eq!(broken(tile, &|bytes| bytes[0] ^= 1), "does not hash to its tile");
+        assert_eq!(broken(bundle, &|bytes| bytes.truncate(3)), "ends too early");
+        assert_eq!(broken(bundle, &Vec::clear), "has fewer entries than its width");
+        assert_eq!(TileWriter::resume(&mut &files, 601).expect_err("is missing").why, "is missing");
+    }
+
+    #[test]
+    fn an_entry_too_long_is_refused_and_changes_nothing() {
+        let (_, mut writer) = log(3);
+        let before = writer.clone();
+        assert!(writer.push(&vec![0; 65_536]).is_err());
+        assert_eq!(writer, before);
+    }
+
+    #[test]
+    fn a_bundle_is_read_to_its_first_fault() {
+        let mut bundle = Vec::new();
+        push_entry(&mut bundle, b"ab").expect("fits");
+        push_entry(&mut bundle, b"").expect("fits");
+        assert_eq!(
+            read_bundle(&bundle).map(|e| e.map(<[u8]>::to_vec)).collect::<Result<Vec<_>, _>>(),
+            Ok(vec![b"ab".to_vec(), vec![]])
+        );
+        bundle.extend_from_slice(&[0, 9, 1]);
+        let read: Vec<_> = read_bundle(&bundle).collect();
+        assert_eq!((read.len(), read[2].is_err()), (3, true));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn proofs_from_tiles_are_those_from_leaves(size in 1_u64..1_200, a in any::<u64>(), b in any::<u64>()) {
+            let (files, writer) = log(size);
+            let leaves: Vec<Hash> = (0..size).map(|n| leaf_hash(&entry(n))).collect();
+            let (index, old) = (a % size, 1 + b % size);
+            prop_assert_eq!(root_of(&leaves), writer.root());
+            let mut nodes = TileNodes::new(&files, size);
+            prop_assert_eq!(root(&mut nodes, size), Ok(writer.root()));
+            let proof = prove_inclusion(&mut nodes, index, size).expect("proves");
+            prop_assert_eq!(&proof, &prove_inclusion(&mut leaves.as_slice(), index, size).expect("proves"));
+            let leaf = &leaves[usize::try_from(index).expect("fits")];
+            prop_assert_eq!(verify_inclusion(leaf, index, size, &proof, &writer.root()), Ok(()));
+            let proof = prove_consistency(&mut nodes, old, size).expect("proves");
+            let old_root = root(&mut nodes, old).expect("computes");
+            prop_assert_eq!(old_root, root_of(&leaves[..usize::try_from(old).expect("fits")]));
+            prop_assert_eq!(verify_consistency(old, size, &old_root, &writer.root(), &proof), Ok(()));
+        }
+    }
+
+    #[test]
+    fn nodes_outside_the_tree_are_refused() {
+        let (mut files, _) = log(600);
+        let mut nodes = TileNodes::new(&files, 600);
+        assert!(nodes.node(9, 0).is_ok());
+        for (level, index) in
+            [(0, 600), (9, 1), (10, 0), (8, 2), (63, 0), (64, 0), (70, 1), (1, u64::MAX), (3, 1 << 62)]
+        {
+            assert!(nodes.node(level, index).is_err(), "{level} {index}");
+        }
+        files.get_mut(&TilePath::hashes(0, 2, 88)).expect("is there").truncate(64);
+        assert!(TileNodes::new(&files, 600).node(0, 599).is_err());
+        let leaves = [[0; 32]; 3];
+        let mut leaves = leaves.as_slice();
+        assert!(leaves.node(0, 2).is_ok() && leaves.node(1, 1).is_err() && leaves.node(64, 1).is_err());
+    }
+}

@@ -21,5 +21,5 @@ pub(crate) fn skip(reason: &str) {
     )]
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(!ci, "{reason}");
-    println!("skipped: {reason}");
+    eprintln!("skipped: {reason}");
 }
