@@ -1,6 +1,50 @@
-//! The shapes that the API's description needs for words of `model`, which knows nothing of OpenAPI.
+//! The description of the API (OpenAPI 3.1), generated from the handlers, and the shapes that it needs for words of
+//! `model`, which knows nothing of OpenAPI.
 
-use utoipa::ToSchema;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi, ToSchema};
+
+use crate::api::{about, alerts, checks, heartbeats, incidents, ledger, notifications, silences, status, tokens};
+
+/// The whole description.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Dihya",
+        description = "Watch services, alert people, prove what was recorded. Errors are RFC 9457 problems.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        about::livez, about::readyz, about::metrics, about::openapi, status::status, checks::list, checks::one,
+        checks::run, incidents::list, incidents::one, incidents::ack, incidents::resolve, incidents::note,
+        silences::list, silences::set, silences::expire, notifications::list, alerts::send, heartbeats::success,
+        heartbeats::event, ledger::proof, ledger::file, tokens::list, tokens::add, tokens::revoke
+    ),
+    security(("token" = []), ("password" = [])),
+    modifiers(&Schemes)
+)]
+struct Document;
+
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_with(Default::default);
+        let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("token", token);
+        let password = SecurityScheme::Http(Http::new(HttpAuthScheme::Basic));
+        components.add_security_scheme("password", password);
+    }
+}
+
+/// Writes the description as JSON.
+#[must_use]
+pub fn document() -> String {
+    let mut text =
+        Document::openapi().to_pretty_json().expect("invariant: the description holds nothing that JSON cannot");
+    text.push('\n');
+    text
+}
 
 /// A level.
 #[derive(ToSchema)]
@@ -56,4 +100,49 @@ pub struct MatcherShape {
     op: String,
     /// What to compare with; an anchored regular expression for the last two.
     value: String,
+}
+
+/// One term of a check's condition and what it saw.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes model::ConditionOutcome in the API's description, never built")]
+pub struct ConditionShape {
+    /// The CEL text of the term.
+    #[schema(example = "status == 200")]
+    expr: String,
+    /// Whether it held.
+    ok: bool,
+    /// The actual values, after privacy.
+    #[schema(example = "503")]
+    actual: String,
+}
+
+/// How long each phase took, in milliseconds; phases that did not happen are absent.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes model::Timings in the API's description, never built")]
+pub struct TimingsShape {
+    /// Name resolution.
+    resolve: Option<f64>,
+    /// Connection.
+    connect: Option<f64>,
+    /// TLS handshake.
+    tls: Option<f64>,
+    /// From the request sent to the first byte of the answer.
+    first_byte: Option<f64>,
+    /// From the first byte to the last.
+    transfer: Option<f64>,
+    /// The whole probe.
+    total: Option<f64>,
+}
+
+/// What a sender holds after a record is durable.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes model::Receipt in the API's description, never built")]
+pub struct ReceiptShape {
+    /// Whose log.
+    #[schema(example = "localhost/default")]
+    origin: String,
+    /// Where in it.
+    position: u64,
+    /// RFC 6962 hash of the entry, 64 hexadecimal digits.
+    leaf_hash: String,
 }

@@ -1,0 +1,244 @@
+//! Who calls, and whether they may: the one place where a request meets the table of routes.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use tracing::error;
+
+use crate::api::Peer;
+use crate::app::App;
+use crate::limiter::client_key;
+use crate::problem::Problem;
+use crate::routes::{NOWHERE, Need, READERS, Route};
+use crate::token::{PREFIX, Role};
+use crate::tokens::Account;
+
+/// Who a request was let in as.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) account: Arc<Account>,
+}
+
+/// The route that a request took, for its handler and for the figures.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken(pub(crate) &'static Route);
+
+/// Lets a request through to its handler if the route allows its caller.
+pub(crate) async fn guard(
+    State((app, route)): State<(Arc<App>, &'static Route)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match let_in(&app, route, request.headers(), Peer::of(request.extensions())) {
+        Err(problem) => problem.into_response(),
+        Ok(caller) => {
+            request.extensions_mut().insert(Taken(route));
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            handle(&app, route, next.run(request)).await
+        }
+    };
+    response.extensions_mut().insert(Taken(route));
+    response
+}
+
+async fn handle(app: &App, route: &Route, handler: impl Future<Output = Response>) -> Response {
+    let caught = AssertUnwindSafe(handler).catch_unwind();
+    match tokio::time::timeout(route.timeout, caught).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            // The panic's text may hold a payload: the hook prints where it happened, and the answer says nothing.
+            app.parts.metrics.panic();
+            error!(route = route.path, "a handler panicked");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug of ours").into_response()
+        }
+        Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the request took too long").after(5).into_response(),
+    }
+}
+
+fn let_in(app: &App, route: &Route, headers: &HeaderMap, peer: Peer) -> Result<Option<Caller>, Problem> {
+    let (roles, optional) = match route.need {
+        Need::Open => return Ok(None),
+        Need::Page if app.config().status_page.public => return Ok(None),
+        Need::Page => (READERS, false),
+        Need::Log => (READERS, true),
+        Need::Roles(roles) => (roles, false),
+    };
+    let metrics = &app.parts.metrics;
+    let Some(presented) = presented(headers) else {
+        if optional {
+            return Ok(None);
+        }
+        metrics.auth_failure("missing");
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "the route needs a token"));
+    };
+    let Some(account) = presented.as_deref().and_then(|token| app.parts.tokens.verify(token)) else {
+        return Err(refuse_stranger(app, peer));
+    };
+    let now = app.parts.clock.monotonic();
+    if let Err(wait) = app.requests.count(account.id.clone(), now) {
+        metrics.auth_failure("rate");
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "the token made too many requests this minute");
+        return Err(problem.after(seconds(wait)));
+    }
+    if !roles.iter().any(|role| account.roles.contains(role)) {
+        metrics.auth_failure("role");
+        return Err(forbidden(roles));
+    }
+    if !account.scopes.is_empty() && !account.scopes.contains(&route.area) {
+        metrics.auth_failure("scope");
+        let detail = format!("the token is confined to other parts of the API than {}", route.area.as_str());
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    Ok(Some(Caller { account }))
+}
+
+fn forbidden(roles: &[Role]) -> Problem {
+    let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    Problem::new(StatusCode::FORBIDDEN, format!("the route needs one of the roles {}", names.join(", ")))
+}
+
+/// Counts a token, or a heartbeat's id, that nobody was given.
+pub(crate) fn refuse_stranger(app: &App, peer: Peer) -> Problem {
+    match app.failures.count(client_key(peer.0), app.parts.clock.monotonic()) {
+        Ok(()) => {
+            app.parts.metrics.auth_failure("unknown");
+            Problem::new(StatusCode::UNAUTHORIZED, "the token is unknown, revoked or expired")
+        }
+        Err(wait) => {
+            app.parts.metrics.auth_failure("limited");
+            let detail = "too many failed authentications from this address";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).after(seconds(wait))
+        }
+    }
+}
+
+const fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + 1
+}
+
+/// Returns the token that a request presents: `None` without one, `Some(None)` when it cannot be read.
+fn presented(headers: &HeaderMap) -> Option<Option<String>> {
+    let value = headers.get(header::AUTHORIZATION)?;
+    Some(value.to_str().ok().and_then(credentials))
+}
+
+fn credentials(value: &str) -> Option<String> {
+    let (scheme, rest) = value.split_once(' ')?;
+    let rest = rest.trim();
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => Some(rest.to_owned()),
+        "basic" => password(rest),
+        // Elasticsearch clients send base64 of `id:key`; people paste the token itself.
+        "apikey" if rest.starts_with(PREFIX) => Some(rest.to_owned()),
+        "apikey" => password(rest),
+        _ => None,
+    }
+}
+
+fn password(encoded: &str) -> Option<String> {
+    let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    text.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// Gives every answer its id and its security headers, and counts it.
+pub(crate) async fn stamp(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let began = app.parts.clock.monotonic();
+    let method = method_word(request.method());
+    let id = app.request_id();
+    let mut response = name_request(next.run(request).await, &id);
+    let headers = response.headers_mut();
+    for (name, value) in SECURITY_HEADERS {
+        headers.entry(name.clone()).or_insert_with(|| HeaderValue::from_static(value));
+    }
+    if app.config().tls.is_some() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(HeaderName::from_static("x-request-id"), value);
+    }
+    let route = response.extensions().get::<Taken>().map_or(NOWHERE, |taken| taken.0.path);
+    let took = app.parts.clock.monotonic().saturating_sub(began);
+    app.parts.metrics.request(method, route, response.status().as_u16(), took);
+    response
+}
+
+/// Writes the request's id into a problem, so that one line of a report is enough to find it.
+fn name_request(mut response: Response, id: &str) -> Response {
+    let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    problem.request_id = Some(id.to_owned());
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.body_mut() = Body::from(body);
+    response
+}
+
+/// Methods are a label of a metric: a stranger may not choose its values.
+fn method_word(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// What every answer says to browsers: nothing is loaded from elsewhere, nothing runs, nothing embeds us.
+const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("permissions-policy"), "interest-cohort=()"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_accepted_in_four_dresses() {
+        let basic = STANDARD.encode("x:dhy_t");
+        for (value, token) in [
+            ("Bearer dhy_t".to_owned(), Some("dhy_t")),
+            ("bearer  dhy_t ".to_owned(), Some("dhy_t")),
+            (format!("Basic {basic}"), Some("dhy_t")),
+            ("ApiKey dhy_t".to_owned(), Some("dhy_t")),
+            (format!("ApiKey {basic}"), Some("dhy_t")),
+            ("Basic !!".to_owned(), None),
+            (format!("Basic {}", STANDARD.encode("no colon")), None),
+            (format!("Basic {}", STANDARD.encode([0xFF, b':'])), None),
+            ("Digest dhy_t".to_owned(), None),
+            ("dhy_t".to_owned(), None),
+        ] {
+            assert_eq!(credentials(&value).as_deref(), token, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_does_not_choose_labels() {
+        assert_eq!(method_word(&Method::from_bytes(b"BREW").expect("a token")), "other");
+        for method in ["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"] {
+            assert_eq!(method_word(&Method::from_bytes(method.as_bytes()).expect("a token")), method);
+        }
+    }
+}

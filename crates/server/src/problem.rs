@@ -1,0 +1,143 @@
+//! Errors of ours, as RFC 9457 problems: what is wrong, with which field, and whether to come back.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use model::{Refusal, RefusalKind};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::Error;
+use crate::seam::Declined;
+
+/// The media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// An error as the API answers it (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: the status says what kind of problem it is.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The status in words.
+    pub title: String,
+    /// The HTTP status.
+    #[schema(example = 400)]
+    pub status: u16,
+    /// What is wrong with this request, without the values that it held.
+    pub detail: String,
+    /// The field that is wrong, as a dotted path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Seconds after which the same request may succeed; also in `Retry-After`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// The request's id, as in the header `X-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl Problem {
+    /// Makes a problem with a status and what is wrong.
+    #[must_use]
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Unknown").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            field: None,
+            retry_after: None,
+            request_id: None,
+        }
+    }
+
+    /// Makes the problem of a field that cannot be accepted.
+    #[must_use]
+    pub fn field(field: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, expected) }
+    }
+
+    /// Makes the problem of something that is not there.
+    #[must_use]
+    pub fn missing(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("there is no such {what}"))
+    }
+
+    /// Says after how many seconds to come back.
+    #[must_use]
+    pub fn after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds.max(1)), ..self }
+    }
+
+    /// Makes the problem of a read that could not be recorded: it fails closed.
+    pub(crate) fn unrecorded(refusal: &Refusal) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("the access could not be recorded: {}", refusal.reason))
+            .after(5)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.kind {
+            RefusalKind::Retry => Self::new(StatusCode::TOO_MANY_REQUESTS, refusal.reason).after(1),
+            RefusalKind::Reject => Self::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.reason),
+            RefusalKind::Stop => Self::new(StatusCode::SERVICE_UNAVAILABLE, refusal.reason).after(30),
+        }
+    }
+}
+
+impl From<Declined> for Problem {
+    fn from(declined: Declined) -> Self {
+        match declined {
+            Declined::Missing { what } => Self::missing(what),
+            Declined::Conflict { reason } => Self::new(StatusCode::CONFLICT, reason),
+            Declined::Invalid { field, reason } => Self::field(field, reason),
+            Declined::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Token { field, reason } => Self::field(field, reason),
+            other => {
+                tracing::error!(error = %chain(&other), "could not answer a request");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, other.to_string()).after(5)
+            }
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // Two ways that clients know; a browser asks for the password, which is the token, with any user.
+            headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"dihya\""));
+            headers
+                .append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"dihya\", charset=\"UTF-8\""));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,416 @@
+//! Every route and who may use it, in one table: the router is built from it, the reference page is generated from it,
+//! and nothing else answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, delete, get, post};
+use http::{Method, StatusCode};
+use model::limits::{CHECK_TIMEOUT_MAX, REQUEST_BODY_BYTES_MAX, REQUEST_TIMEOUT};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::{about, alerts, checks, heartbeats, incidents, ledger, notifications, silences, status, tokens};
+use crate::app::App;
+use crate::guard::{guard, stamp};
+use crate::page;
+use crate::problem::Problem;
+use crate::token::Role;
+
+/// A part of the API: what a token's scopes name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Area {
+    /// How things stand: `/metrics`, `/openapi.json`, `status`, the status page.
+    Status,
+    /// Checks.
+    Checks,
+    /// Incidents.
+    Incidents,
+    /// Silences.
+    Silences,
+    /// Notifications.
+    Notifications,
+    /// Alerts.
+    Alerts,
+    /// Heartbeats.
+    Heartbeats,
+    /// The ledger.
+    Ledger,
+    /// Tokens.
+    Tokens,
+}
+
+impl Area {
+    /// All areas.
+    pub const ALL: [Self; 9] = [
+        Self::Status,
+        Self::Checks,
+        Self::Incidents,
+        Self::Silences,
+        Self::Notifications,
+        Self::Alerts,
+        Self::Heartbeats,
+        Self::Ledger,
+        Self::Tokens,
+    ];
+
+    /// Returns the word in a token's scopes.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Checks => "checks",
+            Self::Incidents => "incidents",
+            Self::Silences => "silences",
+            Self::Notifications => "notifications",
+            Self::Alerts => "alerts",
+            Self::Heartbeats => "heartbeats",
+            Self::Ledger => "ledger",
+            Self::Tokens => "tokens",
+        }
+    }
+}
+
+impl std::str::FromStr for Area {
+    type Err = UnknownArea;
+
+    fn from_str(text: &str) -> Result<Self, UnknownArea> {
+        Self::ALL.into_iter().find(|area| area.as_str() == text).ok_or(UnknownArea)
+    }
+}
+
+/// A text that names no part of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown scope, expected status, checks, incidents, silences, notifications, alerts, heartbeats, ledger or tokens"
+)]
+pub struct UnknownArea;
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Anybody.
+    Open,
+    /// Anybody where the status page is public, readers otherwise.
+    Page,
+    /// Anybody where the log is public; otherwise readers of its tenant.
+    Log,
+    /// A token with one of these roles.
+    Roles(&'static [Role]),
+}
+
+/// A route.
+pub struct Route {
+    /// The method; `GET` answers `HEAD` too.
+    pub method: Method,
+    /// The template of the path.
+    pub path: &'static str,
+    /// Who may use it.
+    pub need: Need,
+    /// The part of the API that it belongs to.
+    pub area: Area,
+    /// What reaches the ledger before it answers or takes effect.
+    pub recorded: Recorded,
+    /// What it is for.
+    pub doc: &'static str,
+    pub(crate) timeout: Duration,
+    handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+/// What of a request reaches the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// Nothing of its own.
+    No,
+    /// `Access`: who read how much, before the first byte of the answer.
+    Access,
+    /// `Admin`: who did what, before it takes effect.
+    Act,
+    /// What it brings is itself a record.
+    Itself,
+}
+
+/// All that may see how things stand: everybody but those who may only write.
+pub const READERS: &[Role] =
+    &[Role::Viewer, Role::Operator, Role::Analyst, Role::PrivacyOfficer, Role::Auditor, Role::Admin];
+const OPERATORS: &[Role] = &[Role::Operator, Role::Admin];
+const SENDERS: &[Role] = &[Role::Ingest, Role::Operator, Role::Admin];
+const ADMINS: &[Role] = &[Role::Admin];
+
+type Handler = fn() -> MethodRouter<Arc<App>>;
+
+const fn read(path: &'static str, need: Need, area: Area, handler: Handler, doc: &'static str) -> Route {
+    Route { method: Method::GET, path, need, area, recorded: Recorded::No, doc, timeout: REQUEST_TIMEOUT, handler }
+}
+
+const fn act(
+    method: Method,
+    path: &'static str,
+    roles: &'static [Role],
+    area: Area,
+    recorded: Recorded,
+    handler: Handler,
+    doc: &'static str,
+) -> Route {
+    Route { method, path, need: Need::Roles(roles), area, recorded, doc, timeout: REQUEST_TIMEOUT, handler }
+}
+
+/// A job may POST as well, whatever its HTTP client prefers.
+const fn beat(path: &'static str, handler: Handler) -> Route {
+    Route {
+        method: Method::POST,
+        path,
+        need: Need::Open,
+        area: Area::Heartbeats,
+        recorded: Recorded::Itself,
+        doc: "The same.",
+        timeout: REQUEST_TIMEOUT,
+        handler,
+    }
+}
+
+impl Route {
+    const fn accessed(mut self) -> Self {
+        self.recorded = Recorded::Access;
+        self
+    }
+
+    const fn itself(mut self) -> Self {
+        self.recorded = Recorded::Itself;
+        self
+    }
+
+    const fn slow(mut self) -> Self {
+        self.timeout = Duration::from_secs(CHECK_TIMEOUT_MAX.as_secs() + 10);
+        self
+    }
+}
+
+/// All routes, in the order of the reference page.
+pub static ROUTES: &[Route] = &[
+    read("/", Need::Open, Area::Status, || get(about::root), "Name and version; a browser is sent to `/status`."),
+    read("/livez", Need::Open, Area::Status, || get(about::livez), "Whether the process answers."),
+    read("/readyz", Need::Open, Area::Status, || get(about::readyz), "Whether it can be relied on: the status alone."),
+    read(
+        "/metrics",
+        Need::Roles(READERS),
+        Area::Status,
+        || get(about::metrics),
+        "OpenMetrics of the instance and of the token's tenant.",
+    ),
+    read("/openapi.json", Need::Open, Area::Status, || get(about::openapi), "The description of this API."),
+    read("/status", Need::Page, Area::Status, || get(page::status), "The status page, in French or English."),
+    read("/status/style.css", Need::Open, Area::Status, || get(page::style), "Its style sheet."),
+    read("/status/icon.svg", Need::Open, Area::Status, || get(page::icon), "Its icon."),
+    read("/status/feed.atom", Need::Page, Area::Status, || get(page::feed), "Its incidents as an Atom feed."),
+    read("/status/badge/{check}", Need::Page, Area::Status, || get(page::badge), "A check's state as `<check>.svg`."),
+    read("/status/incidents/{id}", Need::Page, Area::Status, || get(page::incident), "An incident, for the public."),
+    read(
+        "/ledger/{*path}",
+        Need::Log,
+        Area::Ledger,
+        || get(ledger::file),
+        "C2SP tlog tiles: `<origin>/checkpoint`, `<origin>/tile/...`, `<origin>/vkey`, `<origin>/mldsa.pub`.",
+    ),
+    read(
+        "/api/dihya/v1/status",
+        Need::Roles(READERS),
+        Area::Status,
+        || get(status::status),
+        "How all checks stand, in the one result schema.",
+    ),
+    read("/api/dihya/v1/checks", Need::Roles(READERS), Area::Checks, || get(checks::list), "The checks, page by page."),
+    read("/api/dihya/v1/checks/{id}", Need::Roles(READERS), Area::Checks, || get(checks::one), "One check."),
+    act(
+        Method::POST,
+        "/api/dihya/v1/checks/{id}/run",
+        OPERATORS,
+        Area::Checks,
+        Recorded::Itself,
+        || post(checks::run),
+        "Runs a check now.",
+    )
+    .slow(),
+    read("/api/dihya/v1/incidents", Need::Roles(READERS), Area::Incidents, || get(incidents::list), "The incidents.")
+        .accessed(),
+    read(
+        "/api/dihya/v1/incidents/{id}",
+        Need::Roles(READERS),
+        Area::Incidents,
+        || get(incidents::one),
+        "One incident with its timeline.",
+    )
+    .accessed(),
+    act(
+        Method::POST,
+        "/api/dihya/v1/incidents/{id}/ack",
+        OPERATORS,
+        Area::Incidents,
+        Recorded::Itself,
+        || post(incidents::ack),
+        "Takes an incident.",
+    ),
+    act(
+        Method::POST,
+        "/api/dihya/v1/incidents/{id}/resolve",
+        OPERATORS,
+        Area::Incidents,
+        Recorded::Itself,
+        || post(incidents::resolve),
+        "Closes an incident of which nothing fires any more.",
+    ),
+    act(
+        Method::POST,
+        "/api/dihya/v1/incidents/{id}/notes",
+        OPERATORS,
+        Area::Incidents,
+        Recorded::Itself,
+        || post(incidents::note),
+        "Writes a note, for colleagues or for the public.",
+    ),
+    read("/api/dihya/v1/silences", Need::Roles(READERS), Area::Silences, || get(silences::list), "The silences."),
+    act(
+        Method::POST,
+        "/api/dihya/v1/silences",
+        OPERATORS,
+        Area::Silences,
+        Recorded::Act,
+        || post(silences::set),
+        "Sets a silence.",
+    ),
+    act(
+        Method::DELETE,
+        "/api/dihya/v1/silences/{id}",
+        OPERATORS,
+        Area::Silences,
+        Recorded::Act,
+        || delete(silences::expire),
+        "Ends a silence.",
+    ),
+    read(
+        "/api/dihya/v1/notifications",
+        Need::Roles(READERS),
+        Area::Notifications,
+        || get(notifications::list),
+        "Who was told what, and each attempt.",
+    )
+    .accessed(),
+    act(
+        Method::POST,
+        "/api/dihya/v1/alerts",
+        SENDERS,
+        Area::Alerts,
+        Recorded::Itself,
+        || post(alerts::send),
+        "Sends an alert and answers with its receipt.",
+    ),
+    read(
+        "/api/dihya/v1/heartbeats/{id}",
+        Need::Open,
+        Area::Heartbeats,
+        || get(heartbeats::success),
+        "A job ended well; the id in the path is the secret.",
+    )
+    .itself(),
+    beat("/api/dihya/v1/heartbeats/{id}", || post(heartbeats::success)),
+    read(
+        "/api/dihya/v1/heartbeats/{id}/{event}",
+        Need::Open,
+        Area::Heartbeats,
+        || get(heartbeats::event),
+        "`start`, `fail`, or the exit code of the job.",
+    )
+    .itself(),
+    beat("/api/dihya/v1/heartbeats/{id}/{event}", || post(heartbeats::event)),
+    read(
+        "/api/dihya/v1/ledger/proof",
+        Need::Roles(READERS),
+        Area::Ledger,
+        || get(ledger::proof),
+        "The tlog-proof of the record at `position`.",
+    ),
+    read("/api/dihya/v1/tokens", Need::Roles(ADMINS), Area::Tokens, || get(tokens::list), "The tenant's tokens.")
+        .accessed(),
+    act(
+        Method::POST,
+        "/api/dihya/v1/tokens",
+        ADMINS,
+        Area::Tokens,
+        Recorded::Act,
+        || post(tokens::add),
+        "Makes a token, which is shown this once.",
+    ),
+    act(
+        Method::DELETE,
+        "/api/dihya/v1/tokens/{id}",
+        ADMINS,
+        Area::Tokens,
+        Recorded::Act,
+        || delete(tokens::revoke),
+        "Revokes a token.",
+    ),
+];
+
+/// The route that stands for whatever has none, in metrics.
+pub(crate) const NOWHERE: &str = "none";
+
+/// Builds the router from the table.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let guarded = (route.handler)().layer(from_fn_with_state((Arc::clone(app), route), guard));
+        router = router.route(route.path, guarded);
+    }
+    router
+        .fallback(|| async { Problem::missing("route") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the route does not know this method")
+        })
+        .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(app), stamp))
+        .with_state(Arc::clone(app))
+}
+
+/// Writes the reference page.
+#[must_use]
+pub fn page() -> String {
+    let mut page = String::from(
+        "# Routes\n\n\
+         Generated from `crates/server/src/routes.rs`; a test compares them. Nothing else answers.\n\n\
+         A token is accepted as `Authorization: Bearer TOKEN`, as the password of `Authorization: Basic` with any user, \
+         and as `Authorization: ApiKey TOKEN` (or base64 of `id:TOKEN`, as Elasticsearch clients send it). Each token \
+         belongs to one tenant, and sees and changes that tenant only; headers that name a tenant are ignored.\n\n\
+         `Recorded`: *access* means that who read how much is durable in the ledger before the first byte of the \
+         answer (503 if it cannot be); *act* that who did what is durable before it takes effect; *itself* that what \
+         the request brings is a record.\n\n\
+         | Method | Path | Who | Scope | Recorded | What |\n|---|---|---|---|---|---|\n",
+    );
+    for route in ROUTES {
+        let who = match route.need {
+            Need::Open => "anybody".to_owned(),
+            Need::Page => "anybody if the status page is public, otherwise readers".to_owned(),
+            Need::Log => "anybody if the log is public, otherwise readers of its tenant".to_owned(),
+            Need::Roles(roles) if roles == READERS => "readers".to_owned(),
+            Need::Roles(roles) => roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        let recorded = match route.recorded {
+            Recorded::No => "",
+            Recorded::Access => "access",
+            Recorded::Act => "act",
+            Recorded::Itself => "itself",
+        };
+        page.push_str(&format!(
+            "| {} | `{}` | {who} | {} | {recorded} | {} |\n",
+            route.method,
+            route.path,
+            route.area.as_str(),
+            route.doc
+        ));
+    }
+    let readers: Vec<&str> = READERS.iter().map(|role| role.as_str()).collect();
+    page.push_str(&format!("\nReaders: {}.\n", readers.join(", ")));
+    page
+}
