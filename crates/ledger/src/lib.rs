@@ -3,6 +3,14 @@
 //! The wall is trust: durability and proof are owned here. Upper half: the write-ahead log, group commit, recovery and
 //! retention. Lower half, pure and public so that verifiers and tests can use it alone: the entry and payload codecs,
 //! commitments, the Merkle tree, tiles, signed notes, proofs and offline verification (`docs/format/ledger.md`).
+//!
+//! # Use
+//!
+//! [`Ledger::open`] gives a handle that is cheap to clone and a [`Recovery`] that tells what opening found.
+//! [`Ledger::append`] takes what privacy cleared and returns [`model::Receipt`]s once it is durable or committed;
+//! [`Error::kind`] tells the caller what to do with a refusal. [`Ledger::cursor`] reads one tenant's records back:
+//! [`Cursor::read`], [`Cursor::wait`], and [`Stored::fields`] for `model::Body::from_fields`. [`Ledger::stopped`]
+//! resolves when the disk failed: notify, exit, start again. [`Ledger::close`] ends in order.
 
 pub mod cbor;
 pub mod checkpoint;
@@ -17,4 +25,26 @@ pub mod proof;
 pub mod tile;
 pub mod verify;
 
+mod batch;
+mod cursor;
+mod engine;
+mod error;
+mod fold;
+mod group;
+mod keys;
+mod ledger;
+mod names;
+mod publish;
+mod recover;
+mod shared;
+mod wal;
+mod writer;
+
+pub use cursor::{Cursor, Stored};
+pub use engine::Engine;
+pub use error::Error;
+pub use keys::{FileKeys, Keyring, Keys, Place, Sign};
+pub use ledger::{Ledger, LogStatus, Status};
 pub use malformed::Malformed;
+pub use recover::Recovery;
+pub use shared::{Config, Figures, Signed};

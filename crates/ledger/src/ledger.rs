@@ -1,0 +1,434 @@
+//! The ledger as the rest of the product uses it: a handle that is cheap to clone, and the two threads behind it.
+//!
+//! One thread writes (everything queued while the last sync ran goes into the next one), one publishes. Both are std
+//! threads: a sync blocks, and no runtime may be blocked by a disk.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use disk::Disk;
+use model::limits::{APPEND_QUEUE_MAX, COMMIT_LAG_MAX};
+use model::{Clock, Level, Position, Receipt, Rng, Tenant};
+use privacy::Cleared;
+use tokio::sync::oneshot;
+
+use crate::cursor::Cursor;
+use crate::engine::{Engine, prepare_records, receipts};
+use crate::error::Error;
+use crate::group::{Group, Prepared};
+use crate::keys::{FileKeys, Keyring};
+use crate::publish::Publisher;
+use crate::recover::Recovery;
+use crate::shared::{Config, Figures, Shared, Signed, lock};
+use crate::writer::Writer;
+
+/// Bytes that may wait in the queue.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Bytes that go into one write and one sync.
+const COMMIT_BYTES_MAX: usize = 8 << 20;
+
+/// An append on its way to the writer.
+struct Request {
+    prepared: Prepared,
+    reply: oneshot::Sender<Result<Arc<Group>, Error>>,
+}
+
+/// Something else for the writer to do between two commits.
+type Command = Box<dyn FnOnce(&mut Writer) + Send>;
+
+#[derive(Default)]
+struct Queue {
+    requests: VecDeque<Request>,
+    commands: Vec<Command>,
+    records: usize,
+    bytes: usize,
+    ended: bool,
+}
+
+/// What the publisher's thread waits for.
+#[derive(Default)]
+struct Wishes {
+    /// Something became durable.
+    dirty: bool,
+    /// Somebody waits for a checkpoint.
+    urgent: bool,
+    ending: Option<Ending>,
+}
+
+enum Ending {
+    /// Publish, mark the end, say how it went.
+    Orderly(oneshot::Sender<Result<(), Error>>),
+    /// The last handle is gone.
+    Dropped,
+}
+
+/// What handles and threads share beside the state of the log.
+struct Wires {
+    shared: Arc<Shared>,
+    queue: Mutex<Queue>,
+    queued: Condvar,
+    wishes: Mutex<Wishes>,
+    wished: Condvar,
+}
+
+impl Wires {
+    /// Lets the writer do something between two commits and waits for what it returns; `None` once it has ended.
+    fn command<T: Send + 'static>(&self, act: impl FnOnce(&mut Writer) -> T + Send + 'static) -> Option<T> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let command: Command = Box::new(move |writer| {
+            // Nobody may wait any more, which is all right.
+            let _ = sender.send(act(writer));
+        });
+        {
+            let mut queue = lock(&self.queue);
+            if queue.ended {
+                return None;
+            }
+            queue.commands.push(command);
+        }
+        self.queued.notify_one();
+        receiver.recv().ok()
+    }
+
+    fn wish(&self, wish: impl FnOnce(&mut Wishes)) {
+        wish(&mut lock(&self.wishes));
+        self.wished.notify_one();
+    }
+}
+
+struct Handle {
+    wires: Arc<Wires>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.wires.wish(|wishes| {
+            if wishes.ending.is_none() {
+                wishes.ending = Some(Ending::Dropped);
+            }
+        });
+    }
+}
+
+/// An open ledger. Clones are handles to the same one; it ends with [`Ledger::close`] or with the last handle.
+#[derive(Clone)]
+pub struct Ledger {
+    handle: Arc<Handle>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("dir", &self.shared().config.dir).finish_non_exhaustive()
+    }
+}
+
+/// One log in a [`Status`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogStatus {
+    /// Whose.
+    pub origin: model::Origin,
+    /// The position after the last durable record.
+    pub durable: Position,
+    /// The position after the last record under a signed checkpoint.
+    pub committed: Position,
+    /// Leaves under the signed checkpoint.
+    pub size: u64,
+}
+
+/// How the ledger is.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// What it did and how long that took.
+    pub figures: Figures,
+    /// Each log, in the order of their numbers in the WAL.
+    pub logs: Vec<LogStatus>,
+    /// The WAL segment that is written.
+    pub segment: u64,
+    /// Bytes of the WAL's files.
+    pub wal_bytes: u64,
+    /// Records that wait for the writer.
+    pub queued: usize,
+    /// The disk is full: only alerts and what people answer are recorded.
+    pub disk_full: bool,
+    /// Why the ledger has stopped, if it has.
+    pub stopped: Option<Arc<str>>,
+}
+
+impl Ledger {
+    /// Opens the ledger of a data directory, or makes one, and starts its threads.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while another process has it; [`Error::Corrupt`] or [`Error::Contradiction`] when what is there
+    /// is not what was durable or signed (never repaired by itself: `ledger verify` tells more); else when the disk fails.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        config: Config,
+    ) -> Result<(Self, Recovery), Error> {
+        Self::open_with(disk, clock, rng, config, &FileKeys)
+    }
+
+    /// Opens the ledger with other keys than those in the data directory.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_with(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        config: Config,
+        keyring: &dyn Keyring,
+    ) -> Result<(Self, Recovery), Error> {
+        let (engine, recovery) = Engine::open(disk, clock, rng, config, keyring)?;
+        let Engine { shared, writer, publisher, lock } = engine;
+        let wires = Arc::new(Wires {
+            shared,
+            queue: Mutex::default(),
+            queued: Condvar::new(),
+            wishes: Mutex::default(),
+            wished: Condvar::new(),
+        });
+        let failed = |source| {
+            Error::from(disk::Error { doing: "start a thread for", path: wires.shared.config.dir.clone(), source })
+        };
+        let theirs = Arc::clone(&wires);
+        let thread = std::thread::Builder::new().name("ledger-writer".into());
+        thread.spawn(move || write_loop(&theirs, writer)).map_err(failed)?;
+        let theirs = Arc::clone(&wires);
+        let thread = std::thread::Builder::new().name("ledger-publisher".into());
+        thread.spawn(move || publish_loop(&theirs, publisher, lock)).map_err(failed)?;
+        Ok((Self { handle: Arc::new(Handle { wires }) }, recovery))
+    }
+
+    fn wires(&self) -> &Wires {
+        &self.handle.wires
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.wires.shared
+    }
+
+    /// Makes all of `records`, which must be of one tenant, durable at `level`, in order, or none of them. Receipts are
+    /// in the order of the records. Encoding is done here, before the queue; if the future is dropped the records may be
+    /// durable all the same.
+    ///
+    /// # Errors
+    /// Kind Reject: no records, too many, of several tenants, of an unknown tenant, or too large. Kind Retry: the queue
+    /// or the disk is full, nothing is durable. Kind Stop: the ledger has stopped, and whether they are durable is
+    /// unknown.
+    pub async fn append(&self, records: Vec<Cleared>, level: Level) -> Result<Vec<Receipt>, Error> {
+        if level == Level::Witnessed {
+            return Err(Error::BadAppend { why: "no witnesses are configured" });
+        }
+        self.shared().check_running()?;
+        let (origin, prepared) = prepare_records(self.shared(), &records)?;
+        drop(records);
+        let receiver = self.enqueue(prepared)?;
+        let group = receiver.await.map_err(|_| self.gone())??;
+        let receipts = receipts(&origin, &group);
+        if level == Level::Committed {
+            let end = group.position + u64::from(group.count);
+            drop(group);
+            self.wires().wish(|wishes| wishes.urgent = true);
+            let mut committed = origin.committed.subscribe();
+            let mut stopped = self.shared().stopped.subscribe();
+            tokio::select! {
+                _ = committed.wait_for(|committed| *committed >= end) => {}
+                _ = stopped.wait_for(Option::is_some) => return Err(self.gone()),
+            }
+        }
+        Ok(receipts)
+    }
+
+    fn enqueue(&self, prepared: Prepared) -> Result<oneshot::Receiver<Result<Arc<Group>, Error>>, Error> {
+        let (reply, receiver) = oneshot::channel();
+        let (records, bytes) = (prepared.count as usize, prepared.body.len());
+        {
+            let mut queue = lock(&self.wires().queue);
+            if queue.ended {
+                return Err(self.gone());
+            }
+            let full = queue.records + records > APPEND_QUEUE_MAX || queue.bytes + bytes > QUEUE_BYTES_MAX;
+            if full && !queue.requests.is_empty() {
+                return Err(Error::QueueFull);
+            }
+            queue.records += records;
+            queue.bytes += bytes;
+            queue.requests.push_back(Request { prepared, reply });
+        }
+        self.wires().queued.notify_one();
+        Ok(receiver)
+    }
+
+    fn gone(&self) -> Error {
+        self.shared().check_running().err().unwrap_or(Error::Stopped { reason: "it was closed".into() })
+    }
+
+    /// Reads a tenant's durable records from a position on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTenant`].
+    pub fn cursor(&self, tenant: &Tenant, from: Position) -> Result<Cursor, Error> {
+        Ok(Cursor::new(Arc::clone(self.shared()), Arc::clone(self.shared().tenant(tenant)?), from))
+    }
+
+    /// Returns the checkpoint last signed for a tenant; `None` before the first one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTenant`].
+    pub fn checkpoint(&self, tenant: &Tenant) -> Result<Option<Arc<Signed>>, Error> {
+        Ok(self.shared().tenant(tenant)?.signed())
+    }
+
+    /// Returns how the ledger is. Lists the WAL's directory.
+    ///
+    /// # Errors
+    /// When the WAL's directory cannot be listed.
+    pub fn status(&self) -> Result<Status, Error> {
+        let shared = self.shared();
+        let logs = shared.origins.iter().map(|origin| LogStatus {
+            origin: origin.origin.clone(),
+            durable: *origin.durable.borrow(),
+            committed: *origin.committed.borrow(),
+            size: origin.signed().map_or(0, |signed| signed.size),
+        });
+        let (logs, figures) = (logs.collect(), lock(&shared.figures).clone());
+        Ok(Status {
+            figures,
+            logs,
+            segment: lock(&shared.durable).segment,
+            wal_bytes: shared.disk.list(&shared.config.wal())?.iter().map(|entry| entry.len).sum(),
+            queued: lock(&self.wires().queue).records,
+            disk_full: shared.disk_full.load(Ordering::Relaxed),
+            stopped: shared.stopped.borrow().clone(),
+        })
+    }
+
+    /// Waits until the ledger stops by itself, and tells why: then notify, exit and start again.
+    pub async fn stopped(&self) -> Arc<str> {
+        let mut stopped = self.shared().stopped.subscribe();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_else(|| "unknown".into()),
+            Err(_) => "it was closed".into(),
+        }
+    }
+
+    /// Closes the ledger in order: what is queued becomes durable, a last checkpoint is signed, the end is marked. Other
+    /// handles are refused afterwards.
+    ///
+    /// # Errors
+    /// When the last sync or checkpoint fails, or the ledger has stopped or is closed already.
+    pub async fn close(&self) -> Result<(), Error> {
+        let (sender, receiver) = oneshot::channel();
+        self.wires().wish(|wishes| {
+            if wishes.ending.is_none() {
+                wishes.ending = Some(Ending::Orderly(sender));
+            }
+        });
+        receiver.await.map_err(|_| self.gone())?
+    }
+}
+
+/// The writer's thread.
+fn write_loop(wires: &Wires, mut writer: Writer) {
+    loop {
+        let (requests, commands, ended) = take(wires);
+        let (prepared, replies): (Vec<_>, Vec<_>) =
+            requests.into_iter().map(|request| (request.prepared, request.reply)).unzip();
+        if !prepared.is_empty() {
+            for (reply, result) in replies.into_iter().zip(writer.commit(prepared)) {
+                // The caller may have gone away; its records are durable all the same.
+                let _ = reply.send(result);
+            }
+            wires.wish(|wishes| wishes.dirty = true);
+        }
+        for command in commands {
+            command(&mut writer);
+        }
+        if ended {
+            return;
+        }
+    }
+}
+
+/// Waits for work and takes as much as one sync should carry.
+fn take(wires: &Wires) -> (Vec<Request>, Vec<Command>, bool) {
+    let idle = |queue: &mut Queue| queue.requests.is_empty() && queue.commands.is_empty() && !queue.ended;
+    let queue = lock(&wires.queue);
+    let mut queue = wires.queued.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+    let (mut requests, mut bytes) = (Vec::new(), 0);
+    while bytes < COMMIT_BYTES_MAX
+        && let Some(request) = queue.requests.pop_front()
+    {
+        bytes += request.prepared.body.len();
+        queue.records -= request.prepared.count as usize;
+        requests.push(request);
+    }
+    queue.bytes -= bytes;
+    let ended = queue.ended && queue.requests.is_empty();
+    (requests, std::mem::take(&mut queue.commands), ended)
+}
+
+/// The publisher's thread. Holds the lock of the data directory to its end.
+fn publish_loop(wires: &Wires, mut publisher: Publisher, lock_file: Box<dyn Send + Sync>) {
+    let ending = loop {
+        if let Some(ending) = wait_for_work(wires) {
+            break ending;
+        }
+        if publish(wires, &mut publisher).is_err() && wires.shared.check_running().is_ok() {
+            // A full disk: the records are durable, and the next round tries again.
+            wires.wish(|wishes| wishes.dirty = true);
+        }
+    };
+    let result = match &ending {
+        Ending::Orderly(_) => finish(wires, &mut publisher),
+        Ending::Dropped => Ok(()),
+    };
+    lock(&wires.queue).ended = true;
+    wires.queued.notify_one();
+    wires.shared.stopped.send_if_modified(|stopped| {
+        let first = stopped.is_none();
+        if first {
+            *stopped = Some("it was closed".into());
+        }
+        first
+    });
+    drop(lock_file);
+    if let Ending::Orderly(reply) = ending {
+        let _ = reply.send(result);
+    }
+}
+
+/// Waits until checkpoints are due: at once if somebody waits for one, else after half of the allowed lag.
+fn wait_for_work(wires: &Wires) -> Option<Ending> {
+    let wishes = lock(&wires.wishes);
+    let wanted = |wishes: &mut Wishes| !wishes.dirty && !wishes.urgent && wishes.ending.is_none();
+    let wishes = wires.wished.wait_while(wishes, wanted).unwrap_or_else(PoisonError::into_inner);
+    let calm = |wishes: &mut Wishes| !wishes.urgent && wishes.ending.is_none();
+    let delay = wires.shared.config.commit_lag / 2;
+    let (mut wishes, _) = wires.wished.wait_timeout_while(wishes, delay, calm).unwrap_or_else(PoisonError::into_inner);
+    (wishes.dirty, wishes.urgent) = (false, false);
+    wishes.ending.take()
+}
+
+fn publish(wires: &Wires, publisher: &mut Publisher) -> Result<(), Error> {
+    let closed = wires.command(Writer::close_batches);
+    closed.unwrap_or_else(|| Err(Error::Stopped { reason: "it was closed".into() }))?;
+    publisher.publish()?;
+    wires.shared.prepare_spare()
+}
+
+/// The orderly end.
+fn finish(wires: &Wires, publisher: &mut Publisher) -> Result<(), Error> {
+    publish(wires, publisher)?;
+    publisher.store_snapshot(true)?;
+    wires.command(Writer::close).unwrap_or_else(|| Err(Error::Stopped { reason: "it was closed".into() }))
+}
+
+const _: () = assert!(
+    COMMIT_LAG_MAX.as_millis() >= 2 * Duration::from_millis(100).as_millis(),
+    "half of the lag leaves time to sign"
+);

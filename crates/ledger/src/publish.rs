@@ -1,0 +1,339 @@
+//! The publisher: reads back what the writer made durable, on a code path of its own, and signs only what it found there.
+//!
+//! Order of a publication (invariant J-3): tiles and bundles, one barrier, then per log compare the checkpoint in force
+//! with the one last signed, sign, write it atomically, and only then show it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use disk::{Disk, DiskFile, Open, write_atomic};
+use model::Position;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::Error;
+use crate::fold::{Fold, OriginFold, Unfolded, Watch};
+use crate::keys::Keys;
+use crate::malformed::Malformed;
+use crate::merkle::Hash;
+use crate::shared::{Shared, Signed, lock};
+use crate::tile::{ReadTile, TileFile, TilePath};
+use crate::wal;
+
+/// Up to this many files are synced one by one; more go through one barrier of the file system.
+const SYNCED_ONE_BY_ONE_MAX: usize = 8;
+/// Bytes read from the WAL at once.
+const READ_BYTES: u64 = 4 << 20;
+
+pub(crate) struct Publisher {
+    shared: Arc<Shared>,
+    fold: Fold,
+    keys: Vec<Keys>,
+    file: Option<(u64, Box<dyn DiskFile>)>,
+    /// Tiles that were made but not stored yet: a full disk leaves them here.
+    unstored: Vec<(PathBuf, Vec<u8>)>,
+    snapshot_at: (u64, u64),
+    /// Logs that were announced when the ledger was opened and are not read back yet.
+    announced: Vec<OriginFold>,
+}
+
+/// Compares what is read back with what the callers hashed before it was written.
+struct Compare<'a>(&'a Shared, &'a mut Vec<OriginFold>);
+
+impl Watch for Compare<'_> {
+    fn origin(&mut self, origin: String) -> Result<OriginFold, Error> {
+        match self.1.iter().position(|new| new.origin == origin) {
+            Some(at) => Ok(self.1.remove(at)),
+            None => Err(Error::Contradiction { origin, why: "it appeared while the ledger was open" }),
+        }
+    }
+
+    fn agrees(&mut self, origin: u16, position: Position, hashes: &[Hash]) -> bool {
+        let Some(shared) = self.0.origins.get(usize::from(origin)) else { return false };
+        let recent = shared.recent_from(position, 1);
+        // Forgotten groups were checked by their checksum alone.
+        recent.first().is_none_or(|group| group.position != position || group.hashes() == hashes)
+    }
+}
+
+impl Publisher {
+    pub(crate) fn new(shared: Arc<Shared>, fold: Fold, keys: Vec<Keys>, announced: Vec<OriginFold>) -> Self {
+        let snapshot_at = (fold.segment, fold.offset);
+        Self { shared, fold, keys, file: None, unstored: Vec::new(), snapshot_at, announced }
+    }
+
+    /// Publishes a checkpoint of every log that grew. Returns how many. A full disk is an error of kind Retry and leaves
+    /// everything to be published later; any other error stops the ledger.
+    pub(crate) fn publish(&mut self) -> Result<usize, Error> {
+        self.shared.check_running()?;
+        let published = self.try_publish();
+        if let Err(error) = &published {
+            if error.is_full() {
+                lock(&self.shared.figures).publish_failures += 1;
+            } else {
+                return Err(self.shared.stop(error));
+            }
+        }
+        published
+    }
+
+    fn try_publish(&mut self) -> Result<usize, Error> {
+        let start = self.shared.clock.monotonic();
+        self.catch_up()?;
+        let due: Vec<usize> = (0..self.fold.origins.len()).filter(|number| self.is_due(*number)).collect();
+        self.store_tiles(&due)?;
+        for number in &due {
+            self.sign(*number)?;
+        }
+        for (fold, shared) in self.fold.origins.iter().zip(&self.shared.origins) {
+            let covered = fold.covered();
+            shared.committed.send_if_modified(|committed| std::mem::replace(committed, covered) != covered);
+        }
+        self.store_snapshot(false)?;
+        lock(&self.shared.figures).publish_last = self.shared.clock.monotonic().saturating_sub(start);
+        Ok(due.len())
+    }
+
+    fn is_due(&self, number: usize) -> bool {
+        let signed = self.shared.origins[number].signed();
+        self.fold.origins[number].tree.size() != signed.map_or(0, |signed| signed.size)
+    }
+
+    /// Tells whether durable records wait for a checkpoint.
+    pub(crate) fn lags(&self) -> bool {
+        self.shared.origins.iter().any(|origin| *origin.durable.borrow() != *origin.committed.borrow())
+    }
+
+    /// Folds what became durable since the last time.
+    pub(crate) fn catch_up(&mut self) -> Result<(), Error> {
+        let target = {
+            let durable = lock(&self.shared.durable);
+            (durable.segment, durable.end)
+        };
+        loop {
+            let segment = self.fold.segment;
+            let end = if segment == target.0 {
+                target.1
+            } else {
+                self.shared.end_of(segment).ok_or(Error::Corrupt { segment, offset: 0, why: "its end is not known" })?
+            };
+            while self.fold.offset < end {
+                self.fold_some(segment, end)?;
+            }
+            if segment == target.0 {
+                return Ok(());
+            }
+            self.fold.segment += 1;
+            self.fold.offset = 0;
+        }
+    }
+
+    /// Reads some frames of a segment back and folds them.
+    fn fold_some(&mut self, segment: u64, end: u64) -> Result<(), Error> {
+        if self.file.as_ref().is_none_or(|(number, _)| *number != segment) {
+            let path = wal::segment_path(&self.shared.config.wal(), segment);
+            self.file = Some((segment, self.shared.disk.open(&path, Open::Read)?));
+        }
+        let start = self.fold.offset;
+        let mut wanted = READ_BYTES;
+        loop {
+            let stop = end.min(start + wanted);
+            let bytes = self.read_back(segment, start, stop)?;
+            let mut at = 0;
+            while let Ok((frame, next)) = wal::read_frame(&bytes, at, segment) {
+                self.fold.apply(&frame, &mut Compare(&self.shared, &mut self.announced)).map_err(|unfolded| {
+                    match unfolded {
+                        Unfolded::Wrong(why) => Error::Corrupt { segment, offset: start + at as u64, why },
+                        Unfolded::Failed(error) => error,
+                    }
+                })?;
+                at = next;
+            }
+            if at > 0 {
+                self.fold.offset = start + at as u64;
+                return Ok(());
+            }
+            if stop == end {
+                return Err(Error::Corrupt { segment, offset: start, why: "what was appended is not on the disk" });
+            }
+            // The next frame is larger than what was read.
+            wanted *= 8;
+        }
+    }
+
+    /// Returns bytes of the WAL as the disk has them now.
+    fn read_back(&self, segment: u64, start: u64, stop: u64) -> Result<Vec<u8>, Error> {
+        #[cfg(dihya_mutant = "reread")]
+        if let Some(bytes) = self.from_memory(segment, start, stop) {
+            return Ok(bytes);
+        }
+        let Some((number, file)) = &self.file else { return Ok(Vec::new()) };
+        debug_assert_eq!(*number, segment, "the open file is the segment asked for");
+        wal::read_range(&**file, start, stop)
+    }
+
+    /// The mutant of CI that trusts its memory: signs what it meant to write.
+    #[cfg(dihya_mutant = "reread")]
+    fn from_memory(&self, segment: u64, start: u64, stop: u64) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let written = wal::read_range(&*self.file.as_ref()?.1, start, stop).ok()?;
+        let mut at = 0;
+        while let Some((head, next)) = wal::read_head_unchecked(&written, at) {
+            let origin = self.shared.origins.get(usize::from(head.origin));
+            let recent = origin.map(|origin| origin.recent_from(head.position, 1)).unwrap_or_default();
+            match recent.first().filter(|group| head.kind == wal::FrameKind::Group && group.position == head.position) {
+                Some(group) => wal::write_frame(&mut bytes, &head, segment, 0, &group.body),
+                None => bytes.extend_from_slice(written.get(at..next)?),
+            }
+            at = next;
+        }
+        Some(bytes)
+    }
+
+    /// Stores the tiles that the due checkpoints need, behind one barrier.
+    fn store_tiles(&mut self, due: &[usize]) -> Result<(), Error> {
+        for number in due {
+            let fold = &mut self.fold.origins[*number];
+            let dir = self.shared.config.log(&fold.origin);
+            let full = fold.tiles.take_full();
+            self.unstored.extend(full.into_iter().map(|(path, bytes)| (dir.join(path.to_string()), bytes)));
+        }
+        let mut stored = Vec::new();
+        for (path, bytes) in &self.unstored {
+            stored.push((path.clone(), put(&*self.shared.disk, path, bytes)?));
+        }
+        for number in due {
+            let fold = &self.fold.origins[*number];
+            let dir = self.shared.config.log(&fold.origin);
+            for (path, bytes) in fold.tiles.partials() {
+                let path = dir.join(path.to_string());
+                stored.push((path.clone(), put(&*self.shared.disk, &path, &bytes)?));
+            }
+        }
+        self.barrier(&stored)?;
+        for (path, _) in std::mem::take(&mut self.unstored) {
+            self.forget_partials(&path);
+        }
+        Ok(())
+    }
+
+    fn barrier(&self, stored: &[(PathBuf, Box<dyn DiskFile>)]) -> Result<(), Error> {
+        if stored.len() > SYNCED_ONE_BY_ONE_MAX {
+            if !cfg!(any(dihya_mutant = "fdatasync", dihya_mutant = "sync_dir")) {
+                self.shared.disk.sync_all(&self.shared.config.dir.join("ledger"))?;
+            }
+            return Ok(());
+        }
+        let mut parents: Vec<&Path> = Vec::new();
+        for (path, file) in stored {
+            wal::sync(&**file)?;
+            if !parents.contains(&path.parent().unwrap_or(path)) {
+                parents.push(path.parent().unwrap_or(path));
+                disk::sync_parent(&*self.shared.disk, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the partial forms of a full tile: every checkpoint to come needs the full one alone.
+    fn forget_partials(&self, full: &Path) {
+        let mut name = full.as_os_str().to_owned();
+        name.push(".p");
+        let dir = PathBuf::from(name);
+        // Left-over partial tiles are harmless, so a failure here is none.
+        for entry in self.shared.disk.list(&dir).unwrap_or_default() {
+            if let Err(error) = self.shared.disk.remove(&dir.join(entry.name)) {
+                tracing::debug!(error = &error as &dyn std::error::Error, "could not remove a partial tile");
+            }
+        }
+    }
+
+    /// Signs the tree as it was read back, if the checkpoint in force is still the one last signed.
+    fn sign(&self, number: usize) -> Result<(), Error> {
+        let (fold, shared) = (&self.fold.origins[number], &self.shared.origins[number]);
+        let contradiction = |why| Error::Contradiction { origin: fold.origin.clone(), why };
+        if fold.tiles.size() != fold.tree.size() || fold.tiles.root() != fold.tree.root() {
+            return Err(contradiction("its tiles and its tree differ"));
+        }
+        let path = self.shared.config.log(&fold.origin).join("checkpoint");
+        let last = shared.signed();
+        let found = match disk::read(&*self.shared.disk, &path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.is_missing() => None,
+            Err(error) => return Err(error.into()),
+        };
+        if found.as_deref() != last.as_ref().map(|signed| signed.note.as_bytes()) {
+            return Err(contradiction("its checkpoint was changed by somebody else"));
+        }
+        let checkpoint = Checkpoint { origin: fold.origin.clone(), size: fold.tree.size(), root: fold.tree.root() };
+        let note = self.keys[number].signer.sign(&checkpoint, self.shared.now_ms() / 1_000);
+        write_atomic(&*self.shared.disk, &path, note.as_bytes())?;
+        let signed = Signed { size: checkpoint.size, root: checkpoint.root, note };
+        *shared.signed.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(signed));
+        Ok(())
+    }
+
+    /// Stores the state, so that a start need not read the WAL up to here. Every log is signed up to here by then.
+    pub(crate) fn store_snapshot(&mut self, now: bool) -> Result<(), Error> {
+        let every = (self.shared.config.segment_bytes / 4).max(1);
+        let (segment, offset) = self.snapshot_at;
+        let due = segment != self.fold.segment || self.fold.offset - offset >= every;
+        if !due && !(now && (segment, offset) != (self.fold.segment, self.fold.offset)) {
+            return Ok(());
+        }
+        write_atomic(&*self.shared.disk, &snapshot_path(&self.shared), &self.fold.to_bytes())?;
+        self.snapshot_at = (self.fold.segment, self.fold.offset);
+        Ok(())
+    }
+
+    /// Returns the state read back so far.
+    pub(crate) fn fold(&self) -> &Fold {
+        &self.fold
+    }
+
+    /// Returns the ids under which the meta-log speaks of the logs, by their numbers.
+    pub(crate) fn keys(&self) -> &[Keys] {
+        &self.keys
+    }
+}
+
+pub(crate) fn snapshot_path(shared: &Shared) -> PathBuf {
+    shared.config.wal().join("snapshot")
+}
+
+/// Writes a tile: new, or over one that no checkpoint covers yet, whose content is the same or torn.
+fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<Box<dyn DiskFile>, Error> {
+    if let Some(parent) = path.parent()
+        && !disk.exists(parent)
+    {
+        disk.create_dir_all(parent)?;
+    }
+    let file = if disk.exists(path) {
+        let file = disk.open(path, Open::Write)?;
+        file.set_len(bytes.len() as u64)?;
+        file
+    } else {
+        disk.open(path, Open::CreateNew)?
+    };
+    file.write_at(bytes, 0)?;
+    Ok(file)
+}
+
+/// The tiles of one log in its directory.
+pub(crate) struct DirTiles<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) dir: PathBuf,
+}
+
+impl ReadTile for DirTiles<'_> {
+    type Error = Error;
+
+    fn read_tile(&mut self, path: TilePath) -> Result<Vec<u8>, Error> {
+        let full = self.dir.join(path.full().to_string());
+        let partial = self.dir.join(path.to_string());
+        let found = if self.disk.exists(&full) { full } else { partial };
+        Ok(disk::read(self.disk, &found)?)
+    }
+}
+
+const _: fn(Malformed) -> Error = Error::from;
+const _: fn(TileFile) = |_| ();

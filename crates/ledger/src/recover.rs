@@ -1,0 +1,463 @@
+//! Opening: from what the disk has after whatever happened to a ledger that may be appended to, or a refusal.
+//!
+//! Nothing at or below the last signed checkpoint is ever cut. A torn tail after it is cut and recorded; a hole before
+//! what was durable, or a checkpoint that the WAL cannot lead to, is refused (invariants J-2, J-4). What only the page
+//! cache may hold after a failed sync is copied into a new segment before anything is built on it.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use disk::{Disk, Open, Reserve};
+use model::{Clock, Kind, Origin, Position, Rng};
+use tokio::sync::watch;
+
+use crate::batch::OpenBatch;
+use crate::error::Error;
+use crate::fold::{Fold, OriginFold, Unfolded, Watch};
+use crate::group::Draft;
+use crate::keys::{Keyring, Keys, Place};
+use crate::merkle::Hash;
+use crate::own;
+use crate::publish::{DirTiles, Publisher};
+use crate::shared::{Config, Durable, OriginShared, Shared, Signed, Spare};
+use crate::tile::TileWriter;
+use crate::wal::{self, FrameHead, FrameKind, Header, NoFrame, Tail};
+use crate::writer::{Active, Head, Writer, header};
+
+/// What opening found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// There was no ledger: a new one was made.
+    pub created: bool,
+    /// The ledger had been closed in order.
+    pub clean: bool,
+    /// Bytes of a torn write that were cut; nothing in them was acknowledged.
+    pub torn_bytes: u64,
+    /// Bytes whose sync was not proven and that were written anew.
+    pub copied_bytes: u64,
+    /// Frames read from the WAL.
+    pub frames: u64,
+}
+
+pub(crate) struct Parts<'a> {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) config: Config,
+    pub(crate) keyring: &'a dyn Keyring,
+}
+
+pub(crate) struct Opened {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) writer: Writer,
+    pub(crate) publisher: Publisher,
+    pub(crate) recovery: Recovery,
+    pub(crate) lock: Box<dyn Send + Sync>,
+}
+
+/// What is gathered while the WAL is read.
+struct Opening<'a> {
+    parts: &'a Parts<'a>,
+    keys: Vec<Keys>,
+    signed: Vec<Option<Signed>>,
+    frames: u64,
+}
+
+impl Watch for Opening<'_> {
+    fn origin(&mut self, origin: String) -> Result<OriginFold, Error> {
+        self.take_up(OriginFold::new(origin))
+    }
+
+    fn agrees(&mut self, _: u16, _: Position, _: &[Hash]) -> bool {
+        true // nothing was hashed before the crash that is still in memory
+    }
+}
+
+impl Opening<'_> {
+    /// Makes a log ready to be folded: its keys, its signed checkpoint, and the tiles under that.
+    fn take_up(&mut self, mut fold: OriginFold) -> Result<OriginFold, Error> {
+        let (disk, config) = (&*self.parts.disk, &self.parts.config);
+        let name = fold.origin.clone();
+        let contradiction = |why| Error::Contradiction { origin: name.clone(), why };
+        let origin = Origin::new(&fold.origin).map_err(|_| contradiction("its name is not an origin"))?;
+        let (public, secret) = (config.log(&fold.origin), config.keys(&fold.origin));
+        disk.create_dir_all(&public)?;
+        disk.create_dir_all(&secret)?;
+        let place = Place { disk, rng: &*self.parts.rng, secret: &secret, public: &public };
+        let keys = self.parts.keyring.keys(&place, &origin)?;
+        let path = public.join("checkpoint");
+        let signed = if disk.exists(&path) {
+            let note = disk::read(disk, &path)?;
+            let checkpoint =
+                keys.signer.open(&note).ok_or(contradiction("its checkpoint is not one that we signed"))?;
+            if checkpoint.origin != fold.origin {
+                return Err(contradiction("its checkpoint is of another log"));
+            }
+            let note = String::from_utf8(note).map_err(|_| contradiction("its checkpoint is not text"))?;
+            Some(Signed { size: checkpoint.size, root: checkpoint.root, note })
+        } else {
+            None
+        };
+        let size = signed.as_ref().map_or(0, |signed| signed.size);
+        if size < fold.tree.size() {
+            return Err(contradiction("its checkpoint is older than the WAL's snapshot: an old copy was restored"));
+        }
+        if let Some(signed) = &signed {
+            fold.tiles = TileWriter::resume(&mut DirTiles { disk, dir: public }, size)
+                .map_err(|_| contradiction("its tiles do not make the tree of its checkpoint"))?;
+            if fold.tiles.root() != signed.root {
+                return Err(contradiction("its tiles do not make the tree of its checkpoint"));
+            }
+            fold.expected = Some((signed.size, signed.root));
+            fold.check_expected().map_err(contradiction)?;
+        }
+        self.keys.push(keys);
+        self.signed.push(signed);
+        Ok(fold)
+    }
+
+    /// Folds the frames of `bytes` from the fold's offset up to `end`.
+    fn fold_to(&mut self, fold: &mut Fold, bytes: &[u8], end: u64) -> Result<(), Error> {
+        let segment = fold.segment;
+        while fold.offset < end {
+            let offset = fold.offset;
+            let corrupt = |why| Error::Corrupt { segment, offset, why };
+            let at = usize::try_from(offset).unwrap_or(usize::MAX);
+            let (frame, next) = wal::read_frame(bytes, at, segment).map_err(|none| {
+                corrupt(match none {
+                    NoFrame::Unwritten => "nothing stands where a durable frame stood",
+                    NoFrame::Broken(why) => why,
+                })
+            })?;
+            fold.apply(&frame, self).map_err(|unfolded| match unfolded {
+                Unfolded::Wrong(why) => corrupt(why),
+                Unfolded::Failed(error) => error,
+            })?;
+            self.frames += 1;
+            fold.offset = next as u64;
+        }
+        if fold.offset == end {
+            Ok(())
+        } else {
+            Err(Error::Corrupt { segment, offset: end, why: "a frame crosses its end" })
+        }
+    }
+}
+
+/// Opens the ledger of a data directory.
+pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened, Error> {
+    let (disk, config) = (&*parts.disk, &parts.config);
+    for dir in [config.dir.clone(), config.wal(), config.dir.join("ledger"), config.dir.join("keystore")] {
+        disk.create_dir_all(&dir)?;
+    }
+    let lock = disk.try_lock(&config.dir.join("LOCK"))?.ok_or(Error::Locked)?;
+    let reserve = Reserve::hold(disk, &config.dir.join("reserve"), config.reserve_bytes)?;
+    let segments = sound_segments(disk, &config.wal())?;
+    let mut opening = Opening { parts, keys: Vec::new(), signed: Vec::new(), frames: 0 };
+    let mut recovery = Recovery { created: segments.is_empty(), ..Recovery::default() };
+    let (fold, active, ends) = if segments.is_empty() {
+        (Fold::default(), create(parts, &reserve)?, Vec::new())
+    } else {
+        read_wal(&mut opening, &segments, &reserve, &mut recovery)?
+    };
+    check_reached(&fold)?;
+    recovery.frames = opening.frames;
+    let mut opened = assemble(opening, fold, active, reserve, lock, recovery)?;
+    lock_ends(&opened.shared, ends);
+    begin(&mut opened)?;
+    Ok(opened)
+}
+
+fn lock_ends(shared: &Shared, ends: Vec<(u64, u64)>) {
+    crate::shared::lock(&shared.durable).ends.extend(ends);
+}
+
+/// Returns the numbers of the segments that count, ascending and without gaps. A last file without a header was made in
+/// advance, or its making was interrupted, and is removed; unless frames in it say that the header was lost.
+fn sound_segments(disk: &dyn Disk, wal: &Path) -> Result<Vec<u64>, Error> {
+    let mut numbers = wal::segments(disk, wal)?;
+    while let Some(last) = numbers.last().copied() {
+        let path = wal::segment_path(wal, last);
+        let bytes = disk::read(disk, &path)?;
+        if let Ok((frame, _)) = wal::read_frame(&bytes, 0, last)
+            && frame.kind == FrameKind::Header
+        {
+            break;
+        }
+        let has_frames =
+            (0..bytes.len()).step_by(8).any(|at| wal::read_frame(&bytes, at, last).is_ok_and(|(f, _)| f.synced > 0));
+        if has_frames {
+            return Err(Error::Corrupt { segment: last, offset: 0, why: "its header is gone" });
+        }
+        disk.remove(&path)?;
+        disk::sync_parent(disk, &path)?;
+        numbers.pop();
+    }
+    let missing = numbers.iter().zip(1..).find(|(number, expected)| *number != expected);
+    match missing {
+        Some((_, expected)) => Err(Error::Corrupt { segment: expected, offset: 0, why: "the segment is missing" }),
+        None => Ok(numbers),
+    }
+}
+
+/// Makes the first segment of a new ledger.
+fn create(parts: &Parts<'_>, reserve: &Reserve) -> Result<Active, Error> {
+    let opened_ms = u64::try_from(parts.clock.now().as_millisecond()).unwrap_or(0);
+    start_segment(parts, reserve, 1, &Header { opened_ms, ..Header::default() }, &[])
+}
+
+/// Makes a segment with its header and `frames` (kind, head and body each), durable.
+fn start_segment(
+    parts: &Parts<'_>,
+    reserve: &Reserve,
+    number: u64,
+    header: &Header,
+    frames: &[(FrameHead, &[u8])],
+) -> Result<Active, Error> {
+    let mut bytes = Vec::new();
+    wal::write_frame(&mut bytes, &FrameHead::plain(FrameKind::Header), number, 0, &header.encode());
+    for (head, body) in frames {
+        wal::write_frame(&mut bytes, head, number, 0, body);
+    }
+    let (disk, config) = (&*parts.disk, &parts.config);
+    let make = |capacity| wal::prepare_segment(disk, &config.wal(), number, capacity).map(|file| (file, capacity));
+    let (file, capacity) = match make(config.segment_bytes.max(bytes.len() as u64)) {
+        // A disk that filled up while we were down: alerts go on in what the reserve frees.
+        Err(error) if error.is_full() && reserve.release(disk)? => {
+            make((config.reserve_bytes / 2).max(bytes.len() as u64))?
+        }
+        made => made?,
+    };
+    file.write_at(&bytes, 0)?;
+    wal::sync(&*file)?;
+    Ok(Active { number, file, end: bytes.len() as u64, capacity })
+}
+
+/// What reading the WAL yields: the state, the segment to go on in, and where the segments before it end.
+type Read = (Fold, Active, Vec<(u64, u64)>);
+
+fn read_wal(
+    opening: &mut Opening<'_>,
+    segments: &[u64],
+    reserve: &Reserve,
+    recovery: &mut Recovery,
+) -> Result<Read, Error> {
+    let parts = opening.parts;
+    let (disk, wal_dir) = (&*parts.disk, parts.config.wal());
+    let last = segments.last().copied().unwrap_or(1);
+    let mut fold = read_snapshot(opening, last)?;
+    let mut ends = Vec::new();
+    let mut bytes = disk::read(disk, &wal::segment_path(&wal_dir, fold.segment))?;
+    while fold.segment < last {
+        let next = disk::read(disk, &wal::segment_path(&wal_dir, fold.segment + 1))?;
+        let end = segment_end(&bytes, fold.segment, &next)?;
+        opening.fold_to(&mut fold, &bytes, end)?;
+        ends.push((fold.segment, end));
+        bytes = next;
+        fold.segment += 1;
+        fold.offset = 0;
+    }
+    let mut tail = wal::find_tail(&bytes, last)?;
+    // The snapshot was stored after what it covers had been synced.
+    tail.synced = tail.synced.max(fold.offset);
+    if tail.end < fold.offset {
+        return Err(Error::Corrupt {
+            segment: last,
+            offset: tail.end,
+            why: "frames under the WAL's snapshot are gone",
+        });
+    }
+    (recovery.clean, recovery.torn_bytes) = (tail.closed, tail.torn_bytes);
+    if tail.closed {
+        // The mark itself is overwritten: whether it was synced, nothing proves, and it says nothing that is needed.
+        opening.fold_to(&mut fold, &bytes, tail.synced)?;
+        let file = disk.open(&wal::segment_path(&wal_dir, last), Open::Write)?;
+        let active = Active { number: last, file, end: tail.synced, capacity: bytes.len() as u64 };
+        return Ok((fold, active, ends));
+    }
+    recovery.copied_bytes = tail.end - tail.synced;
+    let active = go_on(opening, &mut fold, &bytes, tail, reserve)?;
+    ends.push((last, tail.synced));
+    Ok((fold, active, ends))
+}
+
+/// Returns where a segment ends: the header after it says so, or its own after its payloads were deleted.
+fn segment_end(bytes: &[u8], segment: u64, next: &[u8]) -> Result<u64, Error> {
+    let read = |bytes, number| match wal::read_frame(bytes, 0, number) {
+        Ok((frame, _)) if frame.kind == FrameKind::Header => Header::decode(frame.body),
+        _ => None,
+    };
+    let broken = |segment| Error::Corrupt { segment, offset: 0, why: "its header is broken" };
+    let own = read(bytes, segment).ok_or_else(|| broken(segment))?;
+    let next = read(next, segment + 1).ok_or_else(|| broken(segment + 1))?;
+    Ok(if own.own_end > 0 { own.own_end } else { next.previous_end })
+}
+
+/// Takes up the snapshot, or starts from the first segment.
+fn read_snapshot(opening: &mut Opening<'_>, last: u64) -> Result<Fold, Error> {
+    let path = opening.parts.config.wal().join("snapshot");
+    let start = Fold { segment: 1, ..Fold::default() };
+    if !opening.parts.disk.exists(&path) {
+        return Ok(start);
+    }
+    let mut fold = match Fold::from_bytes(&disk::read(&*opening.parts.disk, &path)?) {
+        Ok(fold) => fold,
+        Err(malformed) => {
+            tracing::warn!(error = %malformed, "the WAL's snapshot cannot be read: reading the whole WAL");
+            return Ok(start);
+        }
+    };
+    if fold.segment > last {
+        return Err(Error::Corrupt {
+            segment: fold.segment,
+            offset: 0,
+            why: "the segment of the WAL's snapshot is missing",
+        });
+    }
+    for origin in std::mem::take(&mut fold.origins) {
+        let origin = opening.take_up(origin)?;
+        fold.origins.push(origin);
+    }
+    Ok(fold)
+}
+
+/// Goes on in a new segment: what is proven durable stays where it is, what is not is copied, the torn rest is cut.
+fn go_on(
+    opening: &mut Opening<'_>,
+    fold: &mut Fold,
+    bytes: &[u8],
+    tail: Tail,
+    reserve: &Reserve,
+) -> Result<Active, Error> {
+    let parts = opening.parts;
+    opening.fold_to(fold, bytes, tail.synced)?;
+    let heads: Vec<Head> = fold.origins.iter().map(|origin| head(origin, &*parts.clock)).collect();
+    let opened_ms = u64::try_from(parts.clock.now().as_millisecond()).unwrap_or(0);
+    let header = header(&heads, tail.synced, opened_ms);
+    let mut copied = Vec::new();
+    let mut offset = usize::try_from(tail.synced).unwrap_or(usize::MAX);
+    while (offset as u64) < tail.end
+        && let Ok((frame, next)) = wal::read_frame(bytes, offset, fold.segment)
+    {
+        // A close mark would claim that nothing follows.
+        if frame.kind != FrameKind::Close {
+            copied.push((frame.head(), frame.body));
+        }
+        offset = next;
+    }
+    opening.fold_to(fold, bytes, tail.end)?;
+    let old = fold.segment;
+    let active = start_segment(parts, reserve, old + 1, &header, &copied)?;
+    fold.segment = active.number;
+    fold.offset = active.end;
+    // What is cut gives its space back. Nothing depends on it: the new header says where the old segment ends.
+    let path = wal::segment_path(&parts.config.wal(), old);
+    if let Err(error) = parts.disk.open(&path, Open::Write).and_then(|file| file.set_len(tail.synced)) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "could not cut the old segment");
+    }
+    Ok(active)
+}
+
+/// Refuses a WAL that does not lead to what was signed.
+fn check_reached(fold: &Fold) -> Result<(), Error> {
+    let ahead = "its checkpoint is ahead of the WAL: an old copy of the WAL was restored, or its end is lost";
+    for origin in &fold.origins {
+        if origin.expected.is_some() {
+            return Err(Error::Contradiction { origin: origin.origin.clone(), why: ahead });
+        }
+    }
+    Ok(())
+}
+
+fn head(fold: &OriginFold, clock: &dyn Clock) -> Head {
+    Head {
+        origin: fold.origin.clone(),
+        log_id: fold.log_id,
+        next: fold.next,
+        leaves: fold.tree.size(),
+        t_admit_ms: fold.t_admit_ms,
+        seqs: fold.seqs.clone(),
+        names: fold.names.clone(),
+        batch: OpenBatch::resume(fold.open.hashes.clone(), fold.open.t_min_ms, fold.open.t_max_ms, clock.monotonic()),
+    }
+}
+
+/// Puts the parts of an open ledger together, with logs for the tenants that have none yet.
+fn assemble(
+    mut opening: Opening<'_>,
+    mut fold: Fold,
+    active: Active,
+    reserve: Reserve,
+    lock: Box<dyn Send + Sync>,
+    recovery: Recovery,
+) -> Result<Opened, Error> {
+    let parts = opening.parts;
+    let config = &parts.config;
+    let known = fold.origins.len();
+    let wanted =
+        std::iter::once(config.meta_origin()).chain(config.tenants.iter().map(|t| format!("{}/{t}", config.instance)));
+    for origin in wanted {
+        if fold.origins.iter().all(|fold| fold.origin != origin) {
+            let new = opening.origin(origin.clone())?;
+            if new.expected.is_some() {
+                return Err(Error::Contradiction { origin, why: "it has a checkpoint but the WAL does not know it" });
+            }
+            fold.origins.push(new);
+        }
+    }
+    let mut origins = Vec::new();
+    let mut heads = Vec::new();
+    for ((fold, signed), number) in fold.origins.iter().zip(&mut opening.signed).zip(0..) {
+        let origin = Origin::new(&fold.origin)
+            .map_err(|_| Error::Contradiction { origin: fold.origin.clone(), why: "its name is not an origin" })?;
+        let shared = OriginShared::new(origin, number, fold.names.clone(), fold.next);
+        *shared.signed.write().unwrap_or_else(std::sync::PoisonError::into_inner) = signed.take().map(Arc::new);
+        origins.push(Arc::new(shared));
+        heads.push(head(fold, &*parts.clock));
+    }
+    let durable = Durable { segment: active.number, end: active.end, capacity: active.capacity, ..Durable::default() };
+    let shared = Arc::new(Shared {
+        disk: Arc::clone(&parts.disk),
+        clock: Arc::clone(&parts.clock),
+        rng: Arc::clone(&parts.rng),
+        config: config.clone(),
+        origins,
+        durable: Mutex::new(durable),
+        figures: Mutex::default(),
+        disk_full: AtomicBool::new(!reserve.is_held()),
+        reserve,
+        spare: Mutex::new(Spare { next: active.number + 1, file: None }),
+        stopped: watch::Sender::new(None),
+    });
+    (fold.segment, fold.offset) = (active.number, active.end);
+    let mut writer = Writer::new(Arc::clone(&shared), heads, active);
+    writer.announce()?;
+    // The fold reads the announcements back itself.
+    fold.origins.truncate(known);
+    let new_folds =
+        shared.origins.iter().skip(known).map(|origin| OriginFold::new(origin.origin.to_string())).collect();
+    let publisher = Publisher::new(Arc::clone(&shared), fold, opening.keys, new_folds);
+    Ok(Opened { shared, writer, publisher, recovery, lock })
+}
+
+/// Appends what opening itself has to say, and publishes up to here.
+fn begin(opened: &mut Opened) -> Result<(), Error> {
+    if opened.recovery.torn_bytes > 0 {
+        let (segment, offset) = {
+            let durable = crate::shared::lock(&opened.shared.durable);
+            let before = durable.segment.saturating_sub(1);
+            (before, durable.ends.get(&before).copied().unwrap_or(0))
+        };
+        let cut = own::Recovery { segment, offset, bytes: opened.recovery.torn_bytes };
+        let meta = opened.shared.config.meta_origin();
+        let number = opened.shared.origin(&meta).map_or(0, |origin| usize::from(origin.number));
+        opened.writer.stage_own(number, Draft::own(Kind::Recovery, cut.fields()))?;
+        opened.writer.flush()?;
+        tracing::warn!(segment, offset, bytes = cut.bytes, "cut a torn write that was never acknowledged");
+    }
+    match opened.publisher.publish() {
+        Err(error) if !error.is_full() => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,320 @@
+//! Group commit, synchronous: whatever queued while the last sync ran is placed, written with one write, synced once,
+//! and only then visible and acknowledged (invariant J-1). One thread drives it in production, a seed in the crash suite.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use disk::DiskFile;
+use model::limits::{BATCH_RECORDS_MAX, NAMES_MAX};
+use model::{Kind, Position, SourceId, Value};
+
+use crate::batch::OpenBatch;
+use crate::error::Error;
+use crate::group::{Draft, Group, Prepared, Stamp, prepare};
+use crate::names::Names;
+use crate::own::{self, LogId};
+use crate::shared::{Shared, lock};
+use crate::wal::{self, FrameHead, FrameKind, HEAD_BYTES, Header};
+
+/// Names that one frame of name records carries at most.
+const NAMES_PER_FRAME: usize = 1_024;
+/// Room that a batch leaf and its frame take at most.
+const CLOSE_BYTES: usize = 512;
+
+/// Where one origin stands, on the writer's side.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) origin: String,
+    pub(crate) log_id: LogId,
+    pub(crate) next: Position,
+    pub(crate) leaves: u64,
+    pub(crate) t_admit_ms: u64,
+    pub(crate) seqs: HashMap<(SourceId, bool), u64>,
+    pub(crate) names: Names,
+    pub(crate) batch: OpenBatch,
+}
+
+/// The segment that is written.
+pub(crate) struct Active {
+    pub(crate) number: u64,
+    pub(crate) file: Box<dyn DiskFile>,
+    pub(crate) end: u64,
+    pub(crate) capacity: u64,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    heads: Vec<Head>,
+    active: Active,
+    /// Frames that are placed but not written.
+    buffer: Vec<u8>,
+    /// Groups that are placed but not durable.
+    staged: Vec<Arc<Group>>,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, heads: Vec<Head>, active: Active) -> Self {
+        Self { shared, heads, active, buffer: Vec::new(), staged: Vec::new() }
+    }
+
+    /// Makes groups durable, each or not at all, in order. What is refused has no position.
+    pub(crate) fn commit(&mut self, requests: Vec<Prepared>) -> Vec<Result<Arc<Group>, Error>> {
+        let results: Vec<_> = requests.into_iter().map(|prepared| self.stage(prepared)).collect();
+        match self.flush() {
+            Ok(()) => results,
+            Err(error) => results.into_iter().map(|result| result.and(Err(error.clone()))).collect(),
+        }
+    }
+
+    /// Closes every open batch, durably. Returns whether there was one.
+    pub(crate) fn close_batches(&mut self) -> Result<bool, Error> {
+        let mut any = false;
+        for number in 0..self.heads.len() {
+            any |= self.stage_close(number)?;
+        }
+        self.flush()?;
+        Ok(any)
+    }
+
+    /// Marks an orderly end: everything before the mark was synced.
+    pub(crate) fn close(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        let bytes = wal::frame_bytes(0);
+        if self.active.end + bytes as u64 <= self.active.capacity {
+            self.write(&FrameHead::plain(FrameKind::Close), &[]);
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Gives a group its place in the buffer.
+    fn stage(&mut self, mut prepared: Prepared) -> Result<Arc<Group>, Error> {
+        self.shared.check_running()?;
+        let origin = usize::from(prepared.origin);
+        if self.shared.disk_full.load(Ordering::Relaxed) && !prepared.priority {
+            lock(&self.shared.figures).refused_full += 1;
+            return Err(Error::DiskFull);
+        }
+        if self.heads[origin].names.len() + prepared.missing.len() > NAMES_MAX {
+            return Err(Error::BadAppend { why: "it carries a name beyond the most that a log may have" });
+        }
+        let names: usize = prepared.missing.iter().map(|(_, name)| name.len() + 512).sum();
+        let need = wal::frame_bytes(prepared.body.len()) + names + 2 * CLOSE_BYTES;
+        self.make_room(need, prepared.priority)?;
+        let missing = std::mem::take(&mut prepared.missing);
+        if !missing.is_empty() {
+            self.stage_names(origin, &missing)?;
+            for (at, name) in missing {
+                let number = self.heads[origin].names.number(&name);
+                prepared.name(at, number.expect("invariant: `stage_names` gave each a number"));
+            }
+        }
+        self.place(prepared)
+    }
+
+    /// Gives numbers to new names and writes them down, before their first use.
+    fn stage_names(&mut self, origin: usize, missing: &[(usize, Arc<str>)]) -> Result<(), Error> {
+        let head = &mut self.heads[origin];
+        let mut new = Vec::new();
+        for (_, name) in missing {
+            if head.names.number(name).is_none() {
+                let number = head.names.intern(Arc::clone(name)).expect("invariant: `stage` counted the names");
+                new.push((number, [(own::Name::TEXT, Value::Text(name.to_string()))]));
+            }
+        }
+        for chunk in new.chunks(NAMES_PER_FRAME) {
+            let drafts: Vec<_> = chunk
+                .iter()
+                .map(|(number, text)| Draft {
+                    payload: text,
+                    ..Draft::own(Kind::Name, own::Name { number: *number }.fields())
+                })
+                .collect();
+            let origin = u16::try_from(origin).expect("invariant: bounded by TENANTS_MAX");
+            let names = prepare(origin, &drafts, &Names::default(), &*self.shared.rng)?;
+            self.place(names)?;
+        }
+        Ok(())
+    }
+
+    /// Appends one of the ledger's own records.
+    pub(crate) fn stage_own(&mut self, origin: usize, draft: Draft<'_>) -> Result<Arc<Group>, Error> {
+        let number = u16::try_from(origin).expect("invariant: bounded by TENANTS_MAX");
+        let mut prepared = prepare(number, &[draft], &Names::default(), &*self.shared.rng)?;
+        prepared.priority = true;
+        self.stage(prepared)
+    }
+
+    /// Writes the leaf of an origin's open batch, if it has one.
+    fn stage_close(&mut self, origin: usize) -> Result<bool, Error> {
+        if self.heads[origin].batch.count() == 0 {
+            return Ok(false);
+        }
+        self.make_room(CLOSE_BYTES, true)?;
+        self.place_close(origin)?;
+        Ok(true)
+    }
+
+    fn place_close(&mut self, origin: usize) -> Result<(), Error> {
+        let head = &mut self.heads[origin];
+        let batch = head.batch.close(head.log_id);
+        let number = u16::try_from(origin).expect("invariant: bounded by TENANTS_MAX");
+        let leaf = prepare(number, &[Draft::own(Kind::Batch, batch.fields())], &Names::default(), &*self.shared.rng)?;
+        self.place(leaf)?;
+        Ok(())
+    }
+
+    /// Places a group that fits, after the leaf of the open batch if that would grow too large.
+    fn place(&mut self, prepared: Prepared) -> Result<Arc<Group>, Error> {
+        let origin = usize::from(prepared.origin);
+        if self.heads[origin].batch.count() + prepared.inner > BATCH_RECORDS_MAX {
+            self.place_close(origin)?;
+        }
+        let (now, now_ms) = (self.shared.clock.monotonic(), self.shared.now_ms());
+        let head = &mut self.heads[origin];
+        head.t_admit_ms = head.t_admit_ms.max(now_ms);
+        let seqs = &mut head.seqs;
+        let mut next_seq = |source, inner| {
+            let seq = seqs.entry((source, inner)).or_default();
+            *seq += 1;
+            *seq - 1
+        };
+        let stamp = &mut Stamp { t_admit_ms: head.t_admit_ms, next_seq: &mut next_seq };
+        let group = Arc::new(prepared.stamp(head.next, stamp));
+        head.next += u64::from(group.count);
+        head.leaves += u64::from(group.count) - group.inner as u64;
+        head.batch.push(&group, now);
+        let frame = FrameHead {
+            kind: FrameKind::Group,
+            stripped: false,
+            origin: group.origin,
+            position: group.position,
+            count: group.count,
+        };
+        self.write(&frame, &group.body);
+        self.staged.push(Arc::clone(&group));
+        Ok(group)
+    }
+
+    fn write(&mut self, frame: &FrameHead, body: &[u8]) {
+        wal::write_frame(&mut self.buffer, frame, self.active.number, self.active.end, body);
+    }
+
+    /// Writes and syncs what is placed, and makes it visible. Any error stops the ledger: what of it reached the disk is
+    /// unknown, and the same file is never synced again (invariant D-2).
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        self.shared.check_running()?;
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let start = self.shared.clock.monotonic();
+        let written = self.active.file.write_at(&self.buffer, self.active.end).map_err(Error::from);
+        if let Err(error) = written.and_then(|()| wal::sync(&*self.active.file)) {
+            return Err(self.shared.stop(&error));
+        }
+        let took = self.shared.clock.monotonic().saturating_sub(start);
+        self.active.end += self.buffer.len() as u64;
+        {
+            let mut figures = lock(&self.shared.figures);
+            figures.records += self.staged.iter().map(|group| u64::from(group.count)).sum::<u64>();
+            figures.bytes += self.buffer.len() as u64;
+            figures.syncs += 1;
+            figures.sync_last = took;
+            figures.sync_max = figures.sync_max.max(took);
+        }
+        self.buffer.clear();
+        self.show();
+        Ok(())
+    }
+
+    /// Makes what is durable visible to cursors and to the publisher.
+    fn show(&mut self) {
+        {
+            let mut durable = lock(&self.shared.durable);
+            durable.segment = self.active.number;
+            durable.end = self.active.end;
+            durable.capacity = self.active.capacity;
+        }
+        for group in self.staged.drain(..) {
+            let origin = &self.shared.origins[usize::from(group.origin)];
+            let next = group.position + u64::from(group.count);
+            origin.remember(group);
+            let known = &self.heads[usize::from(origin.number)].names;
+            if known.len() > origin.names().len() {
+                let mut names = origin.names.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let names = Arc::make_mut(&mut names);
+                for name in known.iter().skip(names.len()) {
+                    names.intern(Arc::clone(name));
+                }
+            }
+            origin.durable.send_replace(next);
+        }
+    }
+
+    /// Makes sure that `need` bytes fit the segment, or goes on to the next one.
+    fn make_room(&mut self, need: usize, priority: bool) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let config = &shared.config;
+        let header = HEAD_BYTES + 64 + self.heads.iter().map(|head| head.origin.len() + 18).sum::<usize>();
+        if (need + header) as u64 > config.segment_bytes {
+            return Err(Error::BadAppend { why: "it is larger than a WAL segment" });
+        }
+        if self.active.end + (self.buffer.len() + need) as u64 <= self.active.capacity {
+            return Ok(());
+        }
+        self.flush()?;
+        let bytes = (need + header) as u64;
+        let mut spare = lock(&shared.spare);
+        let (file, capacity) = match spare.file.take() {
+            Some(file) => (file, config.segment_bytes),
+            None => shared.next_segment(self.active.number + 1, bytes, priority)?,
+        };
+        spare.next = self.active.number + 2;
+        drop(spare);
+        self.roll(file, capacity)
+    }
+
+    /// Goes on in a new segment, whose header says where the present one ends.
+    fn roll(&mut self, file: Box<dyn DiskFile>, capacity: u64) -> Result<(), Error> {
+        let (number, previous_end) = (self.active.number + 1, self.active.end);
+        let header = header(&self.heads, previous_end, self.shared.now_ms());
+        lock(&self.shared.durable).ends.insert(self.active.number, previous_end);
+        self.active = Active { number, file, end: 0, capacity };
+        self.write(&FrameHead::plain(FrameKind::Header), &header.encode());
+        self.flush()
+    }
+
+    /// Announces the logs without a first record: their origin, then that record with their new id. Durable on return.
+    pub(crate) fn announce(&mut self) -> Result<(), Error> {
+        for number in 0..self.heads.len() {
+            if self.heads[number].next > 0 {
+                continue;
+            }
+            let origin = self.heads[number].origin.clone();
+            self.make_room(2 * CLOSE_BYTES + 2 * origin.len(), true)?;
+            let frame = FrameHead {
+                origin: u16::try_from(number).expect("invariant: bounded by TENANTS_MAX"),
+                ..FrameHead::plain(FrameKind::Origin)
+            };
+            self.write(&frame, origin.as_bytes());
+            let mut log_id = LogId::default();
+            self.shared.rng.fill(&mut log_id);
+            self.heads[number].log_id = log_id;
+            let genesis = own::Genesis { log_id, origin: &origin, continues: None };
+            self.stage_own(number, Draft::own(Kind::Genesis, genesis.fields()))?;
+        }
+        self.flush()
+    }
+
+    /// Returns where each origin stands.
+    pub(crate) fn heads(&self) -> &[Head] {
+        &self.heads
+    }
+}
+
+/// Returns the header of the segment that goes on from `heads`.
+pub(crate) fn header(heads: &[Head], previous_end: u64, opened_ms: u64) -> Header {
+    let origins = heads.iter().map(|head| (head.origin.clone(), head.next, head.leaves)).collect();
+    Header { previous_end, own_end: 0, opened_ms, origins }
+}
