@@ -544,7 +544,7 @@ mod tests {
         let half = "x".repeat(40_000);
         let many: Vec<_> = (0..2_000).map(|id| (id, [0; 32])).collect();
         let too_many: Vec<_> = (0..=65_535).map(|id| (id, [0; 32])).chain([(0, [0; 32])]).collect();
-        type Case<'a> = (&'a str, &'a [(u16, Scalar<'a>)], &'a [(u16, [u8; 32])]);
+        type Case<'a> = (&'static str, &'a [(u16, Scalar<'a>)], &'a [(u16, [u8; 32])]);
         let cases: [Case<'_>; 7] = [
             ("is longer than 65535 bytes", &[(1, Scalar::Text(&long))], &[]),
             ("is longer than 65535 bytes", &[(1, Scalar::Text(&half)), (2, Scalar::Text(&half))], &[]),

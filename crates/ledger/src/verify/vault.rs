@@ -148,7 +148,7 @@ impl Check<'_> {
         if entry.head().seq != *next {
             self.findings.inner(Invariant::I4, at, position, "the record's number does not follow that before it");
         }
-        *next = entry.head().seq.saturating_add(1);
+        *next = (*next).max(entry.head().seq.saturating_add(1));
         self.batch.push(inner);
         true
     }

@@ -3,3 +3,5 @@
 mod conformance;
 mod hybrid;
 mod merkle;
+mod sample;
+mod verify;
