@@ -1,7 +1,440 @@
 //! The part `checks:` of the configuration: its tables, its typed form, and what only this crate can check.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::config::{FieldSpec, Spec, Ty};
+use model::limits::{
+    CHECK_INTERVAL_MIN, CHECK_TIMEOUT_MAX, CHECKS_MAX, CONDITION_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX,
+};
+use model::{Labels, Sector, Severity, Tenant};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+
+use crate::condition::Conditions;
+use crate::kind::{self, Kind, Probe};
+use crate::maintenance::{self, Windows};
+use crate::track::Thresholds;
+
+const INTERVAL_MIN_MS: u64 = CHECK_INTERVAL_MIN.as_secs() * 1_000;
+const INTERVAL_MAX_MS: u64 = 366 * 86_400_000;
+const TIMEOUT_MAX_MS: u64 = CHECK_TIMEOUT_MAX.as_secs() * 1_000;
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// A check that fails for the first time is looked at again after a quarter of its interval, within these bounds.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(15);
+const THRESHOLD_MAX: i64 = 100;
+const _: () = assert!(CONDITION_BYTES_MAX <= u16::MAX as usize, "a condition fits a record");
+
+/// What `checks:` holds: checks by id.
+pub const TY: Ty = Ty::Map(&CHECK);
+
+static CHECK: Ty = Ty::Tagged { tag: "kind", common: &COMMON, variants: kind::VARIANTS };
+
+static COMMON: Spec = Spec {
+    name: "check",
+    doc: "One watched thing.",
+    fields: &[
+        FieldSpec::optional("name", Ty::Text, "", "Name that people read; the id where it is left out."),
+        FieldSpec::optional("description", Ty::Text, "", "What it is for, or what to do when it fails."),
+        FieldSpec::optional("enabled", Ty::Bool, "true", "Whether it runs."),
+        FieldSpec::optional("tenant", Ty::Text, "default", "Whose it is."),
+        FieldSpec::optional("group", Ty::Text, "", "Heading that it is shown under on the status page."),
+        FieldSpec::optional(
+            "sector",
+            Ty::Enum(&[
+                "health",
+                "santé",
+                "sante",
+                "education",
+                "éducation",
+                "ecommerce",
+                "e-commerce",
+                "commerce",
+                "none",
+            ]),
+            "none",
+            "Sector that it concerns.",
+        ),
+        FieldSpec::optional(
+            "severity",
+            Ty::Enum(&["info", "warning", "error", "critical"]),
+            "critical",
+            "How bad it is when it is down; degraded is a warning at most.",
+        ),
+        FieldSpec::optional("labels", Ty::Map(&Ty::Text), "", "Further labels of its alerts."),
+        FieldSpec::optional(
+            "interval",
+            Ty::Duration { min_ms: INTERVAL_MIN_MS, max_ms: INTERVAL_MAX_MS },
+            "1m",
+            "How often it runs; of a heartbeat, how often a sign of life is due.",
+        ),
+        FieldSpec::optional(
+            "timeout",
+            Ty::Duration { min_ms: 1, max_ms: TIMEOUT_MAX_MS },
+            "10s",
+            "How long one run may take: at most the interval.",
+        ),
+        FieldSpec::optional(
+            "retry_interval",
+            Ty::Duration { min_ms: 100, max_ms: INTERVAL_MAX_MS },
+            "",
+            "When to look again while a failure is not confirmed; a quarter of the interval, from 1s to 15s.",
+        ),
+        FieldSpec::optional(
+            "failure_threshold",
+            Ty::Int { min: 1, max: THRESHOLD_MAX },
+            "2",
+            "Consecutive failures that make it leave a better state; 1 for kinds that measure instead of ask.",
+        ),
+        FieldSpec::optional(
+            "success_threshold",
+            Ty::Int { min: 1, max: THRESHOLD_MAX },
+            "1",
+            "Consecutive successes that make it leave a worse state.",
+        ),
+        FieldSpec::optional("conditions", Ty::OneOrMore(&Ty::Cel), "", "What must hold for it to be up."),
+        FieldSpec::optional("degraded_if", Ty::OneOrMore(&Ty::Cel), "", "What makes it degraded while it is up."),
+        FieldSpec::optional(
+            "depends_on",
+            Ty::OneOrMore(&Ty::Text),
+            "",
+            "Checks whose failure explains its own: it still runs, but nobody is told apart from them.",
+        ),
+    ],
+};
+
+/// One watched thing, ready to run.
+pub struct Check {
+    /// Identifies it: the key it is declared under.
+    pub id: Arc<str>,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Name that people read.
+    pub name: String,
+    /// What it is for, or what to do when it fails.
+    pub description: String,
+    /// Heading on the status page.
+    pub group: String,
+    /// Sector that it concerns.
+    pub sector: Sector,
+    /// How bad it is when it is down.
+    pub severity: Severity,
+    /// Further labels of its alerts.
+    pub labels: Labels,
+    /// What it is.
+    pub kind: &'static Kind,
+    /// What looks.
+    pub probe: Arc<dyn Probe>,
+    /// What must hold.
+    pub conditions: Conditions,
+    /// How often it runs.
+    pub interval: Duration,
+    /// How long one run may take.
+    pub timeout: Duration,
+    /// When to look again while a failure is not confirmed.
+    pub retry_interval: Duration,
+    /// How many results it takes.
+    pub thresholds: Thresholds,
+    /// Checks whose failure explains its own.
+    pub depends_on: Vec<String>,
+    /// As it was declared: what tells a changed check from an unchanged one.
+    pub(crate) declared: Json,
+}
+
+impl std::fmt::Debug for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without `declared` and the probe: they hold secrets.
+        f.debug_struct("Check").field("id", &self.id).field("kind", &self.kind.name).finish_non_exhaustive()
+    }
+}
+
+impl Check {
+    /// Returns how often the scheduler looks: the interval, except for kinds that only look at what they were sent.
+    #[must_use]
+    pub fn cadence(&self) -> Duration {
+        self.probe.cadence().unwrap_or(self.interval)
+    }
+
+    /// Returns the name under which a heartbeat's job gives signs of life; `None` for other kinds.
+    #[must_use]
+    pub fn heartbeat(&self) -> Option<&str> {
+        self.probe.heartbeat().map(|name| if name.is_empty() { &*self.id } else { name })
+    }
+}
+
+/// The parts `checks:` and `maintenance:`, typed.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// The checks that are enabled, ascending by id.
+    pub checks: Vec<Arc<Check>>,
+    /// The maintenance windows.
+    pub windows: Windows,
+}
+
+impl Config {
+    /// Reads `checks:` and `maintenance:` as `dihya/config` hands them over: held against the tables, secrets resolved.
+    /// Pure: opens nothing.
+    ///
+    /// # Errors
+    /// All problems at once, each with its dotted path.
+    pub fn read(checks: &Json, maintenance: &Json) -> Result<Self, Vec<Issue>> {
+        let mut issues = Vec::new();
+        let mut config = Self::default();
+        let mut ids = HashSet::new();
+        for (id, json) in checks.as_object().into_iter().flatten() {
+            ids.insert(id.as_str());
+            match read_check(id, json) {
+                Ok(None) => {}
+                Ok(Some(check)) => config.checks.push(Arc::new(check)),
+                Err(found) => issues.extend(found.into_iter().map(|issue| issue.below(&format!("checks.{id}")))),
+            }
+        }
+        if ids.len() > CHECKS_MAX {
+            issues.push(Issue::new("checks", format!("at most {CHECKS_MAX} checks")));
+        }
+        config.checks.sort_by(|a, b| a.id.cmp(&b.id));
+        match Windows::read(maintenance) {
+            Ok(windows) => config.windows = windows,
+            Err(found) => issues.extend(found),
+        }
+        for (check, windows) in maintenance::named(&config.windows) {
+            if !ids.contains(check) {
+                let unknown =
+                    windows.iter().map(|window| unknown_check(format!("maintenance.{window}.checks"), check, &ids));
+                issues.extend(unknown);
+            }
+        }
+        issues.extend(check_edges(&config.checks, &ids));
+        if issues.is_empty() { Ok(config) } else { Err(issues) }
+    }
+
+    /// Returns the checks whose failure explains that of `id`.
+    #[must_use]
+    pub fn parents_of(&self, id: &str) -> &[String] {
+        match self.checks.binary_search_by(|check| (*check.id).cmp(id)) {
+            Ok(at) => self.checks.get(at).map_or(&[], |check| &check.depends_on),
+            Err(_) => &[],
+        }
+    }
+
+    /// Returns the maintenance window that covers `id` at `now`, if one does.
+    #[must_use]
+    pub fn in_maintenance(&self, id: &str, now: model::Timestamp) -> Option<&maintenance::Window> {
+        self.windows.covering(id, now)
+    }
+}
+
+/// Checks `checks:` and `maintenance:` without keeping anything: as [`Config::read`], for `dihya config check`.
+#[must_use]
+pub fn check(checks: &Json, maintenance: &Json) -> Vec<Issue> {
+    Config::read(checks, maintenance).err().unwrap_or_default()
+}
+
+/// Returns the checks that run where none are configured: our own host, disk and resolver.
+#[must_use]
+pub fn builtin(data_dir: &Path) -> Json {
+    serde_json::json!({
+        "host": {"kind": "host", "name": "Host", "interval": "30s"},
+        "disk": {"kind": "disk", "name": "Disk", "path": data_dir, "interval": "30s"},
+        "resolver": {"kind": "dns", "name": "Resolver", "query": ".", "record": "NS", "interval": "1m"},
+    })
+}
+
+#[derive(Deserialize)]
+struct Common {
+    kind: String,
+    name: Option<String>,
+    #[serde(default)]
+    description: String,
+    enabled: Option<bool>,
+    tenant: Option<String>,
+    #[serde(default)]
+    group: String,
+    sector: Option<String>,
+    severity: Option<String>,
+    #[serde(default)]
+    labels: Labels,
+    #[serde(default, deserialize_with = "de::duration_opt")]
+    interval: Option<Duration>,
+    #[serde(default, deserialize_with = "de::duration_opt")]
+    timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "de::duration_opt")]
+    retry_interval: Option<Duration>,
+    failure_threshold: Option<u32>,
+    success_threshold: Option<u32>,
+    #[serde(default, deserialize_with = "de::one_or_more_opt")]
+    conditions: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "de::one_or_more_opt")]
+    degraded_if: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "de::one_or_more_opt")]
+    depends_on: Option<Vec<String>>,
+}
+
+fn read_check(id: &str, json: &Json) -> Result<Option<Check>, Vec<Issue>> {
+    let common: Common = read(json)?;
+    let mut issues = check_common(id, &common);
+    let Some(kind) = kind::find(&common.kind.to_ascii_lowercase()) else {
+        issues.push(Issue::new("kind", "unknown kind"));
+        return Err(issues);
+    };
+    let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let conditions = common.conditions.unwrap_or_else(|| own(kind.defaults.conditions));
+    let degraded_if = common.degraded_if.unwrap_or_else(|| own(kind.defaults.degraded_if));
+    let names: Vec<_> = kind.facts.iter().map(|fact| fact.name).collect();
+    let conditions = Conditions::compile(&conditions, &degraded_if, &names).unwrap_or_else(|found| {
+        issues.extend(found);
+        Conditions::default()
+    });
+    let probe = match (kind.build)(json) {
+        Ok(probe) => probe,
+        Err(found) => {
+            issues.extend(found);
+            return Err(issues);
+        }
+    };
+    let interval = common.interval.unwrap_or(INTERVAL_DEFAULT);
+    let cadence = probe.cadence().unwrap_or(interval);
+    let timeout = common.timeout.unwrap_or_else(|| TIMEOUT_DEFAULT.min(cadence));
+    if timeout > cadence {
+        issues.push(Issue::new("timeout", "longer than the interval, so that runs would be skipped"));
+    }
+    if !issues.is_empty() {
+        return Err(issues);
+    }
+    let retry = (cadence / 4).clamp(RETRY_MIN, RETRY_MAX).min(cadence);
+    Ok(common.enabled.unwrap_or(true).then(|| Check {
+        id: id.into(),
+        tenant: common.tenant.and_then(|name| Tenant::new(&name).ok()).unwrap_or_default(),
+        name: common.name.unwrap_or_else(|| id.to_owned()),
+        description: common.description,
+        group: common.group,
+        sector: common.sector.and_then(|sector| sector.parse().ok()).unwrap_or_default(),
+        severity: common.severity.and_then(|severity| severity.parse().ok()).unwrap_or(Severity::Critical),
+        labels: common.labels,
+        kind,
+        probe,
+        conditions,
+        interval,
+        timeout,
+        retry_interval: common.retry_interval.unwrap_or(retry).min(cadence),
+        thresholds: Thresholds {
+            failure: common.failure_threshold.unwrap_or(kind.defaults.failure_threshold).max(1),
+            success: common.success_threshold.unwrap_or(1).max(1),
+        },
+        depends_on: common.depends_on.unwrap_or_default(),
+        declared: json.clone(),
+    }))
+}
+
+fn check_common(id: &str, common: &Common) -> Vec<Issue> {
+    let mut issues = Vec::new();
+    let sound = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    if id.is_empty() || id.len() > NAME_BYTES_MAX || !id.chars().all(sound) {
+        let what = format!("an id has letters, digits, `.`, `_` and `-`, at most {NAME_BYTES_MAX} bytes");
+        issues.push(Issue::new("", what));
+    }
+    if common.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
+        issues.push(Issue::new("name", format!("expected 1 to {NAME_BYTES_MAX} bytes")));
+    }
+    if common.tenant.as_ref().is_some_and(|name| Tenant::new(name).is_err()) {
+        issues.push(Issue::new("tenant", "not a tenant's name"));
+    }
+    if common.sector.as_ref().is_some_and(|sector| sector.parse::<Sector>().is_err()) {
+        issues.push(Issue::new("sector", "expected health, education, ecommerce or none"));
+    }
+    if common.severity.as_ref().is_some_and(|severity| severity.parse::<Severity>().is_err()) {
+        issues.push(Issue::new("severity", "expected info, warning, error or critical"));
+    }
+    if common.labels.len() > LABELS_MAX {
+        issues.push(Issue::new("labels", format!("at most {LABELS_MAX} labels")));
+    }
+    for label in common.labels.keys().filter(|label| !model::label::is_label_name(label)) {
+        issues.push(Issue::new(format!("labels.{label}"), "a label's name has letters, digits and `_`"));
+    }
+    if common.interval.is_some_and(|interval| interval < CHECK_INTERVAL_MIN) {
+        issues.push(Issue::new("interval", "expected at least 1s"));
+    }
+    if common.timeout.is_some_and(|timeout| timeout.is_zero() || timeout > CHECK_TIMEOUT_MAX) {
+        issues.push(Issue::new("timeout", "expected more than nothing and at most 5m"));
+    }
+    issues
+}
+
+/// Checks that what `depends_on` and groups name is there, and that nothing waits for itself.
+fn check_edges(checks: &[Arc<Check>], ids: &HashSet<&str>) -> Vec<Issue> {
+    let mut issues = Vec::new();
+    let mut edges: HashMap<&str, Vec<&str>> = HashMap::new();
+    for check in checks {
+        let named = [("depends_on", check.depends_on.as_slice()), ("members", check.probe.members())];
+        for (key, names) in named {
+            for name in names {
+                if ids.contains(name.as_str()) {
+                    edges.entry(&check.id).or_default().push(name);
+                } else {
+                    issues.push(unknown_check(format!("checks.{}.{key}", check.id), name, ids));
+                }
+            }
+        }
+    }
+    let mut done: BTreeMap<&str, bool> = BTreeMap::new();
+    for check in checks {
+        // Depth first with an explicit stack: the graph is the operator's, and may be deep.
+        let mut stack = vec![(&*check.id, false)];
+        while let Some((id, leave)) = stack.pop() {
+            if leave {
+                done.insert(id, true);
+                continue;
+            }
+            match done.get(id) {
+                Some(true) => {}
+                Some(false) => {
+                    issues.push(Issue::new(format!("checks.{id}"), "depends on itself, through what it depends on"));
+                    return issues;
+                }
+                None => {
+                    done.insert(id, false);
+                    stack.push((id, true));
+                    stack.extend(edges.get(id).into_iter().flatten().map(|next| (*next, false)));
+                }
+            }
+        }
+    }
+    issues
+}
+
+fn unknown_check(path: String, name: &str, ids: &HashSet<&str>) -> Issue {
+    let issue = Issue::new(path, "there is no such check");
+    let nearest = ids.iter().map(|id| (distance(name, id), *id)).min();
+    match nearest {
+        Some((near, id)) if near <= 2 => issue.suggest(format!("did you mean {id}?")),
+        _ => issue,
+    }
+}
+
+/// Levenshtein's distance in characters (Wagner and Fischer 1974).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (y, cell) in b.iter().zip(row.iter_mut().skip(1)) {
+            let cost = diagonal + usize::from(x != *y);
+            diagonal = *cell;
+            left = cost.min(left + 1).min(*cell + 1);
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
 
 /// One thing wrong with a check, at a dotted path below it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +451,11 @@ impl Issue {
     /// Makes an issue without a suggestion.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into(), suggestion: None }
+    }
+
+    pub(crate) fn below(mut self, path: &str) -> Self {
+        self.path = if self.path.is_empty() { path.to_owned() } else { format!("{path}.{}", self.path) };
+        self
     }
 
     /// Adds a suggestion.
@@ -91,6 +529,14 @@ pub mod de {
     /// When it is not text.
     pub fn secret_opt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Private<String>>, D::Error> {
         Ok(Option::<String>::deserialize(deserializer)?.map(Private::new))
+    }
+
+    /// Reads one text, a list of texts, or nothing.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn one_or_more_opt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+        one_or_more(deserializer).map(Some)
     }
 
     /// Reads one text or a list of texts.

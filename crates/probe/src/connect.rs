@@ -386,12 +386,12 @@ impl Connector {
         Ok(interleave(addresses))
     }
 
-    /// Returns the resolver that `net` names, for kinds that ask DNS themselves.
+    /// Returns a resolver that asks the server that `net` names each time, for kinds that watch DNS itself.
     ///
     /// # Errors
     /// When the system's configuration cannot be read.
-    pub fn resolver(&self, net: &NetOptions) -> Result<Arc<hickory_resolver::TokioResolver>, Error> {
-        self.resolvers.of(net.resolver)
+    pub fn resolver_uncached(&self, net: &NetOptions) -> Result<Arc<hickory_resolver::TokioResolver>, Error> {
+        self.resolvers.of(net.resolver, false)
     }
 
     async fn dial(

@@ -1,5 +1,130 @@
-//! Signs of life that others send us.
+//! Signs of life that others send us: what a dead man's switch watches.
+//!
+//! The caller makes a sign durable before it brings it here, and brings the last ones back after a restart.
 
-/// The last sign of life of each heartbeat.
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use model::{Clock, Timestamp};
+
+/// What a job says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ping {
+    /// It began.
+    Start,
+    /// It ended well.
+    Success,
+    /// It failed.
+    Fail,
+    /// It ended with this exit code; 0 is success.
+    Exit(u8),
+}
+
+/// A moment by both clocks; the monotonic one is absent for what was before this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Civil time.
+    pub at: Timestamp,
+    /// Monotonic time.
+    pub monotonic: Option<Duration>,
+}
+
+impl Moment {
+    /// Returns the present moment.
+    #[must_use]
+    pub fn now(clock: &dyn Clock) -> Self {
+        Self { at: clock.now(), monotonic: Some(clock.monotonic()) }
+    }
+
+    /// Returns how long ago it was: by the clock that does not jump where that is known.
+    #[must_use]
+    pub fn elapsed(&self, clock: &dyn Clock) -> Duration {
+        match self.monotonic {
+            Some(then) => clock.monotonic().saturating_sub(then),
+            None => Duration::try_from(clock.now().duration_since(self.at)).unwrap_or(Duration::ZERO),
+        }
+    }
+}
+
+/// What is known of one heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beats {
+    /// Since when it is expected.
+    pub declared: Moment,
+    /// When a run began that has not ended.
+    pub started: Option<Moment>,
+    /// When the last run ended.
+    pub ended: Option<Moment>,
+    /// How it ended: 0 is success.
+    pub exit: u8,
+    /// How long it took, where its start was said.
+    pub took: Option<Duration>,
+}
+
+/// The last signs of life of each declared heartbeat, by the name that jobs use.
 #[derive(Debug, Default)]
-pub struct Heartbeats {}
+pub struct Heartbeats {
+    declared: RwLock<HashMap<String, (String, Beats)>>,
+}
+
+impl Heartbeats {
+    /// Declares which heartbeats there are, as (name that jobs use, check id). Those that were there keep their signs;
+    /// those no longer named are forgotten.
+    pub fn declare<'a>(&self, names: impl IntoIterator<Item = (&'a str, &'a str)>, clock: &dyn Clock) {
+        let now = Moment::now(clock);
+        let mut declared = self.declared.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *declared);
+        for (name, check) in names {
+            let beats = before.remove(name).map_or_else(
+                || Beats { declared: now, started: None, ended: None, exit: 0, took: None },
+                |(_, beats)| beats,
+            );
+            declared.insert(name.to_owned(), (check.to_owned(), beats));
+        }
+    }
+
+    /// Takes a sign of life and returns the id of its check, or `None` when nothing of that name is declared.
+    pub fn ping(&self, name: &str, ping: Ping, clock: &dyn Clock) -> Option<String> {
+        self.take(name, ping, Moment::now(clock))
+    }
+
+    /// Takes a sign that was made durable before this process began.
+    pub fn restore(&self, name: &str, ping: Ping, at: Timestamp) -> Option<String> {
+        self.take(name, ping, Moment { at, monotonic: None })
+    }
+
+    /// Returns the id of the check behind a name.
+    #[must_use]
+    pub fn check_of(&self, name: &str) -> Option<String> {
+        let declared = self.declared.read().unwrap_or_else(PoisonError::into_inner);
+        declared.get(name).map(|(check, _)| check.clone())
+    }
+
+    /// Returns what is known of a heartbeat.
+    #[must_use]
+    pub fn beats(&self, name: &str) -> Option<Beats> {
+        self.declared.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|(_, beats)| *beats)
+    }
+
+    fn take(&self, name: &str, ping: Ping, now: Moment) -> Option<String> {
+        let mut declared = self.declared.write().unwrap_or_else(PoisonError::into_inner);
+        let (check, beats) = declared.get_mut(name)?;
+        let exit = match ping {
+            Ping::Start => {
+                beats.started = Some(now);
+                return Some(check.clone());
+            }
+            Ping::Success => 0,
+            Ping::Fail => 1,
+            Ping::Exit(code) => code,
+        };
+        beats.took = beats.started.take().and_then(|started| match (started.monotonic, now.monotonic) {
+            (Some(start), Some(end)) => Some(end.saturating_sub(start)),
+            _ => Duration::try_from(now.at.duration_since(started.at)).ok(),
+        });
+        beats.ended = Some(now);
+        beats.exit = exit;
+        Some(check.clone())
+    }
+}

@@ -1,7 +1,7 @@
 //! What a kind of probe is, and the list of all kinds.
 //!
 //! A kind is one file: a type that implements [`Probe`], its [`Spec`] table, the facts that conditions may read, and
-//! a `KIND` constant that joins them; and one line in [`KINDS`].
+//! a `KIND` that joins them; and one line in the list below.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,11 +19,24 @@ use crate::connect::{self, Connector, Target, TlsSeen};
 use crate::fact::{Fact, FactSpec, Facts};
 use crate::heartbeat::Heartbeats;
 
-pub mod tcp;
-pub mod tls;
+#[cfg(test)]
+pub(crate) mod scripted;
+mod service;
 
-/// All kinds, in the order in which the reference lists them.
-pub static KINDS: &[&Kind] = &[&tcp::KIND, &tls::KIND];
+/// Declares the kinds, in the order in which the reference lists them: one line each.
+macro_rules! kinds {
+    ($($module:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        /// All kinds.
+        pub static KINDS: &[&Kind] = &[$(&$module::KIND),*];
+
+        /// The keys of each kind, by its name.
+        pub(crate) static VARIANTS: &[(&str, &Spec)] = &[$(($module::KIND.name, $module::KIND.spec)),*];
+    };
+}
+
+kinds![http, tcp, tls, dns, heartbeat, exec, host, disk_space, smtp, imap, postgres, mysql, redis, group, canary,];
 
 /// Returns the kind called `name`.
 #[must_use]
@@ -56,6 +69,11 @@ pub trait Probe: Send + Sync {
         &[]
     }
 
+    /// Returns the name that jobs use to give signs of life, for the kind that waits for them; empty for the check's id.
+    fn heartbeat(&self) -> Option<&str> {
+        None
+    }
+
     /// Returns how many file descriptors one run may hold at once.
     fn descriptors(&self) -> u64 {
         2
@@ -69,7 +87,7 @@ pub struct Kind {
     pub name: &'static str,
     /// The keys it has beside those that all checks have.
     pub spec: &'static Spec,
-    /// The facts that conditions may read, `timing` and `reached` aside, which all kinds have.
+    /// The facts that conditions may read, `timing` aside, which all kinds have.
     pub facts: &'static [FactSpec],
     /// What holds where the check does not say.
     pub defaults: Defaults,

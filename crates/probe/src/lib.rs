@@ -4,15 +4,20 @@
 //! kind of probe is a file under `kind/` and a line in [`kind::KINDS`]; all that speak TCP go through [`connect`].
 
 pub mod board;
+pub mod condition;
 pub mod config;
 pub mod connect;
 pub mod fact;
 pub mod heartbeat;
 pub mod kind;
+pub mod maintenance;
+pub mod schedule;
+pub mod track;
 
-pub use board::Board;
-pub use config::Issue;
+pub use board::{Board, Standing};
+pub use config::{Check, Config, Issue};
 pub use connect::Connector;
 pub use fact::{Fact, Facts};
-pub use heartbeat::Heartbeats;
+pub use heartbeat::{Heartbeats, Ping};
 pub use kind::{Ctx, Kind, Means, Observation, Probe};
+pub use schedule::{Full, Results, Scheduler, run_once};

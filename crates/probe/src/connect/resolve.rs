@@ -19,10 +19,10 @@ use crate::kind::Fault;
 /// How long one question to one server may take: two attempts fit the usual time-out of a check.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Resolvers by the server that they ask; `None` is the system's configuration.
+/// Resolvers by the server that they ask, where `None` is the system's configuration, and whether they keep answers.
 #[derive(Default)]
 pub(super) struct Resolvers {
-    by_server: Mutex<HashMap<Option<SocketAddr>, Arc<TokioResolver>>>,
+    by_server: Mutex<HashMap<(Option<SocketAddr>, bool), Arc<TokioResolver>>>,
 }
 
 impl Resolvers {
@@ -30,20 +30,20 @@ impl Resolvers {
         self.by_server.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    pub(super) fn of(&self, server: Option<SocketAddr>) -> Result<Arc<TokioResolver>, Error> {
+    pub(super) fn of(&self, server: Option<SocketAddr>, caches: bool) -> Result<Arc<TokioResolver>, Error> {
         let mut by_server = self.by_server.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(resolver) = by_server.get(&server) {
+        if let Some(resolver) = by_server.get(&(server, caches)) {
             return Ok(Arc::clone(resolver));
         }
-        let resolver = Arc::new(build(server).map_err(|_| {
+        let resolver = Arc::new(build(server, caches).map_err(|_| {
             Error::ours(Phase::Resolve, Fault::Resolver, "the system's resolver configuration cannot be read")
         })?);
-        by_server.insert(server, Arc::clone(&resolver));
+        by_server.insert((server, caches), Arc::clone(&resolver));
         Ok(resolver)
     }
 
     pub(super) async fn ask(&self, host: &str, net: &NetOptions) -> Result<Vec<IpAddr>, Error> {
-        let resolver = self.of(net.resolver)?;
+        let resolver = self.of(net.resolver, true)?;
         match resolver.lookup_ip(host).await {
             Ok(found) => Ok(found.iter().collect()),
             Err(error) => Err(judge(&resolver, &error).await),
@@ -51,7 +51,7 @@ impl Resolvers {
     }
 }
 
-fn build(server: Option<SocketAddr>) -> Result<TokioResolver, NetError> {
+fn build(server: Option<SocketAddr>, caches: bool) -> Result<TokioResolver, NetError> {
     let mut builder = match server {
         None => TokioResolver::builder_tokio()?,
         Some(server) => {
@@ -66,6 +66,9 @@ fn build(server: Option<SocketAddr>) -> Result<TokioResolver, NetError> {
     };
     let options: &mut ResolverOpts = builder.options_mut();
     options.timeout = ATTEMPT_TIMEOUT;
+    if !caches {
+        options.cache_size = 0;
+    }
     if server.is_some() {
         options.use_hosts_file = ResolveHosts::Never;
     }

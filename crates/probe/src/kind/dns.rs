@@ -1,0 +1,144 @@
+//! Kind `dns`: a name server answers a question as it should.
+
+use std::sync::Arc;
+
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, Record, RecordType};
+use model::config::{FieldSpec, Spec, Ty};
+use model::{BoxFuture, Timings};
+use serde::Deserialize;
+use serde_json::Value as Json;
+use tokio::time::timeout_at;
+
+use crate::config::{self, Issue, de};
+use crate::connect::spec::RESOLVER;
+use crate::connect::{Error, NetOptions, Phase};
+use crate::fact::fact;
+use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
+
+/// Records of an answer that are looked at.
+const ANSWERS_MAX: usize = 256;
+
+/// The kind.
+pub static KIND: Kind = Kind {
+    name: "dns",
+    spec: &SPEC,
+    facts: &[
+        fact("rcode", "`NOERROR`, `NXDOMAIN`, `SERVFAIL` ..."),
+        fact("answers", "The records' values as text, of the wanted type."),
+        fact("ttl", "Smallest time to live among them, in seconds."),
+    ],
+    defaults: Defaults { conditions: &["rcode == 'NOERROR'", "size(answers) > 0"], ..Defaults::PLAIN },
+    build,
+};
+
+static SPEC: Spec = Spec {
+    name: "dns check",
+    doc: "Asks a name server, past every cache of ours.",
+    fields: &[
+        FieldSpec::required("query", Ty::Text, "Name to ask for."),
+        FieldSpec::optional(
+            "record",
+            Ty::Enum(&["A", "AAAA", "CAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "SVCB", "HTTPS", "TLSA", "TXT"]),
+            "A",
+            "Type of the records.",
+        ),
+        FieldSpec::optional("expect", Ty::OneOrMore(&Ty::Text), "", "Values that must be among the answers."),
+        RESOLVER,
+    ],
+};
+
+#[derive(Deserialize)]
+struct Raw {
+    query: String,
+    record: Option<String>,
+    #[serde(default, deserialize_with = "de::one_or_more_opt")]
+    expect: Option<Vec<String>>,
+    #[serde(flatten)]
+    net: NetOptions,
+}
+
+struct Dns {
+    name: Name,
+    record: RecordType,
+    expect: Vec<String>,
+    net: NetOptions,
+}
+
+fn build(json: &Json) -> Result<Arc<dyn Probe>, Vec<Issue>> {
+    let raw: Raw = config::read(json)?;
+    let record = raw.record.as_deref().unwrap_or("A").to_ascii_uppercase();
+    let Ok(record) = record.parse() else { return Err(vec![Issue::new("record", "not a type of DNS record")]) };
+    let Ok(mut name) = Name::from_utf8(&raw.query) else { return Err(vec![Issue::new("query", "not a DNS name")]) };
+    // What is asked for is a full name: search domains are for people at keyboards.
+    name.set_fqdn(true);
+    Ok(Arc::new(Dns { name, record, expect: raw.expect.unwrap_or_default(), net: raw.net }))
+}
+
+impl Probe for Dns {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
+        Box::pin(async move { self.look(ctx).await.unwrap_or_else(Into::into) })
+    }
+}
+
+impl Dns {
+    async fn look(&self, ctx: &Ctx) -> Result<Observation, Error> {
+        let resolver = ctx.connector().resolver_uncached(&self.net)?;
+        let started = ctx.clock().monotonic();
+        let asked = timeout_at(ctx.deadline, resolver.lookup(self.name.clone(), self.record)).await;
+        let elapsed = ctx.clock().monotonic().saturating_sub(started);
+        let timings = Timings { resolve: Some(elapsed.as_secs_f64() * 1e3), ..Timings::default() };
+        let (rcode, answers) = match asked {
+            Ok(Ok(found)) => (ResponseCode::NoError, found.answers().to_vec()),
+            Ok(Err(NetError::Dns(DnsError::NoRecordsFound(none)))) => (none.response_code, Vec::new()),
+            Ok(Err(NetError::Dns(DnsError::ResponseCode(code)))) => (code, Vec::new()),
+            Ok(Err(NetError::Io(error))) => return Err(Error::from_io(Phase::Receive, &error)),
+            Ok(Err(_)) | Err(_) => return Err(silent()),
+        };
+        Ok(self.judge(rcode, &answers).timed(timings))
+    }
+
+    fn judge(&self, rcode: ResponseCode, answers: &[Record]) -> Observation {
+        let wanted = || answers.iter().filter(|record| record.record_type() == self.record).take(ANSWERS_MAX);
+        let values: Vec<String> = wanted().map(|record| record.data.to_string()).collect();
+        let ttl = wanted().map(|record| record.ttl).min();
+        let missing = self.expect.iter().filter(|value| !values.iter().any(|found| is_same(found, value))).count();
+        let mut seen = match missing {
+            0 => Observation::up(),
+            _ => Observation::down(format!("the answer lacks {missing} of {} expected values", self.expect.len())),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "at most 256")]
+        let count = values.len() as f64;
+        seen.figures.insert("answers".to_owned(), count);
+        seen.fact("rcode", code(rcode)).fact("answers", values).fact("ttl", ttl.map(u64::from))
+    }
+}
+
+/// The server that is watched does not answer: that is its fault, not ours.
+fn silent() -> Error {
+    Error { timed_out: true, ..Error::target(Phase::Receive, "no answer from the name server") }
+}
+
+/// Names are the same with and without the final dot and in any case; TXT values with and without quotes.
+fn is_same(found: &str, wanted: &str) -> bool {
+    let plain = |text: &str| text.trim_matches('"').trim_end_matches('.').to_ascii_lowercase();
+    plain(found) == plain(wanted)
+}
+
+/// Returns the mnemonic of RFC 6895.
+fn code(rcode: ResponseCode) -> String {
+    match rcode {
+        ResponseCode::NoError => "NOERROR".to_owned(),
+        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
+        ResponseCode::ServFail => "SERVFAIL".to_owned(),
+        ResponseCode::Refused => "REFUSED".to_owned(),
+        ResponseCode::FormErr => "FORMERR".to_owned(),
+        ResponseCode::NotImp => "NOTIMP".to_owned(),
+        other => format!("RCODE{}", u16::from(other)),
+    }
+}

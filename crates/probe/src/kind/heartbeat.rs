@@ -1,0 +1,150 @@
+//! Kind `heartbeat`: somebody else's job gives a sign of life in time. Passive: it only looks at what was sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::BoxFuture;
+use model::config::{FieldSpec, Spec, Ty};
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::config::{self, Issue, de};
+use crate::fact::fact;
+use crate::heartbeat::{Beats, Moment};
+use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
+
+/// A heartbeat is looked at this often within its interval, and at once when a sign arrives.
+const LOOKS_PER_INTERVAL: u32 = 20;
+const CADENCE_MIN: Duration = Duration::from_secs(1);
+const CADENCE_MAX: Duration = Duration::from_secs(30);
+const GRACE_DEFAULT: Duration = Duration::from_secs(60);
+
+/// The kind.
+pub static KIND: Kind = Kind {
+    name: "heartbeat",
+    spec: &SPEC,
+    facts: &[
+        fact("age", "How long ago the last run ended; null before the first."),
+        fact("runtime", "How long the last run took; null where its start was not said."),
+        fact("exit_code", "How the last run ended: 0 is success."),
+    ],
+    defaults: Defaults::AT_ONCE,
+    build,
+};
+
+static SPEC: Spec = Spec {
+    name: "heartbeat check",
+    doc: "Expects a sign of life at least once per interval and grace; `interval` is the time between two signs.",
+    fields: &[
+        FieldSpec::optional(
+            "ping_id",
+            Ty::Text,
+            "",
+            "Name that the job uses, hard to guess because whoever knows it can give signs; the id if left out.",
+        ),
+        FieldSpec::optional("grace", Ty::Duration { min_ms: 0, max_ms: 31_536_000_000 }, "1m", "How late it may be."),
+        FieldSpec::optional(
+            "max_runtime",
+            Ty::Duration { min_ms: 1_000, max_ms: 31_536_000_000 },
+            "",
+            "How long a run may take from its start to its end, where jobs say both.",
+        ),
+    ],
+};
+
+#[derive(Deserialize)]
+struct Raw {
+    ping_id: Option<String>,
+    #[serde(default, deserialize_with = "de::duration_opt")]
+    interval: Option<Duration>,
+    #[serde(default, deserialize_with = "de::duration_opt")]
+    grace: Option<Duration>,
+    #[serde(default, deserialize_with = "de::duration_opt")]
+    max_runtime: Option<Duration>,
+}
+
+struct Heartbeat {
+    ping_id: Option<String>,
+    interval: Duration,
+    grace: Duration,
+    max_runtime: Option<Duration>,
+}
+
+fn build(json: &Json) -> Result<Arc<dyn Probe>, Vec<Issue>> {
+    let raw: Raw = config::read(json)?;
+    let sound = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
+    if raw.ping_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > 128 || !id.chars().all(sound)) {
+        return Err(vec![Issue::new("ping_id", "expected letters, digits, `.`, `_`, `~` and `-`, at most 128")]);
+    }
+    Ok(Arc::new(Heartbeat {
+        ping_id: raw.ping_id,
+        interval: raw.interval.unwrap_or(Duration::from_secs(60)),
+        grace: raw.grace.unwrap_or(GRACE_DEFAULT),
+        max_runtime: raw.max_runtime,
+    }))
+}
+
+impl Probe for Heartbeat {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn cadence(&self) -> Option<Duration> {
+        Some((self.interval / LOOKS_PER_INTERVAL).clamp(CADENCE_MIN, CADENCE_MAX))
+    }
+
+    fn heartbeat(&self) -> Option<&str> {
+        Some(self.ping_id.as_deref().unwrap_or(""))
+    }
+
+    fn descriptors(&self) -> u64 {
+        0
+    }
+
+    fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
+        let name = self.ping_id.as_deref().unwrap_or(&ctx.id);
+        let seen = match ctx.means.heartbeats.beats(name) {
+            Some(beats) => self.judge(&beats, ctx),
+            None => Observation::unknown(Fault::Internal, "not declared: signs of life are received by a server only"),
+        };
+        Box::pin(std::future::ready(seen))
+    }
+}
+
+impl Heartbeat {
+    fn judge(&self, beats: &Beats, ctx: &Ctx) -> Observation {
+        let elapsed = |moment: Moment| moment.elapsed(ctx.clock());
+        let age = beats.ended.map(elapsed);
+        let running = beats.started.map(elapsed);
+        let allowed = self.interval + self.grace;
+        let seen = match (age, running) {
+            (_, Some(running)) if self.max_runtime.is_some_and(|most| running > most) => {
+                Observation::down(format!("started {} ago and has not ended", span(running)))
+            }
+            (Some(_), _) if beats.exit != 0 => Observation::down(format!("reported failure, exit code {}", beats.exit)),
+            (Some(age), _) if age > allowed => {
+                Observation::down(format!("no sign of life for {}, expected every {}", span(age), span(self.interval)))
+            }
+            (Some(_), _) => Observation::up(),
+            (None, _) if elapsed(beats.declared) > allowed => Observation::down("no sign of life yet, and one is due"),
+            (None, _) => Observation {
+                state: model::State::Unknown,
+                ..Observation::degraded("no sign of life yet")
+            },
+        };
+        let mut seen = seen.fact("age", age).fact("runtime", beats.took).fact("exit_code", i64::from(beats.exit));
+        seen.figures.extend(age.map(|age| ("age_seconds".to_owned(), age.as_secs_f64())));
+        seen.figures.extend(beats.took.map(|took| ("runtime_seconds".to_owned(), took.as_secs_f64())));
+        seen
+    }
+}
+
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", seconds / 60),
+        7_200..=172_799 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
