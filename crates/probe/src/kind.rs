@@ -19,6 +19,7 @@ use crate::connect::{self, Connector, Target, TlsSeen};
 use crate::fact::{Fact, FactSpec, Facts};
 use crate::heartbeat::Heartbeats;
 
+mod exchange;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod service;
@@ -36,7 +37,10 @@ macro_rules! kinds {
     };
 }
 
-kinds![http, tcp, tls, dns, heartbeat, exec, host, disk_space, smtp, imap, postgres, mysql, redis, group, canary,];
+kinds![
+    http, tcp, tls, dns, heartbeat, exec, host, disk_space, file, icmp, ssh, smtp, imap, postgres, mysql, redis, s3,
+    grpc, group, canary,
+];
 
 /// Returns the kind called `name`.
 #[must_use]

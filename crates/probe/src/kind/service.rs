@@ -1,13 +1,15 @@
 //! What the kinds with a login share: where the service is, when TLS starts, whose account is used.
 
-use model::Private;
+use std::sync::Arc;
+
 use model::config::{FieldSpec, Ty};
+use model::{Private, Timings};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use crate::config::{self, Issue};
-use crate::connect::{Error, NetOptions, Target, TimedStream, TlsOptions};
+use crate::connect::{Error, NetOptions, Target, TimedStream, TlsOptions, TlsSeen};
 use crate::fact::Fact;
 use crate::kind::{Ctx, Fault, Observation};
 
@@ -130,6 +132,8 @@ pub(super) enum Broken {
     Says(String, String),
     /// It wants something that the check does not have: we cannot tell how it is.
     Wants(&'static str),
+    /// A fault of ours.
+    Ours(Fault, String),
 }
 
 impl From<Error> for Broken {
@@ -145,17 +149,28 @@ impl Broken {
     }
 }
 
-/// Makes an observation of how a conversation over `stream` went: adds the phases and what TLS showed.
+/// Makes an observation of how a conversation over `stream` went.
 pub(super) fn seen(told: Result<Observation, Broken>, ctx: &Ctx, stream: &TimedStream) -> Observation {
+    concluded(told, ctx, stream.timings(), stream.tls())
+}
+
+/// Makes an observation of how a conversation went: adds the phases and what TLS showed.
+pub(super) fn concluded(
+    told: Result<Observation, Broken>,
+    ctx: &Ctx,
+    timings: Timings,
+    tls: Option<&Arc<TlsSeen>>,
+) -> Observation {
     let observation = match told {
         Ok(observation) => observation,
         Err(Broken::Wire(error)) => error.into(),
         Err(Broken::Garbled(what)) => Observation::down(format!("not what was expected: {what}")),
         Err(Broken::Says(_, reason)) => Observation::down(reason),
         Err(Broken::Wants(what)) => Observation::unknown(Fault::Setup, what),
+        Err(Broken::Ours(fault, reason)) => Observation::unknown(fault, reason),
     };
-    let observation = observation.timed(stream.timings());
-    match stream.tls() {
+    let observation = observation.timed(timings);
+    match tls {
         Some(tls) => observation.tls(ctx, tls),
         None => observation,
     }

@@ -1,0 +1,379 @@
+//! Files: is last night's backup there, recent, large enough, and the bytes that were meant?
+
+use std::fs::{self, File, Metadata};
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use model::config::{FieldSpec, Spec, Ty};
+use model::{BoxFuture, Timestamp};
+use serde::Deserialize;
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+use tokio::time::timeout_at;
+
+use crate::config::{self, Issue};
+use crate::fact::{FactSpec, fact};
+use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
+
+/// The kind.
+pub static KIND: Kind = Kind {
+    name: "file",
+    spec: &SPEC,
+    facts: FACTS,
+    defaults: Defaults::AT_ONCE,
+    build: |json| Ok(Arc::new(read(json)?)),
+};
+
+static SPEC: Spec = Spec {
+    name: "file check",
+    doc: "Looks at a file, or at the newest of those that a pattern matches: age, size, checksum.",
+    fields: &[
+        FieldSpec::required(
+            "path",
+            Ty::Path,
+            "The file; `*` and `?` in its last part stand for any text and any character.",
+        ),
+        FieldSpec::optional(
+            "max_age",
+            Ty::Duration { min_ms: 1_000, max_ms: 315_360_000_000 },
+            "",
+            "How old it may be.",
+        ),
+        FieldSpec::optional("min_size", Ty::Size, "1", "How large it must be."),
+        FieldSpec::optional("max_size", Ty::Size, "", "How large it may be."),
+        FieldSpec::optional("sha256", Ty::Text, "", "The SHA-256 that it must have, in hexadecimal."),
+        FieldSpec::optional(
+            "sha256_suffix",
+            Ty::Text,
+            "",
+            "What is added to its name for the file beside it that holds its SHA-256, as `sha256sum` writes it: `.sha256`.",
+        ),
+    ],
+};
+
+const FACTS: &[FactSpec] = &[
+    fact("age", "How long ago it was changed."),
+    fact("count", "How many files the pattern matches."),
+    fact("sha256", "Its SHA-256 in hexadecimal; there when the check or a condition asks for it."),
+    fact("size", "Its size in bytes."),
+    fact("size_ratio", "Its size divided by that of the second newest; absent where there is none."),
+];
+
+/// How far a time stamp may lie ahead of our clock.
+const AHEAD_MAX: Duration = Duration::from_secs(300);
+/// Most files of a directory that a pattern is held against.
+const ENTRIES_MAX: usize = 100_000;
+/// Longest file that holds a checksum.
+const CHECKSUM_FILE_BYTES_MAX: u64 = 64 << 10;
+
+#[derive(Clone)]
+struct Watched {
+    path: PathBuf,
+    max_age: Option<Duration>,
+    min_size: u64,
+    max_size: Option<u64>,
+    sha256: Option<String>,
+    sha256_suffix: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Options {
+    path: PathBuf,
+    #[serde(default, deserialize_with = "config::de::duration_opt")]
+    max_age: Option<Duration>,
+    #[serde(default, deserialize_with = "config::de::size_opt")]
+    min_size: Option<u64>,
+    #[serde(default, deserialize_with = "config::de::size_opt")]
+    max_size: Option<u64>,
+    #[serde(default)]
+    sha256: Option<String>,
+    #[serde(default)]
+    sha256_suffix: Option<String>,
+}
+
+fn read(json: &Json) -> Result<Watched, Vec<Issue>> {
+    let options: Options = config::read(json)?;
+    let mut issues = Vec::new();
+    if options.path.file_name().is_none_or(|name| name.to_str().is_none()) {
+        issues.push(Issue::new("path", "expected the path of a file"));
+    }
+    if options.path.parent().is_some_and(|parent| is_pattern(&parent.to_string_lossy())) {
+        issues.push(Issue::new("path", "only the last part of a path may be a pattern"));
+    }
+    let sha256 = options.sha256.map(|sum| sum.to_ascii_lowercase());
+    if sha256.as_deref().is_some_and(|sum| !is_sha256(sum)) {
+        issues.push(Issue::new("sha256", "expected 64 hexadecimal digits"));
+    }
+    if sha256.is_some() && options.sha256_suffix.is_some() {
+        issues.push(Issue::new("sha256_suffix", "give sha256 or sha256_suffix, not both"));
+    }
+    if options.sha256_suffix.as_deref().is_some_and(|suffix| suffix.is_empty() || suffix.contains(['/', '\0'])) {
+        issues.push(Issue::new("sha256_suffix", "expected an ending of a file's name such as .sha256"));
+    }
+    if !issues.is_empty() {
+        return Err(issues);
+    }
+    let Options { path, max_age, min_size, max_size, sha256_suffix, .. } = options;
+    Ok(Watched { path, max_age, min_size: min_size.unwrap_or(1), max_size, sha256, sha256_suffix })
+}
+
+impl Probe for Watched {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
+        Box::pin(async move {
+            let (watched, now) = (self.clone(), ctx.clock().now());
+            let hash = ctx.reads("sha256");
+            let stop = Stop::default();
+            let stopped = Arc::clone(&stop.0);
+            let look = tokio::task::spawn_blocking(move || watched.look(now, hash, &stopped));
+            match timeout_at(ctx.deadline, look).await {
+                Ok(Ok(observation)) => observation,
+                Ok(Err(_)) => Observation::unknown(Fault::Internal, "looking at the file failed"),
+                Err(_) => {
+                    Observation::unknown(Fault::Resources, "reading the file takes longer than the check's timeout")
+                }
+            }
+        })
+    }
+}
+
+/// Stops the reading of a large file when the probe is dropped.
+#[derive(Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A file that was found.
+struct Found {
+    path: PathBuf,
+    size: u64,
+    modified: SystemTime,
+}
+
+impl Watched {
+    fn look(&self, now: Timestamp, hash: bool, stop: &AtomicBool) -> Observation {
+        let mut found = match self.find() {
+            Ok(found) => found,
+            Err(error) => return unreadable("it", &error),
+        };
+        found.sort_by_key(|file| std::cmp::Reverse(file.modified));
+        let Some(newest) = found.first() else {
+            let reason = if self.pattern().is_some() { "no file matches" } else { "the file does not exist" };
+            return Observation::down(reason).fact("count", 0_u64);
+        };
+        let (age, ahead) = age(now, newest.modified);
+        let mut observation = Observation::up()
+            .fact("count", found.len())
+            .fact("age", age)
+            .fact("size", newest.size)
+            .figure("size_bytes", precise(newest.size))
+            .figure("age_seconds", age.as_secs_f64());
+        if let Some(before) = found.get(1).filter(|file| file.size > 0) {
+            observation = observation.fact("size_ratio", precise(newest.size) / precise(before.size));
+        }
+        if let Some(reason) = self.wrong_size_or_age(newest.size, age) {
+            return worsened(observation, Observation::down(reason));
+        }
+        if self.sha256.is_some() || self.sha256_suffix.is_some() || hash {
+            observation = match self.judge_sum(&newest.path, stop) {
+                Ok((sum, None)) => observation.fact("sha256", sum),
+                Ok((sum, Some(reason))) => worsened(observation.fact("sha256", sum), Observation::down(reason)),
+                Err(broken) => return worsened(observation, broken),
+            };
+        }
+        if observation.state == model::State::Up && ahead > AHEAD_MAX {
+            return worsened(observation, Observation::degraded("its time stamp lies ahead of our clock"));
+        }
+        observation
+    }
+
+    fn pattern(&self) -> Option<&str> {
+        self.path.file_name().and_then(|name| name.to_str()).filter(|name| is_pattern(name))
+    }
+
+    fn find(&self) -> std::io::Result<Vec<Found>> {
+        let file = |path: PathBuf, meta: &Metadata| {
+            Ok::<_, std::io::Error>(Found { path, size: meta.len(), modified: meta.modified()? })
+        };
+        let Some(pattern) = self.pattern() else {
+            return match fs::metadata(&self.path) {
+                Ok(meta) if meta.is_file() => Ok(vec![file(self.path.clone(), &meta)?]),
+                Ok(_) => Ok(Vec::new()),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+                Err(error) => Err(error),
+            };
+        };
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut found = Vec::new();
+        for entry in entries.take(ENTRIES_MAX) {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| matches(pattern, name)) else { continue };
+            if self.sha256_suffix.as_deref().is_some_and(|suffix| name.ends_with(suffix)) {
+                continue; // `backup-*` matches the checksums beside the backups too
+            }
+            match fs::metadata(entry.path()) {
+                Ok(meta) if meta.is_file() => found.push(file(entry.path(), &meta)?),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // rotated away meanwhile
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    fn wrong_size_or_age(&self, size: u64, age: Duration) -> Option<String> {
+        if size < self.min_size {
+            return Some(format!("it has {size} bytes, expected at least {}", self.min_size));
+        }
+        if let Some(max) = self.max_size.filter(|max| size > *max) {
+            return Some(format!("it has {size} bytes, expected at most {max}"));
+        }
+        let max = self.max_age.filter(|max| age > *max)?;
+        Some(format!("it is {} old, expected at most {}", spoken(age), spoken(max)))
+    }
+
+    /// Returns the file's sum and what is wrong with it.
+    fn judge_sum(&self, path: &Path, stop: &AtomicBool) -> Result<(String, Option<&'static str>), Observation> {
+        let sum = sum(path, stop).map_err(|error| unreadable("it", &error))?;
+        let wanted = match (&self.sha256, &self.sha256_suffix) {
+            (Some(wanted), _) => wanted.clone(),
+            (None, Some(suffix)) => self.stated_sum(path, suffix)?,
+            (None, None) => return Ok((sum, None)),
+        };
+        let wrong = (sum != wanted).then_some("its content is not what its checksum says");
+        Ok((sum, wrong))
+    }
+
+    /// The first word of the file beside it, or of the line there that names it.
+    fn stated_sum(&self, path: &Path, suffix: &str) -> Result<String, Observation> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(suffix);
+        let mut text = String::new();
+        let read = File::open(&beside).and_then(|file| file.take(CHECKSUM_FILE_BYTES_MAX).read_to_string(&mut text));
+        match read {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Observation::down("the file with its checksum does not exist"));
+            }
+            Err(error) => return Err(unreadable("the file with its checksum", &error)),
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let mut lines = text.lines().filter_map(|line| {
+            let (sum, rest) = line.split_once(' ').unwrap_or((line, ""));
+            Some((sum.to_ascii_lowercase(), rest.trim_start_matches([' ', '*']))).filter(|(sum, _)| is_sha256(sum))
+        });
+        let stated = lines
+            .find(|(_, named)| named.is_empty() || Path::new(named).file_name().and_then(|n| n.to_str()) == Some(name));
+        stated.map(|(sum, _)| sum).ok_or_else(|| Observation::down("the file with its checksum does not name it"))
+    }
+}
+
+/// Keeps the facts and figures of what was seen under a worse verdict.
+fn worsened(mut observation: Observation, verdict: Observation) -> Observation {
+    observation.state = verdict.state;
+    observation.reason = verdict.reason;
+    observation.fault = verdict.fault;
+    observation
+}
+
+fn unreadable(what: &str, error: &std::io::Error) -> Observation {
+    match error.kind() {
+        ErrorKind::PermissionDenied => Observation::unknown(Fault::Setup, format!("we may not read {what}")),
+        ErrorKind::InvalidData => Observation::down(format!("{what} is not text")),
+        ErrorKind::Interrupted => Observation::unknown(Fault::Resources, "reading was stopped"),
+        kind => Observation::down(format!("could not read {what}: {kind}")),
+    }
+}
+
+fn sum(path: &Path, stop: &AtomicBool) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; 256 << 10];
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let count = file.read(&mut chunk)?;
+        if count == 0 {
+            return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        hash.update(chunk.get(..count).unwrap_or_default());
+    }
+}
+
+/// How old it is, and how far ahead of us its time stamp lies.
+fn age(now: Timestamp, modified: SystemTime) -> (Duration, Duration) {
+    let now = SystemTime::from(now);
+    match now.duration_since(modified) {
+        Ok(age) => (age, Duration::ZERO),
+        Err(ahead) => (Duration::ZERO, ahead.duration()),
+    }
+}
+
+fn spoken(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a size is exact up to 8 PiB")]
+const fn precise(size: u64) -> f64 {
+    size as f64
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?'])
+}
+
+/// Tells whether `name` fits `pattern`. A star gives up one character at a time, so the worst case is the product of
+/// the lengths.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut at, mut seen) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(c) = name.get(seen) {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, seen));
+                at += 1;
+            }
+            Some(p) if p == c || *p == '?' => {
+                at += 1;
+                seen += 1;
+            }
+            _ => match &mut star {
+                Some((from, taken)) => {
+                    *taken += 1;
+                    at = *from + 1;
+                    seen = *taken;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.iter().skip(at).all(|p| *p == '*')
+}
