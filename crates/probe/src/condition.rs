@@ -482,3 +482,130 @@ fn map_to_cel<'a>(entries: impl Iterator<Item = (&'a String, Value)>) -> Value {
     let entries: HashMap<String, Value> = entries.map(|(key, value)| (key.clone(), value)).collect();
     Value::Map(entries.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const NAMES: [&str; 5] = ["status", "json", "body", "headers", "list"];
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn judge(conditions: &[&str], degraded_if: &[&str], seen: Observation) -> Judged {
+        Conditions::compile(&texts(conditions), &texts(degraded_if), &NAMES).expect("compiles").judge(&seen)
+    }
+
+    fn issue(condition: &str) -> Issue {
+        Conditions::compile(&texts(&[condition]), &[], &NAMES).expect_err("refused").remove(0)
+    }
+
+    #[test]
+    fn values_of_every_type_are_compared_and_shown() {
+        let seen = || {
+            let list = Fact::List(vec![Fact::Null, Fact::Int(1)]);
+            Observation::up()
+                .fact("status", 200_i64)
+                .fact("list", list)
+                .fact("headers", Fact::map([("a", Fact::from(vec!["x", "y"])), ("f", 1.5.into()), ("b", true.into())]))
+                .fact("json", json!({"u": u64::MAX, "n": null, "f": 0.5, "o": {"k": 1}, "a": [], "t": "é", "b": false}))
+                .fact("body", Fact::Hidden("x".repeat(9)))
+                .fact("timing", Fact::map([("total", Fact::Duration(Duration::from_millis(750)))]))
+        };
+        for (term, actual) in [
+            ("status == 201", "status = 200"),
+            ("timing.total < duration('500ms')", "timing.total = 750.0 ms"),
+            ("json.u == 1u", "json.u = 18446744073709551615"),
+            ("json.n == 1", "json.n = null"),
+            ("json.f > 1.0 || json.b", "json.b = false, json.f = 0.5"),
+            ("size(json.o) == 0", "json.o = 1 entries"),
+            ("size(json.a) == 1", "json.a = 0 items"),
+            ("json.t == 'e'", "json.t = \"é\""),
+            ("body == ''", "body = 9 bytes"),
+            ("size(headers.a) == 0", "headers.a = [\"x\", \"y\"]"),
+            ("size(headers) == 0", "headers = 3 entries"),
+            ("headers.f > 2.0 || !headers.b", "headers.b = true, headers.f = 1.5"),
+            ("list[0] != null", "list[0] = null"),
+            ("list[7] == 1", "list[7] = absent (there is no such index)"),
+            ("size(list) == 0", "list = 2 items"),
+            (
+                "json.t[0] == ''",
+                "json.t[0] = absent (found no matching overload for '_[_]' applied to '(string, int)')",
+            ),
+            ("json.a.exists(x, x == status)", "json.a = 0 items, status = 200"),
+            ("[1, 2].map(x, {'k': x + status})[0].k == 0", "status = 200"),
+            ("status / 0 == 1", "status = 200 (it cannot be evaluated)"),
+            ("1 == 2", ""),
+        ] {
+            let judged = judge(&[term], &[], seen());
+            assert_eq!((judged.state, judged.outcomes[0].actual.as_str()), (State::Down, actual), "{term}");
+        }
+        let judged = judge(&["status == 200 && timing.total < duration('1s')", "headers.a[0] == 'x'"], &[], seen());
+        assert_eq!((judged.state, judged.outcomes.len(), judged.reason.as_str()), (State::Up, 3, ""));
+    }
+
+    #[test]
+    fn degraded_if_only_degrades() {
+        let seen = || Observation::up().fact("status", 200_i64);
+        let judged = judge(&[], &["status == 200 && status < 300", "json.x == 1"], seen());
+        assert_eq!(judged.state, State::Degraded);
+        assert_eq!(judged.reason, "status == 200 && status < 300 (status = 200)");
+        assert_eq!(judged.outcomes.len(), 1);
+        let judged = judge(&["status == 1"], &["status == 200"], seen());
+        assert_eq!((judged.state, judged.outcomes.len()), (State::Down, 2));
+        assert_eq!(judged.reason, "status == 1 does not hold: status = 200");
+        let already = judge(&[], &["status == 1"], Observation::degraded("slow").fact("status", 200_i64));
+        assert_eq!((already.state, already.reason.as_str()), (State::Degraded, "slow"));
+        let down = judge(&["status == 1"], &[], Observation::down("refused"));
+        assert_eq!((down.state, down.reason.as_str(), down.outcomes.len()), (State::Down, "refused", 0));
+        assert_eq!(judge(&["1 == 2"], &[], Observation::up()).reason, "1 == 2 does not hold");
+    }
+
+    #[test]
+    fn what_cannot_be_compiled_is_said() {
+        assert!(issue("status ==").message.starts_with("not a CEL expression: line 1, column"));
+        let unknown = issue("statsu == 1");
+        assert_eq!(unknown.message, "there is no fact called statsu");
+        assert_eq!(unknown.suggestion.as_deref(), Some("this kind has status, json, body, headers, list, timing"));
+        assert_eq!(unknown.path, "conditions.0");
+        let deep = "json.a.all(a, json.a.all(b, json.a.all(c, json.a.all(d, a == b && c == d))))";
+        assert!(issue(deep).message.contains("loops within each other"));
+        assert!(issue(&format!("'{}' == ''", "x".repeat(CONDITION_BYTES_MAX))).message.contains("bytes"));
+        let degraded = Conditions::compile(&[], &texts(&["("]), &NAMES).expect_err("refused");
+        assert_eq!(degraded[0].path, "degraded_if.0");
+        let compiled =
+            Conditions::compile(&texts(&["has(json.a) && [status] == [1] && {'a': body} == {}"]), &[], &NAMES);
+        let reads: Vec<_> = compiled.expect("compiles").reads().iter().cloned().collect();
+        assert_eq!(reads, ["body", "json", "status"]);
+    }
+
+    #[test]
+    fn what_would_cost_too_much_is_not_evaluated() {
+        let items: Vec<_> = (0..2_000).collect();
+        let body = || Fact::Hidden("x".repeat(1 << 20));
+        let seen = || Observation::up().fact("json", json!({ "a": items })).fact("body", body());
+        let refused = "not evaluated: the answer is too large for its loops";
+        for (term, actual) in [
+            ("json.a.exists(a, a == 5000)", "json.a = 2000 items"),
+            ("json.a.exists(a, json.a.exists(b, a == b + 9000))", refused),
+            ("json.a.exists(a, body.contains('y'))", refused),
+        ] {
+            assert_eq!(judge(&[term], &[], seen()).outcomes[0].actual, actual, "{term}");
+        }
+    }
+
+    #[test]
+    fn long_values_are_cut_at_a_character() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdefg", 6), "abc…");
+        assert_eq!(cut("ééé", 5), "é…");
+        let seen = Observation::up().fact("json", json!({"t": "é".repeat(4_000)}));
+        let judged = judge(&["json.t == ''"], &[], seen);
+        assert!(judged.outcomes[0].actual.len() < 250 && judged.reason.len() <= REASON_BYTES_MAX);
+    }
+}

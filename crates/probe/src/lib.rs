@@ -21,3 +21,6 @@ pub use fact::{Fact, Facts};
 pub use heartbeat::{Heartbeats, Ping};
 pub use kind::{Ctx, Kind, Means, Observation, Probe};
 pub use schedule::{Full, Results, Scheduler, run_once};
+
+#[cfg(test)]
+mod testing;

@@ -144,9 +144,7 @@ mod tests {
                 _ => State::Unknown,
             };
             let at = Timestamp::from_second(second).expect("in range");
-            let before = tracker.state;
             tracker = tracker.observe(observed, at, thresholds);
-            assert_eq!(tracker.state != before, tracker.since == at && second > 0 || tracker.state != before);
             told.push(match tracker.state {
                 State::Up => 'U',
                 State::Degraded => 'g',
@@ -175,15 +173,15 @@ mod tests {
             assert_eq!(states(history, TWO), told, "{history}");
         }
         assert_eq!(states("UDU", Thresholds { failure: 1, success: 1 }), "UDU");
-        assert_eq!(states("UDUUU", Thresholds { failure: 1, success: 3 }), "UDDDU");
+        assert_eq!(states("UUUDUUU", Thresholds { failure: 1, success: 3 }), "??UDDDU");
     }
 
     #[test]
     fn flapping_is_damped_until_it_calms_down() {
         let one = Thresholds { failure: 1, success: 1 };
-        // Five changes: held at the graver state, until the window holds two.
+        // From the fifth change on it is held at the graver state, until only two are left in the window.
         let told = states(&format!("UDUDUDUDU{}", "U".repeat(20)), one);
-        assert_eq!(told, format!("UDUDU{}{}", "D".repeat(4 + 15), "U".repeat(5)), "{told}");
+        assert_eq!(told, format!("UDUDU{}UU", "D".repeat(22)));
     }
 
     #[test]

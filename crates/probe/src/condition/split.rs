@@ -68,3 +68,79 @@ fn is_raw(bytes: &[u8], index: usize) -> bool {
         && prefix.iter().any(|byte| byte.eq_ignore_ascii_case(&b'r'))
         && prefix.iter().all(|byte| matches!(byte.to_ascii_lowercase(), b'r' | b'b'))
 }
+
+#[cfg(test)]
+mod tests {
+    use cel::parser::Parser;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn terms_are_split_where_and_binds_loosest() {
+        let cases: [(&str, &[&str]); 15] = [
+            ("a && b", &["a", "b"]),
+            ("a", &["a"]),
+            ("a && b || c", &["a && b || c"]),
+            ("a && (b || c)", &["a", "(b || c)"]),
+            ("a && b ? c : d", &["a && b ? c : d"]),
+            (r#"x == '&&' && y == "a'&&""#, &["x == '&&'", r#"y == "a'&&""#]),
+            (r"x == '\'&&' && y", &[r"x == '\'&&'", "y"]),
+            (r"x == r'\' && y == R'\'", &[r"x == r'\'", r"y == R'\'"]),
+            (r"x == br'\' && y == bar'\'&&z'", &[r"x == br'\'", r"y == bar'\'&&z'"]),
+            (r#"x == """a"&&"b""" && y"#, &[r#"x == """a"&&"b""""#, "y"]),
+            ("l.all(x, x && y) && {'a': b && c}['a']", &["l.all(x, x && y)", "{'a': b && c}['a']"]),
+            ("[d && e][0] && a // && b\n && c", &["[d && e][0]", "a // && b", "c"]),
+            ("a) && (b", &["a) && (b"]),
+            ("(a && b", &["(a && b"]),
+            ("a && 'open", &["a && 'open"]),
+        ];
+        for (expression, expected) in cases {
+            assert_eq!(terms(expression), expected, "{expression}");
+        }
+    }
+
+    fn expression() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            "[a-e]{1,4}".boxed(),
+            "'[a-z&|?()]{0,6}'".boxed(),
+            r#"r"[a-z&|?(\\]{0,6}""#.boxed(),
+            Just("1 < 2".to_owned()).boxed(),
+            Just(r#"'''it's && "x"'''"#.to_owned()).boxed(),
+        ];
+        leaf.prop_recursive(4, 24, 3, |inner| {
+            prop_oneof![
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} && {b}")),
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} || {b}")),
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("f({a}, {b})")),
+                inner.clone().prop_map(|a| format!("({a})")),
+                inner.clone().prop_map(|a| format!("!{a}")),
+                inner.prop_map(|a| format!("[{a} && x]")),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Each term parses where the whole does, and splitting again finds the same terms.
+        #[test]
+        fn terms_parse_by_themselves(expression in expression()) {
+            prop_assume!(Parser::default().parse(&expression).is_ok());
+            let terms = terms(&expression);
+            for term in &terms {
+                prop_assert!(Parser::default().parse(term).is_ok(), "{} of {}", term, expression);
+            }
+            let joined = terms.join(" && ");
+            prop_assert!(Parser::default().parse(&joined).is_ok());
+            prop_assert_eq!(self::terms(&joined), terms);
+        }
+
+        #[test]
+        fn anything_is_split_without_loss(text in "(?s).{0,60}") {
+            let plain = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+            let terms = terms(&text);
+            prop_assert_eq!(plain(&terms.join("&&")), plain(&text));
+        }
+    }
+}

@@ -444,3 +444,6 @@ fn why(error: &hyper::Error) -> &'static str {
         "the exchange broke off"
     }
 }
+
+#[cfg(test)]
+mod tests;
