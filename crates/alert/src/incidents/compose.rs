@@ -1,0 +1,221 @@
+//! From alerts to words: the notification that an intent carries, within the bounds of a record.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use model::limits::NOTIFICATION_ALERTS_MAX;
+use model::{Intent, IntentId, Labels, Sector, Severity};
+use serde::{Deserialize, Serialize};
+
+use super::fold::common;
+use super::plan::Tell;
+use super::{FLAPPING_FROM, Incident, Incidents, Mute, Tracked, View, later};
+use crate::notification::{IncidentSummary, Notification, NotifiedAlert, Status};
+use crate::route::GroupId;
+
+/// Most bytes of a message; a record takes four times as much, and channels cut further.
+const MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// Longest annotation once a message is too long.
+const ANNOTATION_CHARS_SHORT: usize = 200;
+/// Most alerts that a record names as told; with more, all that fired by then are.
+const TOLD_MAX: usize = 16 << 10;
+
+/// What an intent's `message` holds: `{"notification": ..., "told": ...}`, `told` absent for tests.
+#[derive(Debug)]
+pub enum Message {}
+
+/// [`Told`] as it stands in records: numbers only, which no redaction touches.
+#[derive(Debug, Serialize, Deserialize)]
+struct ToldNumbers {
+    group: [u64; 2],
+    firing: Vec<u64>,
+    #[serde(default)]
+    all: bool,
+}
+
+/// What a receiver knows after a notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Of which group.
+    pub group: GroupId,
+    /// What fires.
+    pub firing: BTreeSet<u64>,
+    /// Whether these were too many to name: then all that fired is meant.
+    pub all: bool,
+}
+
+impl Message {
+    /// Reads what a receiver knows after an intent's message; `None` for tests and for what is no message of ours.
+    #[must_use]
+    pub fn told(message: &serde_json::Value) -> Option<Told> {
+        let numbers = ToldNumbers::deserialize(message.get("told")?).ok()?;
+        Some(Told {
+            group: GroupId::from_halves(numbers.group),
+            firing: numbers.firing.into_iter().collect(),
+            all: numbers.all,
+        })
+    }
+
+    /// Makes the message of an intent about no alert.
+    ///
+    /// # Panics
+    /// Never: a notification has string keys only.
+    #[must_use]
+    pub fn plain(notification: &Notification) -> serde_json::Value {
+        let notification = serde_json::to_value(notification);
+        serde_json::json!({"notification": notification.expect("invariant: a notification has string keys only")})
+    }
+
+    /// Reads the notification out of an intent's message.
+    #[must_use]
+    pub fn notification(message: &serde_json::Value) -> Option<Notification> {
+        Notification::deserialize(message.get("notification")?).ok()
+    }
+}
+
+/// Makes the key of a notification from 80 random bits: it sorts by time and says nothing about alerts.
+pub(crate) fn intent_id(at: Timestamp, rng: &dyn model::Rng) -> IntentId {
+    let mut random = [0; 10];
+    rng.fill(&mut random);
+    IntentId(model::IncidentId::new(at, random).0)
+}
+
+impl Incidents {
+    /// Makes the intent that tells one way of a group.
+    pub(super) fn compose(&self, id: GroupId, tell: &Tell, now: Timestamp, view: &View<'_>) -> Option<Intent> {
+        let group = self.groups.get(&id)?;
+        let way = group.ways.get(tell.way)?;
+        let alerts = self.notified(tell, now);
+        let tracked = || tell.firing.iter().chain(&tell.ended).filter_map(|fp| self.alerts.get(fp));
+        let incident = self.incident_of(tracked());
+        let intent = intent_id(now, view.rng);
+        let firing = !tell.firing.is_empty();
+        let notification = Notification {
+            id: intent.clone(),
+            tenant: self.tenant.clone(),
+            reason: tell.reason,
+            status: if firing { Status::Firing } else { Status::Resolved },
+            receiver: way.receiver.clone(),
+            channel: way.channel.clone(),
+            language: way.language,
+            incident: incident.map(|incident| self.summary(incident, now, view)),
+            group_key: group.key.clone(),
+            group_labels: group.labels.clone(),
+            common_labels: common(tracked().map(|t| &t.alert.labels)),
+            common_annotations: common(tracked().map(|t| &t.alert.annotations)),
+            severity: tracked().map(|t| t.alert.severity).max().unwrap_or(Severity::Info),
+            sector: one_sector(tracked()),
+            truncated: (tell.firing.len() + tell.ended.len() - alerts.len()) as u64,
+            alerts,
+            text: String::new(),
+            at: now,
+            external_url: self.config.dihya.external_url.clone(),
+            attempt: 0,
+        };
+        Some(Intent {
+            id: intent,
+            incident: incident.map(|incident| incident.id.clone()),
+            receiver: way.receiver.clone(),
+            channel: way.channel.clone(),
+            firing,
+            at: now,
+            give_up_at: later(now, self.config.dihya.give_up_after),
+            message: message(notification, id, &tell.firing),
+        })
+    }
+
+    /// Returns the alerts that are named, firing ones first, worst first, oldest first.
+    fn notified(&self, tell: &Tell, now: Timestamp) -> Vec<NotifiedAlert> {
+        let timeout = self.resolve_timeout();
+        let mut alerts: Vec<(Status, &Tracked)> = Vec::new();
+        for (status, fingerprints) in [(Status::Firing, &tell.firing), (Status::Resolved, &tell.ended)] {
+            let known = fingerprints.iter().filter_map(|fp| self.alerts.get(fp));
+            alerts.extend(known.map(|tracked| (status, tracked)));
+        }
+        alerts.sort_by_key(|(status, t)| (*status, std::cmp::Reverse(t.alert.severity), t.alert.starts_at));
+        alerts.truncate(NOTIFICATION_ALERTS_MAX);
+        alerts
+            .into_iter()
+            .map(|(status, tracked)| NotifiedAlert {
+                status,
+                labels: tracked.alert.labels.clone(),
+                annotations: tracked.alert.annotations.clone(),
+                starts_at: tracked.alert.starts_at,
+                ends_at: tracked.end(timeout).filter(|end| *end <= now),
+                generator_url: tracked.alert.generator_url.clone().unwrap_or_default(),
+                severity: tracked.alert.severity,
+                sector: tracked.alert.sector,
+            })
+            .collect()
+    }
+
+    /// Returns the incident that a notification is about: the worst, then the oldest, of its alerts'.
+    fn incident_of<'a>(&self, alerts: impl Iterator<Item = &'a Tracked>) -> Option<&Incident> {
+        alerts
+            .filter_map(|tracked| self.incidents.get(tracked.incident.as_ref()?))
+            .min_by_key(|incident| (std::cmp::Reverse(incident.severity), incident.id.clone()))
+    }
+
+    fn summary(&self, incident: &Incident, now: Timestamp, view: &View<'_>) -> IncidentSummary {
+        // In a storm the figure is worth less than the time to count it.
+        let counted = incident.members.iter().take(1_000);
+        let suppressed = counted.filter(|fp| matches!(self.mute(**fp, now, view), Some(Mute::Parent(_)))).count();
+        let flaps = |fp: &u64| self.alerts.get(fp).is_some_and(|t| t.alert.annotations.contains_key("flapping"));
+        IncidentSummary {
+            id: incident.id.clone(),
+            title: incident.title.clone(),
+            opened_at: incident.opened_at,
+            acknowledged_by: incident.acknowledged.as_ref().map(|(by, _)| by.clone()),
+            reopened: incident.reopened,
+            firing: incident.members.len() as u64,
+            suppressed: suppressed as u64,
+            flapping: incident.reopened >= FLAPPING_FROM || incident.members.iter().take(1_000).any(flaps),
+        }
+    }
+}
+
+fn one_sector<'a>(alerts: impl Iterator<Item = &'a Tracked>) -> Sector {
+    let sectors: BTreeSet<Sector> = alerts.map(|tracked| tracked.alert.sector).collect();
+    match (sectors.len(), sectors.first()) {
+        (1, Some(sector)) => *sector,
+        _ => Sector::None,
+    }
+}
+
+fn message(mut notification: Notification, id: GroupId, firing: &[u64]) -> serde_json::Value {
+    let all = firing.len() > TOLD_MAX;
+    let told = ToldNumbers { group: id.halves(), firing: if all { Vec::new() } else { firing.to_vec() }, all };
+    fit(&mut notification);
+    let mut message = Message::plain(&notification);
+    message["told"] = serde_json::to_value(told).expect("invariant: numbers serialise");
+    message
+}
+
+/// Cuts what makes a message too long: annotations first, then alerts, which are counted.
+fn fit(notification: &mut Notification) {
+    if size(notification) <= MESSAGE_BYTES_MAX {
+        return;
+    }
+    let shorten = |annotations: &mut Labels| {
+        for value in annotations.values_mut().filter(|value| value.chars().count() > ANNOTATION_CHARS_SHORT) {
+            *value = value.chars().take(ANNOTATION_CHARS_SHORT).chain(['…']).collect();
+        }
+    };
+    notification.alerts.iter_mut().for_each(|alert| shorten(&mut alert.annotations));
+    shorten(&mut notification.common_annotations);
+    while size(notification) > MESSAGE_BYTES_MAX && notification.alerts.len() > 1 {
+        let keep = notification.alerts.len() / 2;
+        notification.truncated += (notification.alerts.len() - keep) as u64;
+        notification.alerts.truncate(keep);
+    }
+}
+
+/// Estimates how many bytes a notification takes.
+fn size(notification: &Notification) -> usize {
+    let labels = |labels: &Labels| labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
+    let alerts = notification.alerts.iter();
+    let alerts =
+        alerts.map(|alert| 160 + labels(&alert.labels) + labels(&alert.annotations) + alert.generator_url.len());
+    let shared = [&notification.group_labels, &notification.common_labels, &notification.common_annotations];
+    1_024 + notification.group_key.len() + alerts.sum::<usize>() + shared.into_iter().map(labels).sum::<usize>()
+}

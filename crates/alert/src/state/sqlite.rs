@@ -1,0 +1,539 @@
+//! Control state in SQLite: WAL, `synchronous=FULL`, one writer.
+//!
+//! Rows of a batch go in as one JSON array per table, unfolded by `json_each`: one statement and one binding per table
+//! and batch, whatever their number.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::{
+    BoxFuture, Delivery, IncidentId, IncidentTransition, Intent, IntentId, LabelSet as _, Outcome, SilenceChange,
+    Tenant,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Connection as _, Row as _};
+
+use super::{
+    Depth, IncidentFilter, IncidentState, NotificationFilter, NotificationState, Notified, Page, Pending, State,
+    StateError, Tally,
+};
+use crate::incidents::{Changes, Incident, Message, REOPEN_WITHIN, Snapshot, Tracked, later};
+use crate::route::GroupId;
+
+/// The migrations, in order; `PRAGMA user_version` counts those that were made.
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_init.sql")];
+/// Connections that read.
+const READERS: u32 = 4;
+/// How long a statement waits for another process's lock before it fails.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Control state in an SQLite file.
+#[derive(Clone, Debug)]
+pub struct SqliteState {
+    writer: SqlitePool,
+    reader: SqlitePool,
+}
+
+impl SqliteState {
+    /// Opens the file, makes it where there is none, and brings it to the present form.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or was made by a newer version.
+    pub async fn open(path: &Path) -> Result<Self, StateError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            // What is erased must not be readable in the file's free pages.
+            .pragma("secure_delete", "ON");
+        let failed = |source| failure("open", source);
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
+        migrate(&mut *writer.acquire().await.map_err(failed)?).await?;
+        let readers = options.read_only(true).create_if_missing(false);
+        let reader = SqlitePoolOptions::new().max_connections(READERS).connect_with(readers).await.map_err(failed)?;
+        Ok(Self { writer, reader })
+    }
+
+    async fn rows<T: DeserializeOwned>(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        bindings: &[Value],
+    ) -> Result<Vec<T>, StateError> {
+        let mut query = sqlx::query(sql);
+        for binding in bindings {
+            query = match binding {
+                Value::Null => query.bind(None::<String>),
+                Value::String(text) => query.bind(text.clone()),
+                other => query.bind(other.as_i64().unwrap_or(i64::MAX)),
+            };
+        }
+        let rows = query.fetch_all(&self.reader).await.map_err(|source| failure(doing, source))?;
+        rows.iter()
+            .map(|row| {
+                let body: &str = row.try_get(0).map_err(|source| failure(doing, source))?;
+                serde_json::from_str(body).map_err(|source| garbled(doing, source))
+            })
+            .collect()
+    }
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
+    let failed = |source| failure("migrate", source);
+    let made: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(failed)?;
+    let made = usize::try_from(made).unwrap_or(usize::MAX);
+    if made > MIGRATIONS.len() {
+        let source = "the file was written by a newer version".into();
+        return Err(StateError { doing: "open", stop: true, source });
+    }
+    for migration in MIGRATIONS.into_iter().skip(made) {
+        let mut transaction = connection.begin().await.map_err(failed)?;
+        sqlx::raw_sql(migration).execute(&mut *transaction).await.map_err(failed)?;
+        // One migration so far; PRAGMA takes no bindings.
+        sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut *transaction).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn failure(doing: &'static str, source: sqlx::Error) -> StateError {
+    /// `SQLITE_BUSY`, `SQLITE_LOCKED`, `SQLITE_FULL`: may work later. The rest (`SQLITE_IOERR`, `SQLITE_CORRUPT` ...)
+    /// means that the file or the program is broken.
+    const LATER: [i64; 3] = [5, 6, 13];
+    let code = source.as_database_error().and_then(|error| error.code()?.parse::<i64>().ok());
+    let later = match code {
+        Some(code) => LATER.contains(&(code & 0xFF)),
+        None => matches!(source, sqlx::Error::PoolTimedOut),
+    };
+    StateError { doing, stop: !later, source: Box::new(source) }
+}
+
+fn garbled(doing: &'static str, source: serde_json::Error) -> StateError {
+    StateError { doing, stop: true, source: Box::new(source) }
+}
+
+fn body(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("invariant: rows have string keys only")
+}
+
+fn hex(fingerprint: u64) -> String {
+    format!("{fingerprint:016x}")
+}
+
+/// The statements that write, in order. Each takes the tenant and a JSON array of rows.
+mod sql {
+    pub(super) const CURSOR: &str = "INSERT INTO cursor (tenant, position, folded_at)
+        SELECT ?1, value->>'position', value->>'folded_at' FROM json_each(?2) WHERE true
+        ON CONFLICT DO UPDATE SET position = excluded.position, folded_at = excluded.folded_at";
+    pub(super) const ALERTS: &str = "INSERT OR REPLACE INTO alerts (tenant, fingerprint, body)
+        SELECT ?1, value->>'id', value->>'body' FROM json_each(?2)";
+    pub(super) const ALERTS_GONE: &str =
+        "DELETE FROM alerts WHERE tenant = ?1 AND fingerprint IN (SELECT value FROM json_each(?2))";
+    pub(super) const INCIDENTS: &str = "INSERT OR REPLACE INTO incidents (tenant, id, state, resolved_ms, body)
+        SELECT ?1, value->>'id', value->>'state', value->>'resolved_ms', value->>'body' FROM json_each(?2)";
+    pub(super) const GROUPS: &str = "INSERT OR REPLACE INTO groups (tenant, id, body)
+        SELECT ?1, value->>'id', value->>'body' FROM json_each(?2)";
+    pub(super) const GROUPS_GONE: &str =
+        "DELETE FROM groups WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2))";
+    pub(super) const SILENCES: &str = "INSERT OR REPLACE INTO silences (tenant, id, starts_ms, ends_ms, body)
+        SELECT ?1, value->>'id', value->>'starts_ms', value->>'ends_ms', value->>'body' FROM json_each(?2)";
+    pub(super) const TRANSITIONS: &str = "INSERT OR IGNORE INTO transitions (tenant, position, incident, body)
+        SELECT ?1, value->>'position', value->>'incident', value->>'body' FROM json_each(?2)";
+    pub(super) const NOTIFICATIONS: &str = "INSERT OR IGNORE INTO notifications
+            (tenant, id, position, incident, receiver, channel, state, body)
+        SELECT ?1, value->>'id', value->>'position', value->>'incident', value->>'receiver', value->>'channel',
+            'pending', value->>'body' FROM json_each(?2)";
+    pub(super) const OUTBOX: &str = "INSERT OR IGNORE INTO outbox
+            (tenant, id, channel, lane, position, next_ms, give_up_ms, attempts, reason)
+        SELECT ?1, value->>'id', value->>'channel', value->>'lane', value->>'position', value->>'at_ms',
+            value->>'give_up_ms', 0, '' FROM json_each(?2)";
+    pub(super) const ATTEMPTS: &str = "INSERT OR IGNORE INTO attempts (tenant, intent, attempt, position, body)
+        SELECT ?1, value->>'intent', value->>'attempt', value->>'position', value->>'body' FROM json_each(?2)";
+    pub(super) const RETRIES: &str = "UPDATE outbox SET attempts = t.attempt, next_ms = t.next_ms, reason = t.reason
+        FROM (SELECT value->>'intent' AS intent, value->>'attempt' AS attempt, value->>'next_ms' AS next_ms,
+            value->>'reason' AS reason FROM json_each(?2)) AS t
+        WHERE outbox.tenant = ?1 AND outbox.id = t.intent AND outbox.attempts < t.attempt";
+    pub(super) const ENDS: &str = "UPDATE notifications SET state = t.state
+        FROM (SELECT value->>'intent' AS intent, value->>'state' AS state FROM json_each(?2)) AS t
+        WHERE notifications.tenant = ?1 AND notifications.id = t.intent AND notifications.state != 'delivered'";
+    pub(super) const OUTBOX_GONE: &str =
+        "DELETE FROM outbox WHERE tenant = ?1 AND id IN (SELECT value->>'intent' FROM json_each(?2))";
+}
+
+/// Returns the rows of each statement, in the order in which they must run.
+fn batches(changes: &Changes) -> Vec<(&'static str, Vec<Value>)> {
+    let cursor = changes
+        .cursor
+        .iter()
+        .map(|(position, at)| json!({"position": position, "folded_at": at.to_string()}))
+        .collect();
+    let (mut alerts, mut alerts_gone) = (Vec::new(), Vec::new());
+    for (fingerprint, tracked) in &changes.alerts {
+        match tracked {
+            Some(tracked) => alerts.push(json!({"id": hex(*fingerprint), "body": body(tracked)})),
+            None => alerts_gone.push(hex(*fingerprint).into()),
+        }
+    }
+    let (mut groups, mut groups_gone) = (Vec::new(), Vec::new());
+    for (id, group) in &changes.groups {
+        match group {
+            Some(group) => groups.push(json!({"id": id.to_string(), "body": body(group)})),
+            None => groups_gone.push(id.to_string().into()),
+        }
+    }
+    let incidents = changes.incidents.iter().map(|(id, incident)| {
+        json!({
+            "id": id.as_str(),
+            "state": IncidentState::of(incident).as_str(),
+            "resolved_ms": incident.resolved_at.map(Timestamp::as_millisecond),
+            "body": body(incident),
+        })
+    });
+    let silences = changes.silences.iter().map(|(id, change)| {
+        json!({
+            "id": id,
+            "starts_ms": change.starts_at.as_millisecond(),
+            "ends_ms": change.ends_at.as_millisecond(),
+            "body": body(change),
+        })
+    });
+    let transitions = changes.transitions.iter().map(|(position, transition)| {
+        json!({"position": position, "incident": transition.incident.as_str(), "body": body(transition)})
+    });
+    let mut batches = vec![
+        (sql::ALERTS, alerts),
+        (sql::ALERTS_GONE, alerts_gone),
+        (sql::INCIDENTS, incidents.collect()),
+        (sql::TRANSITIONS, transitions.collect()),
+        (sql::GROUPS, groups),
+        (sql::GROUPS_GONE, groups_gone),
+        (sql::SILENCES, silences.collect()),
+    ];
+    batches.extend(outbox_batches(&changes.intents, &changes.deliveries));
+    batches.push((sql::CURSOR, cursor));
+    batches.retain(|(_, rows)| !rows.is_empty());
+    batches
+}
+
+fn outbox_batches(
+    intents: &[(model::Position, Intent)],
+    deliveries: &[(model::Position, Delivery)],
+) -> Vec<(&'static str, Vec<Value>)> {
+    let intents: Vec<Value> = intents
+        .iter()
+        .map(|(position, intent)| {
+            json!({
+                "id": intent.id.0,
+                "position": position,
+                "incident": intent.incident.as_ref().map(IncidentId::as_str),
+                "receiver": intent.receiver,
+                "channel": intent.channel,
+                // Tests and what names no group stand alone.
+                "lane": Message::told(&intent.message).map_or_else(|| intent.id.0.clone(), |told| told.group.to_string()),
+                "at_ms": intent.at.as_millisecond(),
+                "give_up_ms": intent.give_up_at.as_millisecond(),
+                "body": body(intent),
+            })
+        })
+        .collect();
+    let mut tallies: BTreeMap<&IntentId, Tally> = BTreeMap::new();
+    for (_, delivery) in deliveries {
+        let tally = tallies.remove(&delivery.intent);
+        tallies.insert(&delivery.intent, Tally::add(tally, delivery));
+    }
+    let (mut retries, mut ends) = (Vec::new(), Vec::new());
+    for (intent, Tally { last, end }) in &tallies {
+        match end {
+            None => retries.push(json!({
+                "intent": intent.0,
+                "attempt": last.attempt,
+                "next_ms": last.next_at.unwrap_or(last.at).as_millisecond(),
+                "reason": last.reason,
+            })),
+            Some(end) => {
+                let state = if *end == Outcome::Delivered { "delivered" } else { "failed" };
+                ends.push(json!({"intent": intent.0, "state": state}));
+            }
+        }
+    }
+    let attempts = deliveries
+        .iter()
+        .map(|(position, delivery)| {
+            json!({
+                "intent": delivery.intent.0,
+                "attempt": delivery.attempt,
+                "position": position,
+                "body": body(delivery),
+            })
+        })
+        .collect();
+    vec![
+        (sql::NOTIFICATIONS, intents.clone()),
+        (sql::OUTBOX, intents),
+        (sql::ATTEMPTS, attempts),
+        (sql::RETRIES, retries),
+        (sql::ENDS, ends.clone()),
+        (sql::OUTBOX_GONE, ends),
+    ]
+}
+
+fn busy_json(busy: &BTreeSet<IntentId>) -> String {
+    body(&busy.iter().map(|id| id.0.as_str()).collect::<Vec<_>>())
+}
+
+impl State for SqliteState {
+    fn load<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Snapshot, StateError>> {
+        Box::pin(load(self, tenant))
+    }
+
+    fn apply<'a>(&'a self, tenant: &'a Tenant, changes: &'a Changes) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async move {
+            let failed = |source| failure("write", source);
+            let batches = batches(changes);
+            if batches.is_empty() {
+                return Ok(());
+            }
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+            for (sql, rows) in batches {
+                let rows = Value::Array(rows).to_string();
+                sqlx::query(sql).bind(tenant.as_str()).bind(rows).execute(&mut *transaction).await.map_err(failed)?;
+            }
+            transaction.commit().await.map_err(failed)
+        })
+    }
+
+    fn due<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        channel: &'a str,
+        now: Timestamp,
+        busy: &'a BTreeSet<IntentId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Pending>, StateError>> {
+        const DUE: &str = "SELECT n.body, o.attempts, o.reason
+            FROM outbox AS o JOIN notifications AS n ON n.tenant = o.tenant AND n.id = o.id
+            WHERE o.tenant = ?1 AND o.channel = ?2 AND (o.next_ms <= ?3 OR o.give_up_ms <= ?3)
+                AND o.id NOT IN (SELECT value FROM json_each(?4))
+                AND NOT EXISTS (SELECT 1 FROM outbox AS e WHERE e.tenant = o.tenant AND e.channel = o.channel
+                    AND e.lane = o.lane AND e.position < o.position)
+            ORDER BY o.next_ms, o.position LIMIT ?5";
+        Box::pin(async move {
+            let failed = |source| failure("read", source);
+            let rows = sqlx::query(DUE)
+                .bind(tenant.as_str())
+                .bind(channel)
+                .bind(now.as_millisecond())
+                .bind(busy_json(busy))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(&self.reader)
+                .await
+                .map_err(failed)?;
+            rows.iter()
+                .map(|row| {
+                    let text: &str = row.try_get(0).map_err(failed)?;
+                    let attempts: i64 = row.try_get(1).map_err(failed)?;
+                    Ok(Pending {
+                        intent: serde_json::from_str(text).map_err(|source| garbled("read", source))?,
+                        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+                        reason: row.try_get(2).map_err(failed)?,
+                    })
+                })
+                .collect()
+        })
+    }
+
+    fn next_due<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        channel: &'a str,
+        busy: &'a BTreeSet<IntentId>,
+    ) -> BoxFuture<'a, Result<Option<Timestamp>, StateError>> {
+        const NEXT: &str = "SELECT min(next_ms) FROM outbox
+            WHERE tenant = ?1 AND channel = ?2 AND id NOT IN (SELECT value FROM json_each(?3))";
+        Box::pin(async move {
+            let next: Option<i64> = sqlx::query_scalar(NEXT)
+                .bind(tenant.as_str())
+                .bind(channel)
+                .bind(busy_json(busy))
+                .fetch_one(&self.reader)
+                .await
+                .map_err(|source| failure("read", source))?;
+            Ok(next.and_then(|ms| Timestamp::from_millisecond(ms).ok()))
+        })
+    }
+
+    fn depths<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Vec<(String, Depth)>, StateError>> {
+        const DEPTHS: &str = "SELECT o.channel, count(*), min(n.body->>'at')
+            FROM outbox AS o JOIN notifications AS n ON n.tenant = o.tenant AND n.id = o.id
+            WHERE o.tenant = ?1 GROUP BY o.channel ORDER BY o.channel";
+        Box::pin(async move {
+            let failed = |source| failure("read", source);
+            let rows = sqlx::query(DEPTHS).bind(tenant.as_str()).fetch_all(&self.reader).await.map_err(failed)?;
+            rows.iter()
+                .map(|row| {
+                    let waiting: i64 = row.try_get(1).map_err(failed)?;
+                    let oldest: Option<&str> = row.try_get(2).map_err(failed)?;
+                    let oldest = oldest.and_then(|at| at.parse().ok());
+                    let depth = Depth { waiting: u64::try_from(waiting).unwrap_or_default(), oldest };
+                    Ok((row.try_get(0).map_err(failed)?, depth))
+                })
+                .collect()
+        })
+    }
+
+    fn incidents<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        filter: &'a IncidentFilter,
+        page: &'a Page,
+    ) -> BoxFuture<'a, Result<Vec<Incident>, StateError>> {
+        const LIST: &str = "SELECT body FROM incidents
+            WHERE tenant = ?1 AND (?2 IS NULL OR state = ?2) AND (?4 IS NULL OR id < ?4)
+                AND (?3 IS NULL OR body->>'key' = 'check=' || ?3 OR body->'labels'->>'check' = ?3)
+            ORDER BY id DESC LIMIT ?5";
+        let bindings = [
+            tenant.as_str().into(),
+            filter.state.map(IncidentState::as_str).into(),
+            filter.check.clone().into(),
+            page.after.clone().into(),
+            page.limit.into(),
+        ];
+        Box::pin(async move { self.rows("list incidents in", LIST, &bindings).await })
+    }
+
+    fn incident<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        id: &'a IncidentId,
+    ) -> BoxFuture<'a, Result<Option<(Incident, Vec<IncidentTransition>)>, StateError>> {
+        const ONE: &str = "SELECT body FROM incidents WHERE tenant = ?1 AND id = ?2";
+        const STEPS: &str = "SELECT body FROM transitions WHERE tenant = ?1 AND incident = ?2 ORDER BY position";
+        Box::pin(async move {
+            let bindings = [tenant.as_str().into(), id.as_str().into()];
+            let Some(incident) = self.rows("read", ONE, &bindings).await?.pop() else { return Ok(None) };
+            Ok(Some((incident, self.rows("read", STEPS, &bindings).await?)))
+        })
+    }
+
+    fn silences<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        page: &'a Page,
+    ) -> BoxFuture<'a, Result<Vec<SilenceChange>, StateError>> {
+        const LIST: &str = "SELECT body FROM silences WHERE tenant = ?1
+            AND (?2 IS NULL OR (-ends_ms, id) > (SELECT -ends_ms, id FROM silences WHERE tenant = ?1 AND id = ?2))
+            ORDER BY ends_ms DESC, id LIMIT ?3";
+        let bindings = [tenant.as_str().into(), page.after.clone().into(), page.limit.into()];
+        Box::pin(async move { self.rows("list silences in", LIST, &bindings).await })
+    }
+
+    fn silence<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<SilenceChange>, StateError>> {
+        const ONE: &str = "SELECT body FROM silences WHERE tenant = ?1 AND id = ?2";
+        Box::pin(async move { Ok(self.rows("read", ONE, &[tenant.as_str().into(), id.into()]).await?.pop()) })
+    }
+
+    fn notifications<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        filter: &'a NotificationFilter,
+        page: &'a Page,
+    ) -> BoxFuture<'a, Result<Vec<Notified>, StateError>> {
+        Box::pin(notifications(self, tenant, filter, page))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.reader.close().await;
+            self.writer.close().await;
+        })
+    }
+}
+
+async fn load(state: &SqliteState, tenant: &Tenant) -> Result<Snapshot, StateError> {
+    const CURSOR: &str =
+        "SELECT json_object('position', position, 'folded_at', folded_at) FROM cursor WHERE tenant = ?1";
+    const ALERTS: &str = "SELECT body FROM alerts WHERE tenant = ?1 ORDER BY fingerprint";
+    const INCIDENTS: &str = "SELECT body FROM incidents
+        WHERE tenant = ?1 AND (state != 'resolved' OR resolved_ms >= ?2) ORDER BY id";
+    const GROUPS: &str = "SELECT json_object('id', id, 'body', json(body)) FROM groups WHERE tenant = ?1";
+    const SILENCES: &str = "SELECT body FROM silences WHERE tenant = ?1 AND ends_ms >= ?2 ORDER BY id";
+    let of = [tenant.as_str().into()];
+    let cursor: Vec<Value> = state.rows("load", CURSOR, &of).await?;
+    let cursor = cursor.first().and_then(|row| {
+        let position = row.get("position")?.as_u64()?;
+        let at: Timestamp = row.get("folded_at")?.as_str()?.parse().ok()?;
+        Some((position, at))
+    });
+    let Some((_, at)) = cursor else { return Ok(Snapshot::default()) };
+    let since = |kept: Duration| {
+        let earliest = at.checked_sub(kept).unwrap_or(Timestamp::MIN);
+        [tenant.as_str().into(), earliest.as_millisecond().into()]
+    };
+    let alerts: Vec<Tracked> = state.rows("load", ALERTS, &of).await?;
+    let mut incidents: Vec<Incident> = state.rows("load", INCIDENTS, &since(REOPEN_WITHIN)).await?;
+    incidents.retain(|incident| incident.resolved_at.is_none_or(|resolved| later(resolved, REOPEN_WITHIN) >= at));
+    let groups: Vec<Value> = state.rows("load", GROUPS, &of).await?;
+    let groups = groups
+        .into_iter()
+        .map(|mut row| {
+            let id = row.get("id").and_then(Value::as_str).and_then(|id| id.parse::<GroupId>().ok());
+            let group = serde_json::from_value(row["body"].take()).map_err(|source| garbled("load", source))?;
+            Ok((id.unwrap_or(GroupId(0)), group))
+        })
+        .collect::<Result<_, StateError>>()?;
+    let mut silences: Vec<SilenceChange> = state.rows("load", SILENCES, &since(crate::incidents::SILENCE_KEPT)).await?;
+    silences.retain(|change| later(change.ends_at, crate::incidents::SILENCE_KEPT) >= at);
+    let mut snapshot = Snapshot { cursor, alerts, incidents, groups, silences };
+    snapshot.alerts.sort_by_key(|tracked| tracked.alert.labels.fingerprint());
+    Ok(snapshot)
+}
+
+async fn notifications(
+    state: &SqliteState,
+    tenant: &Tenant,
+    filter: &NotificationFilter,
+    page: &Page,
+) -> Result<Vec<Notified>, StateError> {
+    const LIST: &str = "SELECT json_object('intent', json(n.body), 'state', n.state, 'attempts',
+            (SELECT json_group_array(json(a.body)) FROM
+                (SELECT body FROM attempts WHERE tenant = n.tenant AND intent = n.id ORDER BY attempt) AS a))
+        FROM notifications AS n
+        WHERE n.tenant = ?1 AND (?2 IS NULL OR n.incident = ?2) AND (?3 IS NULL OR n.receiver = ?3)
+            AND (?4 IS NULL OR n.state = ?4)
+            AND (?5 IS NULL OR n.position < (SELECT position FROM notifications WHERE tenant = ?1 AND id = ?5))
+        ORDER BY n.position DESC LIMIT ?6";
+    #[derive(serde::Deserialize)]
+    struct Row {
+        intent: Intent,
+        state: String,
+        attempts: Vec<Delivery>,
+    }
+    let bindings = [
+        tenant.as_str().into(),
+        filter.incident.as_ref().map(IncidentId::as_str).into(),
+        filter.receiver.clone().into(),
+        filter.state.map(NotificationState::as_str).into(),
+        page.after.clone().into(),
+        page.limit.into(),
+    ];
+    let rows: Vec<Row> = state.rows("list notifications in", LIST, &bindings).await?;
+    let notified = |row: Row| Notified {
+        intent: row.intent,
+        state: NotificationState::from_word(&row.state),
+        attempts: row.attempts,
+    };
+    Ok(rows.into_iter().map(notified).collect())
+}
