@@ -223,7 +223,7 @@ fn checked_name(name: &str) -> Result<String, Malformed> {
 }
 
 /// Returns the `cosigned_message` of c2sp.org/tlog-cosignature; `None` when a name does not fit its length byte.
-fn cosigned_message(cosigner: &str, timestamp: u64, checkpoint: &Checkpoint) -> Option<Vec<u8>> {
+pub(crate) fn cosigned_message(cosigner: &str, timestamp: u64, checkpoint: &Checkpoint) -> Option<Vec<u8>> {
     let mut message = b"subtree/v1\n\0".to_vec();
     for (name, value) in [(cosigner, timestamp), (&checkpoint.origin, 0)] {
         message.push(u8::try_from(name.len()).ok().filter(|len| *len > 0)?);
