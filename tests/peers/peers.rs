@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 /// Real servers that run. Dropping it stops them; so does the death of the test process, whose pipe then ends.
-pub struct Peers {
+pub(crate) struct Peers {
     info: Value,
     talk: Mutex<Option<(ChildStdin, BufReader<ChildStdout>)>>,
     child: Child,
@@ -21,7 +21,7 @@ impl Peers {
     ///
     /// # Panics
     /// When they do not start.
-    pub fn start(names: &[&str]) -> Self {
+    pub(crate) fn start(names: &[&str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/up");
         let mut child = Command::new("python3")
             .arg(root)
@@ -49,7 +49,7 @@ impl Peers {
     /// # Panics
     /// When the part is not installed and CI runs.
     #[expect(clippy::disallowed_methods, reason = "whether CI runs is a matter of the environment, in tests alone")]
-    pub fn part(&self, name: &str) -> Option<Part<'_>> {
+    pub(crate) fn part(&self, name: &str) -> Option<Part<'_>> {
         let info = &self.info[name];
         if let Some(why) = info["missing"].as_str() {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{name} must be installed in CI: {why}");
@@ -63,7 +63,7 @@ impl Peers {
     ///
     /// # Panics
     /// When the command is refused.
-    pub fn tell(&self, command: &str) -> Value {
+    pub(crate) fn tell(&self, command: &str) -> Value {
         let mut talk = self.talk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let talk = talk.as_mut().expect("invariant: the pipes are there until drop");
         writeln!(talk.0, "{command}").expect("tests/peers/up listens");
@@ -83,7 +83,7 @@ impl Drop for Peers {
 }
 
 /// One real server.
-pub struct Part<'a> {
+pub(crate) struct Part<'a> {
     peers: &'a Peers,
     name: String,
     info: Value,
@@ -94,7 +94,7 @@ impl Part<'_> {
     ///
     /// # Panics
     /// When it does not say that.
-    pub fn text(&self, key: &str) -> &str {
+    pub(crate) fn text(&self, key: &str) -> &str {
         self.info.pointer(&format!("/{}", key.replace('.', "/"))).and_then(Value::as_str).expect("the part says so")
     }
 
@@ -102,7 +102,7 @@ impl Part<'_> {
     ///
     /// # Panics
     /// When there is none.
-    pub fn port(&self, key: &str) -> u64 {
+    pub(crate) fn port(&self, key: &str) -> u64 {
         self.info.pointer(&format!("/{}", key.replace('.', "/"))).and_then(Value::as_u64).expect("the part says so")
     }
 
@@ -110,7 +110,7 @@ impl Part<'_> {
     ///
     /// # Panics
     /// When it refuses.
-    pub fn tell(&self, verb: &str, arguments: &str) -> Value {
+    pub(crate) fn tell(&self, verb: &str, arguments: &str) -> Value {
         self.peers.tell(&format!("{verb} {} {arguments}", self.name))
     }
 }

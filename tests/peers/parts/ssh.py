@@ -1,4 +1,4 @@
-"""OpenSSH's sshd with an Ed25519 host key."""
+"""OpenSSH's sshd with a host key of each kind, of which the Ed25519 one can be swapped."""
 
 import os
 import pathlib
@@ -14,8 +14,11 @@ class Part(peer.Part):
         if os.geteuid() == 0:
             pathlib.Path("/run/sshd").mkdir(exist_ok=True)  # where it wants to be locked in
         self.new_key()
+        for kind in ("ecdsa", "rsa"):
+            self.run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", self.home / kind)
         (self.home / "sshd_config").write_text(
-            f"ListenAddress {peer.HOST}:{self.port}\nHostKey {self.home}/host_key\nPidFile {self.home}/pid\nUsePAM no\n"
+            f"ListenAddress {peer.HOST}:{self.port}\nHostKey {self.home}/host_key\nHostKey {self.home}/ecdsa\n"
+            f"HostKey {self.home}/rsa\nPidFile {self.home}/pid\nUsePAM no\n"
             "PasswordAuthentication no\nStrictModes no\nMaxStartups 100\n"
         )
 
