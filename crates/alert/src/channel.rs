@@ -4,6 +4,16 @@
 //! given a [`Notification`] with all that is to be said, makes one attempt, and answers. Durability, order, back-off and
 //! giving up belong to the dispatcher.
 
+pub mod build;
+pub mod config;
+mod email;
+mod http;
+mod log;
+mod slack;
+mod teams;
+mod tls;
+mod webhook;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +21,8 @@ use std::time::Duration;
 use model::BoxFuture;
 
 use crate::notification::Notification;
+
+pub use build::{BuildError, Parts, build, build_all};
 
 /// One endpoint that people or machines are told through.
 pub trait Channel: Send + Sync {
@@ -29,6 +41,11 @@ pub trait Channel: Send + Sync {
     /// they are asked for by name.
     fn pages_people(&self) -> bool {
         true
+    }
+
+    /// Returns how many attempts may be under way at once.
+    fn concurrency(&self) -> usize {
+        8
     }
 }
 
