@@ -99,6 +99,8 @@ struct SlotState {
     tracker: Tracker,
     running: bool,
     started: Option<Instant>,
+    /// The next regular moment.
+    next: Option<Instant>,
     waiters: Vec<oneshot::Sender<CheckResult>>,
 }
 
@@ -235,7 +237,7 @@ impl Inner {
 
 impl Slot {
     fn new(check: Arc<Check>, tracker: Tracker) -> Self {
-        let state = SlotState { tracker, running: false, started: None, waiters: Vec::new() };
+        let state = SlotState { tracker, running: false, started: None, next: None, waiters: Vec::new() };
         Self { check, gone: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
@@ -333,6 +335,9 @@ impl Driver {
 
     fn push(&mut self, due: Instant, slot: Arc<Slot>, regular: bool) {
         self.seq += 1;
+        if regular {
+            slot.state().next = Some(due);
+        }
         self.heap.push(Reverse(Moment { due, seq: self.seq, slot, regular }));
     }
 
@@ -412,9 +417,11 @@ impl Driver {
         for group in groups {
             self.push(now, group, false);
         }
-        if done.pending {
-            let retry = slot.check.retry_interval;
-            self.push(now + retry, slot, false);
+        let retry = now + slot.check.retry_interval;
+        // A retry that would likely still run at the regular moment gains nothing and would make that one skipped.
+        let fits = slot.state().next.is_none_or(|next| retry + done.took < next);
+        if done.pending && fits {
+            self.push(retry, slot, false);
         }
     }
 }
@@ -437,3 +444,6 @@ fn next_moment(due: Instant, cadence: Duration, now: Instant) -> (Instant, u64) 
     let late = u32::try_from(late).unwrap_or(u32::MAX);
     (next + cadence.saturating_mul(late), late.into())
 }
+
+#[cfg(test)]
+mod tests;

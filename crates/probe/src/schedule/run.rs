@@ -31,6 +31,8 @@ pub(super) struct Done {
     pub(super) pending: bool,
     /// The state that people are told changed.
     pub(super) changed: bool,
+    /// How long the run took.
+    pub(super) took: Duration,
 }
 
 /// Runs a check in its slot.
@@ -47,7 +49,7 @@ pub(super) async fn run(inner: Arc<Inner>, slot: Arc<Slot>, due: Instant) -> Don
         seen = Observation::unknown(Fault::Clock, reason).timed(seen.timings);
     }
     let (pending, changed) = finish(&inner, &slot, seen);
-    Done { slot, pending, changed }
+    Done { slot, pending, changed, took: now.elapsed() }
 }
 
 /// Looks once, within the check's time-out, and measures the whole.
