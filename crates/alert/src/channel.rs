@@ -9,6 +9,7 @@ pub mod config;
 mod email;
 mod http;
 mod log;
+pub mod native;
 mod slack;
 mod teams;
 mod tls;

@@ -264,8 +264,11 @@ impl Renderer<'_> {
                 facts.push(Fact { name: self.words.word(key), value: self.clean(&value) });
             }
         };
-        fact("fact-cause", cause.to_owned());
+        if cause != self.title() {
+            fact("fact-cause", cause.to_owned());
+        }
         fact("fact-condition", self.conditions());
+        fact("fact-details", notification.alerts.first().map(details_of).unwrap_or_default());
         match (notification.reason, notification.status) {
             (Reason::Test | Reason::Notice, _) => {}
             (_, Status::Firing) => fact("fact-since", self.since(self.started())),
@@ -370,7 +373,8 @@ impl Renderer<'_> {
         Entry {
             firing,
             title: self.clean(&title),
-            cause: self.clean(&cause_of(alert)),
+            cause: self
+                .clean(&[cause_of(alert), details_of(alert)].join("\n").replace('\n', "; ").trim_matches([';', ' '])),
             when,
             links: self.links_of(alert),
         }
@@ -428,6 +432,12 @@ impl Renderer<'_> {
 /// Says why an alert fires, in its own words.
 fn cause_of(alert: &NotifiedAlert) -> String {
     first_of(alert, &["reason", "cause", "summary", "description", "message"]).to_owned()
+}
+
+/// Says more than the cause, in one line: failed conditions as a rule.
+fn details_of(alert: &NotifiedAlert) -> String {
+    let details = alert.annotations.value("description");
+    if details == cause_of(alert) { String::new() } else { details.replace('\n', "; ") }
 }
 
 fn first_of<'a>(alert: &'a NotifiedAlert, names: &[&str]) -> &'a str {

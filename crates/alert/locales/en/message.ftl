@@ -14,7 +14,7 @@ subject-firing = [{ $severity }] { $title }: { $cause }
 subject-firing-bare = [{ $severity }] { $title }
 subject-repeat = [{ $severity }] Still: { $title }: { $cause }
 subject-reminder = [{ $severity }] Not acknowledged: { $title }: { $cause }
-subject-resolved = [resolved] { $title } after { $duration }
+subject-resolved = [resolved] { $title } (after { $duration })
 subject-test = [test] Dihya reaches you through { $channel }
 subject-notice = [Dihya] { $cause }
 
@@ -29,6 +29,7 @@ headline-notice = Dihya has something to say about itself.
 
 fact-cause = Cause
 fact-condition = Failed
+fact-details = Details
 fact-since = Since
 fact-lasted = Lasted
 fact-severity = Level

@@ -14,7 +14,7 @@ subject-firing = [{ $severity }] { $title } : { $cause }
 subject-firing-bare = [{ $severity }] { $title }
 subject-repeat = [{ $severity }] Toujours : { $title } : { $cause }
 subject-reminder = [{ $severity }] Non pris en charge : { $title } : { $cause }
-subject-resolved = [résolu] { $title } après { $duration }
+subject-resolved = [résolu] { $title } (après { $duration })
 subject-test = [test] Dihya vous joint par { $channel }
 subject-notice = [Dihya] { $cause }
 
@@ -29,6 +29,7 @@ headline-notice = Dihya a quelque chose à dire sur lui-même.
 
 fact-cause = Cause
 fact-condition = Échec
+fact-details = Détails
 fact-since = Depuis
 fact-lasted = Durée
 fact-severity = Niveau

@@ -120,7 +120,7 @@ fn every_reason_has_its_words() {
             "[CRITICAL] Web shop: certificate expired 3 days ago | Changed: Web shop",
             "[CRITICAL] Still: Web shop: certificate expired 3 days ago | Still a problem: Web shop",
             "[CRITICAL] Not acknowledged: Web shop: certificate expired 3 days ago | Nobody has acknowledged: Web shop",
-            "[resolved] Web shop after 1 minute 50 seconds | Resolved: Web shop",
+            "[resolved] Web shop (after 1 minute 50 seconds) | Resolved: Web shop",
             "[CRITICAL] Web shop: certificate expired 3 days ago | Web shop",
             "[test] Dihya reaches you through mail | This is a test of the channel mail. Nothing is wrong.",
             "[Dihya] the disk failed | Dihya has something to say about itself.",
@@ -152,6 +152,19 @@ fn alerts_without_words_are_named_by_their_labels() {
     assert!(message.acknowledge.is_empty() && message.alerts.is_empty());
     notification.alerts.clear();
     assert!(render_en(&notification).subject.contains("without a name"));
+}
+
+#[test]
+fn a_cause_that_is_the_title_is_said_once_and_details_follow() {
+    let mut notification = sample();
+    let summary = "Web shop is down: certificate expired";
+    notification.incident.as_mut().expect("has one").title = summary.into();
+    notification.alerts.truncate(1);
+    notification.alerts[0].annotations =
+        [("summary".into(), summary.into()), ("description".into(), "Shop\ntls.days_left > 14 (-3)".into())].into();
+    let message = render_en(&notification);
+    assert_eq!(message.subject, format!("[CRITICAL] {summary}"));
+    assert_eq!(message.facts[0], Fact { name: "Details".into(), value: "Shop; tls.days_left > 14 (-3)".into() });
 }
 
 #[test]
