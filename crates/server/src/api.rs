@@ -97,3 +97,6 @@ pub(crate) fn validator(request: &Request) -> Option<String> {
     let value = request.headers().get(http::header::IF_NONE_MATCH)?;
     value.to_str().ok().map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests;

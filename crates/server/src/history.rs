@@ -487,3 +487,6 @@ async fn forget(transaction: &mut Tx<'_>, tenant: &Tenant, today: i64) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@
 mod api;
 mod app;
 pub mod config;
+#[cfg(test)]
+mod doubles;
 pub mod error;
 mod guard;
 pub mod history;

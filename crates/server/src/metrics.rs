@@ -363,3 +363,131 @@ fn downgrade(openmetrics: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use http::HeaderMap;
+    use model::{Severity, Tenant};
+
+    use super::*;
+    use crate::doubles::{Answered, Fixture, check, now, request};
+
+    /// An instance that has counted something of everything.
+    async fn busy() -> Fixture {
+        let fixture = Fixture::new().await;
+        let (metrics, tenant) = (&fixture.parts.metrics, Tenant::default());
+        for (id, state) in [("web", State::Up), ("db", State::Down), ("dns", State::Unknown), ("s3", State::Degraded)] {
+            fixture.board.put(check(id, id, state));
+            metrics.check_result(&tenant, &check(id, id, state).result);
+        }
+        metrics.ledger_append(&tenant, "durable", 5);
+        metrics.ledger_sync(Duration::from_millis(4));
+        for outcome in [Outcome::Delivered, Outcome::Retry, Outcome::Failed] {
+            metrics.notification(&tenant, "mail", outcome);
+        }
+        metrics.alert(&tenant, Severity::Error);
+        metrics.redactions("email", 3);
+        metrics.config_loaded(false, now());
+        metrics.config_loaded(true, now());
+        metrics.panic();
+        metrics.check_result(&Tenant::new("other").expect("valid"), &check("secret", "s", State::Up).result);
+        fixture.open("/nope").await;
+        fixture.open("/metrics").await;
+        fixture
+    }
+
+    async fn scrape(fixture: &Fixture, accept: &str) -> Answered {
+        let mut request = request("GET", "/metrics", &fixture.admin, "");
+        let headers: &mut HeaderMap = request.headers_mut();
+        headers.insert("accept", accept.parse().expect("a header"));
+        fixture.send(request).await
+    }
+
+    const PROMETHEUS_ASKS: &str =
+        "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;q=0.3";
+
+    #[tokio::test]
+    async fn each_metric_is_in_the_reference_and_each_entry_is_exposed() {
+        let fixture = busy().await;
+        let answer = scrape(&fixture, PROMETHEUS_ASKS).await;
+        assert_eq!(answer.header("content-type"), OPENMETRICS);
+        assert!(answer.text.ends_with("# EOF\n"));
+        let exposed: BTreeSet<(&str, &str)> = answer
+            .text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+            .collect();
+        let known: BTreeSet<(&str, &str)> = name::ALL.iter().map(|entry| (entry.family(), entry.ty)).collect();
+        assert_eq!(exposed, known);
+        for entry in name::ALL {
+            let sample = answer.text.lines().find(|line| !line.starts_with('#') && line.starts_with(entry.name));
+            let sample = sample.unwrap_or_else(|| panic!("{} has no sample", entry.name));
+            for label in entry.labels {
+                assert!(sample.contains(&format!("{label}=\"")), "{sample} lacks {label}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn figures_say_how_things_stand() {
+        let fixture = busy().await;
+        let text = scrape(&fixture, PROMETHEUS_ASKS).await.text;
+        for line in [
+            r#"dihya_check_up{check="web",kind="http",tenant="default"} 1.0"#,
+            r#"dihya_check_up{check="s3",kind="http",tenant="default"} 1.0"#,
+            r#"dihya_check_up{check="db",kind="http",tenant="default"} 0.0"#,
+            r#"dihya_check_state{check="dns",kind="http",state="unknown",tenant="default"} 1.0"#,
+            r#"dihya_check_duration_seconds{check="web",kind="http",phase="total",tenant="default"} 0.02"#,
+            r#"dihya_ledger_appends_total{outcome="durable",tenant="default"} 5"#,
+            r#"dihya_ledger_commit_lag_seconds{tenant="default"} 0.25"#,
+            r#"dihya_outbox_pending{channel="mail",tenant="default"} 3.0"#,
+            r#"dihya_privacy_redactions_total{type="email"} 3"#,
+            r#"dihya_auth_failures_total{reason="missing"} 1"#,
+            r#"dihya_http_requests_total{method="GET",route="none",status="404"} 1"#,
+            "dihya_config_reload_success 1",
+            "dihya_ready{tenant=\"default\"} 1.0",
+        ] {
+            let (name, labels) = line.split_once('{').unwrap_or((line, ""));
+            let labels: BTreeSet<&str> = labels.split('}').next().unwrap_or_default().split(',').collect();
+            let value = line.rsplit(' ').next().expect("a value");
+            let found = text.lines().any(|candidate| {
+                let (candidate_name, rest) = candidate.split_once('{').unwrap_or((candidate, ""));
+                let candidate_labels: BTreeSet<&str> = rest.split('}').next().unwrap_or_default().split(',').collect();
+                candidate_name == name && candidate_labels == labels && candidate.ends_with(&format!(" {value}"))
+                    || candidate == line
+            });
+            assert!(found, "{line}\n{text}");
+        }
+        assert!(!text.contains("dihya_check_up{check=\"dns\""), "unknown is neither 0 nor 1");
+        assert!(!text.contains("secret") && !text.contains("\"other\""), "another tenant's figures are its own");
+    }
+
+    #[tokio::test]
+    async fn the_older_format_has_no_words_that_it_does_not_know() {
+        let fixture = busy().await;
+        for accept in ["*/*", "text/plain", "application/openmetrics-text;q=0"] {
+            let answer = scrape(&fixture, accept).await;
+            assert_eq!(answer.header("content-type"), PROMETHEUS);
+            assert!(!answer.text.contains("# EOF") && !answer.text.contains("# UNIT"));
+            assert!(answer.text.contains("# TYPE dihya_http_requests_total counter\n"));
+            assert!(answer.text.contains("# TYPE dihya_build_info gauge\n"));
+            assert!(answer.text.contains("# TYPE dihya_ledger_sync_seconds histogram\n"));
+        }
+        assert_eq!(downgrade("# HELP x y\nx 1\n# UNIT x s\n# EOF\n"), "# HELP x y\nx 1\n");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_is_gone_is_forgotten() {
+        let fixture = busy().await;
+        let counted = r#"dihya_check_results_total{tenant="default",check="db""#;
+        assert!(scrape(&fixture, "*/*").await.text.contains(counted));
+        fixture.parts.metrics.forget_check(&Tenant::default(), "db", "http");
+        assert!(!scrape(&fixture, "*/*").await.text.contains(counted));
+        let connection = fixture.parts.metrics.connection();
+        assert!(scrape(&fixture, "*/*").await.text.contains("dihya_http_connections 1"));
+        drop(connection);
+        assert_eq!(Metrics::default().connections.get(), 0);
+    }
+}

@@ -163,3 +163,6 @@ fn varied(mut response: Response) -> Response {
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-language"));
     response
 }
+
+#[cfg(test)]
+mod tests;

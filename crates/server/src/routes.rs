@@ -414,3 +414,55 @@ pub fn page() -> String {
     page.push_str(&format!("\nReaders: {}.\n", readers.join(", ")));
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openapi;
+
+    /// Compares a page with what the code generates. The fresh page is left for a person to read and copy, so that
+    /// nobody commits one unread.
+    fn same(path: &str, generated: &str) {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/").to_owned() + path;
+        let kept = std::fs::read_to_string(&file).unwrap_or_default();
+        if kept != generated {
+            let fresh = std::env::temp_dir().join(path.replace('/', "-"));
+            #[expect(clippy::disallowed_methods, reason = "leaves the fresh page beside the message")]
+            std::fs::write(&fresh, generated).expect("writes to the temporary directory");
+            panic!("docs/{path} is not what the code says; read {} and copy it there", fresh.display());
+        }
+    }
+
+    #[test]
+    fn the_reference_pages_are_those_of_the_code() {
+        same("reference/routes.md", &page());
+        same("reference/metrics.md", &crate::metrics::reference::page());
+        same("openapi.json", &openapi::document());
+    }
+
+    #[test]
+    fn every_route_of_the_api_is_described() {
+        let document: serde_json::Value = serde_json::from_str(&openapi::document()).expect("JSON");
+        let paths = document["paths"].as_object().expect("paths");
+        for route in ROUTES {
+            let public_page = route.path == "/" || route.path.starts_with("/status");
+            // Heartbeats answer GET as they do POST; one of the two is described.
+            let path = route.path.replace("{*path}", "{path}");
+            let method = if route.path.contains("heartbeats") { "post" } else { &route.method.as_str().to_lowercase() };
+            let described = paths.get(&path).is_some_and(|methods| methods.get(method).is_some());
+            assert_eq!(described, !public_page, "{} {}", route.method, route.path);
+        }
+        for path in paths.keys() {
+            assert!(ROUTES.iter().any(|route| route.path.replace("{*path}", "{path}") == *path), "{path}");
+        }
+    }
+
+    #[test]
+    fn scopes_survive_their_spelling() {
+        for area in Area::ALL {
+            assert_eq!(area.as_str().parse(), Ok(area));
+            assert_eq!(serde_json::to_value(area).expect("serialises"), area.as_str());
+        }
+        assert!("all".parse::<Area>().is_err());
+    }
+}

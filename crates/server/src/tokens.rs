@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use disk::{Disk, Open};
+use disk::Disk;
 use jiff::Timestamp;
 use model::limits::{NAME_BYTES_MAX, TOKENS_MAX};
 use model::{Clock, Private, Rng, Tenant};
@@ -311,7 +311,9 @@ impl Tokens {
         };
         let secret = token::mint(&*self.rng);
         let path = data_dir.join(ADMIN_TOKEN_FILE);
-        keep(disk, data_dir, &path, secret.expose()).map_err(Error::AdminToken)?;
+        let line = Private::new(format!("{}\n", secret.expose()));
+        // `Disk` makes files with mode 0600.
+        disk::write_atomic(disk, &path, line.expose().as_bytes()).map_err(Error::AdminToken)?;
         self.insert(draft, &secret, "local").await?;
         Ok((secret, path))
     }
@@ -331,19 +333,6 @@ impl Entry {
         let used_at = Timestamp::from_millisecond(self.used_at_ms).ok().filter(|_| self.used_at_ms > 0);
         Account { used_at, ..(*self.account).clone() }
     }
-}
-
-/// Replaces the token's file as a whole. `Disk` makes files with mode 0600.
-fn keep(disk: &dyn Disk, data_dir: &Path, path: &Path, secret: &str) -> Result<(), disk::Error> {
-    let fresh = path.with_extension("new");
-    if disk.exists(&fresh) {
-        disk.remove(&fresh)?;
-    }
-    let file = disk.open(&fresh, Open::CreateNew)?;
-    file.write_at(format!("{secret}\n").as_bytes(), 0)?;
-    file.sync_data()?;
-    disk.rename(&fresh, path)?;
-    disk.sync_dir(data_dir)
 }
 
 fn bucket(hash: &[u8; 32]) -> u64 {
@@ -382,4 +371,124 @@ fn parse_words<T: std::str::FromStr + Ord>(text: &str) -> Option<BTreeSet<T>> {
 
 fn instant(ms: Option<i64>) -> Result<Option<Timestamp>, Error> {
     ms.map(Timestamp::from_millisecond).transpose().map_err(|_| Error::Unreadable { what: "a time of a token" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use disk::SimDisk;
+    use model::{SeededRng, StepClock};
+
+    use super::*;
+    use crate::doubles::{now, pool};
+
+    async fn open(pool: &SqlitePool) -> Result<(Tokens, Arc<StepClock>), Error> {
+        let clock = Arc::new(StepClock::new(now()));
+        let tokens = Tokens::open(pool.clone(), clock.clone(), Arc::new(SeededRng::new(1))).await?;
+        Ok((tokens, clock))
+    }
+
+    fn draft(name: &str) -> TokenDraft {
+        TokenDraft {
+            tenant: Tenant::default(),
+            name: name.into(),
+            roles: [Role::Viewer, Role::Operator].into(),
+            scopes: [Area::Checks].into(),
+            expires_at: Some(now() + Duration::from_secs(86_400)),
+        }
+    }
+
+    #[tokio::test]
+    async fn tokens_survive_a_restart_and_their_use_is_known_to_the_hour() {
+        let pool = pool().await;
+        let (tokens, clock) = open(&pool).await.expect("opens");
+        let (secret, account) = tokens.add(draft("ci"), "ana").await.expect("adds");
+        clock.advance(Duration::from_secs(5_000));
+        assert_eq!(tokens.verify(secret.expose()).as_deref(), Some(&account));
+        tokens.flush().await.expect("writes");
+        tokens.flush().await.expect("has nothing to write");
+        let (again, _) = open(&pool).await.expect("opens");
+        let found = again.find(&Tenant::default(), &account.id).expect("is there");
+        assert_eq!(found.used_at, Some("2026-11-22T19:00:00Z".parse().expect("a time")));
+        assert_eq!(Account { used_at: None, ..found }, account);
+        assert!(again.verify(secret.expose()).is_some());
+        assert!(!again.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_database_holds_no_token() {
+        let pool = pool().await;
+        let (tokens, _) = open(&pool).await.expect("opens");
+        let (secret, _) = tokens.add(draft("ci"), "ana").await.expect("adds");
+        let row = sqlx::query("SELECT hash, id || name || roles AS words FROM access_token").fetch_one(&pool).await;
+        let row = row.expect("one row");
+        assert_eq!(row.get::<Vec<u8>, _>("hash"), token::hash(secret.expose()).expect("valid"));
+        assert!(!row.get::<String, _>("words").contains(secret.expose().as_str()));
+        assert!(!format!("{secret:?}").contains(secret.expose().as_str()));
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_is_not_ignored() {
+        for (column, value) in
+            [("roles", "'root'"), ("scopes", "'all'"), ("tenant", "'A B'"), ("hash", "x'00'"), ("created_at_ms", "9e17")]
+        {
+            let pool = pool().await;
+            let (tokens, _) = open(&pool).await.expect("opens");
+            tokens.add(draft("ci"), "ana").await.expect("adds");
+            // The statement is put together from this table alone.
+            let sql = format!("UPDATE access_token SET {column} = CAST({value} AS INTEGER)");
+            let sql = if value.starts_with(['\'', 'x']) { format!("UPDATE access_token SET {column} = {value}") } else { sql };
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.expect("updates");
+            assert!(matches!(open(&pool).await, Err(Error::Unreadable { .. })), "{column}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_start_leaves_a_token_that_works() {
+        let pool = pool().await;
+        let (tokens, _) = open(&pool).await.expect("opens");
+        assert!(tokens.is_empty());
+        let disk = SimDisk::new(1);
+        let dir = Path::new("/data");
+        disk.create_dir_all(dir).expect("creates");
+        disk.set_capacity(Some(4));
+        assert!(matches!(tokens.first_start(&disk, dir).await, Err(Error::AdminToken(_))));
+        assert!(tokens.is_empty(), "a token that nobody can read would lock everybody out");
+        disk.set_capacity(None);
+        let (secret, path) = tokens.first_start(&disk, dir).await.expect("writes");
+        assert_eq!(path, Path::new("/data/admin-token"));
+        let kept = String::from_utf8(disk::read(&disk, &path).expect("reads")).expect("text");
+        assert_eq!(kept, format!("{}\n", secret.expose()));
+        let account = tokens.verify(kept.trim_end()).expect("opens");
+        assert_eq!((account.name.as_str(), account.created_by.as_str()), ("admin", "local"));
+        assert!(account.roles.contains(&Role::Admin));
+    }
+
+    #[tokio::test]
+    async fn a_state_that_cannot_be_written_changes_nothing() {
+        let pool = pool().await;
+        let (tokens, _) = open(&pool).await.expect("opens");
+        let (secret, account) = tokens.add(draft("ci"), "ana").await.expect("adds");
+        assert!(tokens.verify(secret.expose()).is_some());
+        pool.close().await;
+        assert!(matches!(tokens.add(draft("other"), "ana").await, Err(Error::State { .. })));
+        assert!(matches!(tokens.revoke(&account.tenant, &account.id).await, Err(Error::State { .. })));
+        assert!(matches!(tokens.flush().await, Err(Error::State { .. })));
+        assert!(tokens.verify(secret.expose()).is_some());
+        assert!(matches!(open(&pool).await, Err(Error::State { .. })));
+    }
+
+    #[tokio::test]
+    async fn the_table_decides_between_two_of_one_name() {
+        let pool = pool().await;
+        let (first, _) = open(&pool).await.expect("opens");
+        let (second, _) = {
+            let clock = Arc::new(StepClock::new(now()));
+            let tokens = Tokens::open(pool.clone(), clock.clone(), Arc::new(SeededRng::new(9))).await.expect("opens");
+            (tokens, clock)
+        };
+        first.add(draft("ci"), "ana").await.expect("adds");
+        assert!(matches!(second.add(draft("ci"), "ben").await, Err(Error::Token { field: "name", .. })));
+    }
 }

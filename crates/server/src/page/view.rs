@@ -265,9 +265,9 @@ fn rows(dated: &[(i64, Option<&Day>)], lang: Lang) -> Vec<Row> {
             _ => rows.push((*day, *day, look, uptime, down)),
         }
     }
-    let text = |from: i64, until: i64| match from == until {
-        true => lang.date(date_of(from)),
-        false => format!("{} {} {}", lang.date(date_of(from)), lang.words().to, lang.date(date_of(until))),
+    let date = |day: i64| lang.short_date(date_of(day));
+    let text = |from: i64, until: i64| {
+        if from == until { date(from) } else { format!("{} {} {}", date(from), lang.words().to, date(until)) }
     };
     rows.into_iter()
         .map(|(from, until, look, uptime, down)| Row { days: text(from, until), state: lang.look(look), uptime, down })

@@ -72,6 +72,12 @@ impl Lang {
         }
     }
 
+    /// `22 Nov`, `22 nov.`: where the year is plain and room is short.
+    pub(crate) fn short_date(self, date: Date) -> String {
+        let month = self.words().months_short[usize::try_from(date.month() - 1).unwrap_or(0)];
+        format!("{}{NBSP}{month}", date.day())
+    }
+
     /// `22 November 2026, 18:02 UTC`.
     pub(crate) fn instant(self, at: Timestamp) -> String {
         let civil = at.to_zoned(TimeZone::UTC).datetime();
@@ -184,6 +190,7 @@ macro_rules! words {
         pub(crate) struct Words {
             $(pub(crate) $key: &'static str,)*
             pub(crate) months: [&'static str; 12],
+            pub(crate) months_short: [&'static str; 12],
         }
 
         static EN: Words = Words {
@@ -192,6 +199,7 @@ macro_rules! words {
                 "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
                 "November", "December",
             ],
+            months_short: ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
         };
 
         static FR: Words = Words {
@@ -199,6 +207,9 @@ macro_rules! words {
             months: [
                 "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre",
                 "novembre", "décembre",
+            ],
+            months_short: [
+                "janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc.",
             ],
         };
 

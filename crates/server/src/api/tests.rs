@@ -1,0 +1,413 @@
+//! The API as a client meets it.
+
+use http::Request;
+use model::{Body, IncidentAction, MatchOp, RefusalKind, Severity, State};
+use serde_json::json;
+
+use crate::doubles::{Answered, Fixture, check, incident, now, request};
+use crate::seam::{Beat, Check, IncidentState};
+use crate::token::Role;
+
+fn problem(answer: &Answered, status: u16, field: Option<&str>) {
+    assert_eq!(answer.status, status, "{}", answer.text);
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let json = answer.json();
+    assert_eq!(json["status"], status);
+    assert_eq!(json["field"].as_str(), field, "{json}");
+    assert_eq!(json["request_id"], answer.header("x-request-id"), "{json}");
+    assert!(!json["detail"].as_str().unwrap_or_default().is_empty());
+}
+
+#[tokio::test]
+async fn checks_are_told_in_the_one_schema() {
+    let fixture = Fixture::new().await;
+    fixture.board.put(check("web", "Web", State::Up));
+    fixture.board.put(Check { group: "Shop".into(), ..check("db", "Database", State::Down) });
+    for path in ["/api/dihya/v1/status", "/api/dihya/v1/checks"] {
+        let answer = fixture.get(path).await;
+        let json = answer.json();
+        assert_eq!(json["overall"], "down", "{path}");
+        assert_eq!(json["checked_at"], "2026-11-22T18:00:00Z");
+        let service = json["services"][0].as_object().expect("an object");
+        let keys: Vec<&str> = service.keys().map(String::as_str).collect();
+        let schema = ["id", "name", "kind", "state", "reason", "since", "checked_at", "conditions", "timings_ms"];
+        assert_eq!(keys, schema);
+        assert_eq!(service["timings_ms"], json!({"connect": 1.5, "total": 20.0}));
+        let mut again = request("GET", path, &fixture.admin, "");
+        again.headers_mut().insert("if-none-match", answer.headers["etag"].clone());
+        assert_eq!(fixture.send(again).await.status, 304);
+    }
+    assert_eq!(Fixture::new().await.get("/api/dihya/v1/status").await.json()["overall"], "unknown");
+    assert_eq!(fixture.get("/api/dihya/v1/checks/web").await.json()["state"], "up");
+    assert_eq!(fixture.post("/api/dihya/v1/checks/db/run", "").await.json()["id"], "db");
+    problem(&fixture.get("/api/dihya/v1/checks/nope").await, 404, None);
+    problem(&fixture.post("/api/dihya/v1/checks/nope/run", "").await, 404, None);
+}
+
+#[tokio::test]
+async fn listings_are_filtered_and_paged() {
+    let fixture = Fixture::new().await;
+    for at in 0..5 {
+        let state = if at == 3 { State::Down } else { State::Up };
+        let group = if at < 2 { "a" } else { "b" };
+        fixture.board.put(Check { group: group.into(), ..check(&format!("c{at}"), "C", state) });
+    }
+    let ids = |answer: &Answered| -> Vec<String> {
+        let json = answer.json();
+        let services = json["services"].as_array().expect("a list");
+        services.iter().map(|service| service["id"].as_str().expect("text").to_owned()).collect()
+    };
+    let first = fixture.get("/api/dihya/v1/checks?limit=2").await;
+    assert_eq!(ids(&first), ["c0", "c1"]);
+    assert_eq!((first.json()["next"].as_str(), first.json()["overall"].as_str()), (Some("c1"), Some("down")));
+    let last = fixture.get("/api/dihya/v1/checks?limit=3&cursor=c1").await;
+    assert_eq!((ids(&last).len(), last.json()["next"].as_str()), (3, None));
+    assert_eq!(ids(&fixture.get("/api/dihya/v1/checks?state=down").await), ["c3"]);
+    assert_eq!(ids(&fixture.get("/api/dihya/v1/checks?group=a&kind=http").await), ["c0", "c1"]);
+    assert_eq!(ids(&fixture.get("/api/dihya/v1/checks?kind=tcp").await), Vec::<String>::new());
+    problem(&fixture.get("/api/dihya/v1/checks?state=broken").await, 400, Some("state"));
+    problem(&fixture.get("/api/dihya/v1/checks?limit=0").await, 400, Some("limit"));
+    problem(&fixture.get("/api/dihya/v1/checks?satte=up").await, 400, None);
+    problem(&fixture.get("/api/dihya/v1/checks?%ff=1&limit=%").await, 400, Some("limit"));
+}
+
+#[tokio::test]
+async fn incidents_are_taken_annotated_and_closed() {
+    let fixture = Fixture::new().await;
+    fixture.cases.0.lock().expect("not poisoned").extend([incident("I1"), incident("I2")]);
+    let listed = fixture.get("/api/dihya/v1/incidents?state=open&limit=1").await.json();
+    assert_eq!((listed["items"][0]["id"].as_str(), listed["next"].as_str()), (Some("I1"), Some("I1")));
+    assert!(listed["items"][0].get("timeline").is_none());
+    let operator = fixture.token(&[Role::Operator]).await;
+    let act = async |path: &str, json: &str| {
+        fixture.send(request("POST", &format!("/api/dihya/v1/incidents/{path}"), &operator, json)).await
+    };
+    assert_eq!(act("I1/ack", "").await.json()["state"], "acknowledged");
+    assert_eq!(act("I1/notes", r#"{"note": "looking"}"#).await.json()["timeline"][2]["action"], "noted");
+    let public = act("I1/notes", r#"{"note": "we look", "public": true}"#).await.json();
+    assert_eq!(public["timeline"][3], json!({"at": "2026-11-22T18:00:00Z", "action": "published", "by": "token-1", "note": "we look"}));
+    let refused = act("I1/resolve", r#"{"note": "done"}"#).await;
+    problem(&refused, 409, None);
+    assert_eq!(refused.json()["detail"], "1 alert still fires");
+    fixture.cases.0.lock().expect("not poisoned")[0].alerts_firing = 0;
+    assert_eq!(act("I1/resolve", "{}").await.json()["state"], "resolved");
+    assert_eq!(fixture.cases.0.lock().expect("not poisoned")[0].state, IncidentState::Resolved);
+    for (path, json, status, field) in [
+        ("I1/notes", r#"{"note": " "}"#, 400, Some("note")),
+        ("I1/notes", r#"{}"#, 400, Some("note")),
+        ("I1/notes", r#"{"note": "x", "publik": true}"#, 400, Some("publik")),
+        ("I1/notes", &format!(r#"{{"note": "{}"}}"#, "x".repeat(9_000)), 400, Some("note")),
+        ("I1/ack", r#"{"note": 5}"#, 400, Some("note")),
+        ("I1/ack", "{", 400, None),
+        ("..%2f..%2fetc/ack", "", 404, None),
+        ("nope/ack", "", 404, None),
+    ] {
+        problem(&act(path, json).await, status, field);
+    }
+    assert_eq!(fixture.get("/api/dihya/v1/incidents/I2").await.json()["timeline"][0]["action"], "opened");
+    problem(&fixture.get("/api/dihya/v1/incidents/I9").await, 404, None);
+    problem(&fixture.get("/api/dihya/v1/incidents?state=lost").await, 400, Some("state"));
+}
+
+#[tokio::test]
+async fn silences_are_acts_that_the_ledger_has_first() {
+    let fixture = Fixture::new().await;
+    let path = "/api/dihya/v1/silences";
+    let json = r#"{"matchers": [{"name": "service", "op": "=", "value": "web"}], "duration": "2h", "comment": "works"}"#;
+    fixture.ledger.refuse(Some(RefusalKind::Retry));
+    let refused = fixture.post(path, json).await;
+    problem(&refused, 429, None);
+    assert_eq!(refused.header("retry-after"), "1");
+    fixture.ledger.refuse(None);
+    assert_eq!(fixture.get(path).await.json()["items"], json!([]), "what was not recorded did not happen");
+    let set = fixture.post(path, json).await;
+    assert_eq!((set.status, set.json()["ends_at"].as_str()), (201, Some("2026-11-22T20:00:00Z")));
+    assert_eq!(set.json()["created_by"], "token-0");
+    let expired = fixture.send(request("DELETE", &format!("{path}/silence-0"), &fixture.admin, "")).await;
+    assert_eq!(expired.json()["state"], "expired");
+    let acts: Vec<String> = fixture
+        .ledger
+        .take()
+        .into_iter()
+        .filter_map(|signal| if let Body::Admin(act) = signal.body { Some(act.act) } else { None })
+        .collect();
+    assert_eq!(acts, ["silence.set", "silence.expire"]);
+    assert_eq!(fixture.get(&format!("{path}?state=expired")).await.json()["items"][0]["id"], "silence-0");
+    for id in ["nope", "a%2fb"] {
+        problem(&fixture.send(request("DELETE", &format!("{path}/{id}"), &fixture.admin, "")).await, 404, None);
+    }
+}
+
+#[tokio::test]
+async fn a_silence_that_would_hide_everything_is_refused() {
+    let fixture = Fixture::new().await;
+    let matcher = |op: MatchOp, value: &str| json!([crate::doubles::matcher("service", op, value)]);
+    let good = matcher(MatchOp::Equal, "web");
+    for (matchers, rest, field) in [
+        (json!([]), json!({"duration": "2h", "comment": "x"}), "matchers"),
+        (matcher(MatchOp::Equal, ""), json!({"duration": "2h", "comment": "x"}), "matchers"),
+        (matcher(MatchOp::Matches, ".*"), json!({"duration": "2h", "comment": "x"}), "matchers"),
+        (matcher(MatchOp::NotEqual, "x"), json!({"duration": "2h", "comment": "x"}), "matchers"),
+        (matcher(MatchOp::NotMatches, "x"), json!({"duration": "2h", "comment": "x"}), "matchers"),
+        (matcher(MatchOp::Matches, "("), json!({"duration": "2h", "comment": "x"}), "matchers[0].value"),
+        (matcher(MatchOp::Equal, &"x".repeat(3_000)), json!({"duration": "2h", "comment": "x"}), "matchers[0].value"),
+        (json!([{"name": "a-b", "op": "=", "value": "x"}]), json!({"duration": "2h", "comment": "x"}), "matchers[0].name"),
+        (json!([{"name": "a", "op": "~", "value": "x"}]), json!({"duration": "2h", "comment": "x"}), "matchers[0].op"),
+        (good.clone(), json!({"duration": "2h", "comment": " "}), "comment"),
+        (good.clone(), json!({"duration": "soon", "comment": "x"}), "duration"),
+        (good.clone(), json!({"duration": "30000y", "comment": "x"}), "duration"),
+        (good.clone(), json!({"comment": "x"}), "ends_at"),
+        (good.clone(), json!({"duration": "2h", "ends_at": "2027-01-01T00:00:00Z", "comment": "x"}), "ends_at"),
+        (good.clone(), json!({"ends_at": "2026-01-01T00:00:00Z", "comment": "x"}), "ends_at"),
+        (good.clone(), json!({"ends_at": "tomorrow", "comment": "x"}), "ends_at"),
+        (good.clone(), json!({"id": "a/b", "duration": "2h", "comment": "x"}), "id"),
+    ] {
+        let mut body = rest;
+        body["matchers"] = matchers;
+        problem(&fixture.post("/api/dihya/v1/silences", &body.to_string()).await, 400, Some(field));
+    }
+    let json = json!({"matchers": matcher(MatchOp::NotEqual, ""), "starts_at": "2026-11-23T00:00:00Z",
+        "ends_at": "2026-11-24T00:00:00Z", "comment": "x", "id": "s-1"});
+    assert_eq!(fixture.post("/api/dihya/v1/silences", &json.to_string()).await.json()["id"], "s-1");
+}
+
+#[tokio::test]
+async fn notifications_tell_each_attempt() {
+    let fixture = Fixture::new().await;
+    let listed = fixture.get("/api/dihya/v1/notifications?receiver=ops&incident=I1&state=delivered").await.json();
+    assert_eq!(listed["items"][0]["attempts"][0]["outcome"], "delivered");
+    assert_eq!(fixture.get("/api/dihya/v1/notifications?receiver=x").await.json()["items"], json!([]));
+    problem(&fixture.get("/api/dihya/v1/notifications?state=lost").await, 400, Some("state"));
+}
+
+#[tokio::test]
+async fn an_alert_is_answered_with_its_receipt() {
+    let fixture = Fixture::new().await;
+    let sender = fixture.token(&[Role::Ingest]).await;
+    let send = async |json: &str| fixture.send(request("POST", "/api/dihya/v1/alerts", &sender, json)).await;
+    let json = r#"{"message": "Disk full\non host 7", "level": "CRITICAL", "channel": "log", "service": "db",
+        "sector": "Santé", "labels": {"rack": "4", "empty": ""}}"#;
+    let answer = send(json).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(answer.json(), json!({"origin": "localhost/default", "position": 0, "leaf_hash": "07".repeat(32)}));
+    let signals = fixture.ledger.take();
+    let Some(Body::Alert(alert)) = signals.first().map(|signal| signal.body.clone()) else { panic!("{signals:?}") };
+    let labels: Vec<(&str, &str)> = alert.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        labels,
+        [("alertname", "Disk full"), ("rack", "4"), ("sector", "health"), ("service", "db"), ("severity", "critical")]
+    );
+    assert_eq!((alert.severity, alert.channel.as_deref()), (Severity::Critical, Some("log")));
+    assert_eq!(alert.ends_at, Some(now() + crate::ALERT_FIRES_FOR));
+    let many: std::collections::BTreeMap<String, &str> = (0..64).map(|at| (format!("l{at}"), "x")).collect();
+    for (json, field) in [
+        (json!({"message": "", "level": "info"}), "message"),
+        (json!({"message": "x".repeat(20_000), "level": "info"}), "message"),
+        (json!({"message": "x", "level": "loud"}), "level"),
+        (json!({"message": "x"}), "level"),
+        (json!({"message": "x", "level": "info", "sector": "bank"}), "sector"),
+        (json!({"message": "x", "level": "info", "channel": ""}), "channel"),
+        (json!({"message": "x", "level": "info", "service": "x".repeat(200)}), "service"),
+        (json!({"message": "x", "level": "info", "labels": {"a-b": "x"}}), "labels"),
+        (json!({"message": "x", "level": "info", "labels": {"a": "x".repeat(3_000)}}), "labels.a"),
+        (json!({"message": "x", "level": "info", "labels": {"a": 5}}), "labels.a"),
+        (json!({"message": "x", "level": "info", "labels": many}), "labels"),
+        (json!({"message": "x", "level": "info", "lables": {}}), "lables"),
+    ] {
+        problem(&send(&json.to_string()).await, 400, Some(field));
+    }
+    assert!(fixture.ledger.take().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_ledger_refuses_is_said_with_when_to_come_back() {
+    let fixture = Fixture::new().await;
+    let json = r#"{"message": "x", "level": "info"}"#;
+    for (kind, status, after) in
+        [(RefusalKind::Retry, 429, "1"), (RefusalKind::Reject, 422, ""), (RefusalKind::Stop, 503, "30")]
+    {
+        fixture.ledger.refuse(Some(kind));
+        let answer = fixture.post("/api/dihya/v1/alerts", json).await;
+        problem(&answer, status, None);
+        assert_eq!(answer.header("retry-after"), after);
+        // Reads that must be recorded fail closed, whatever kind of refusal it is.
+        let read = fixture.get("/api/dihya/v1/incidents").await;
+        problem(&read, 503, None);
+        assert_eq!(read.header("retry-after"), "5");
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_read_strictly() {
+    let fixture = Fixture::new().await;
+    let send = async |media_type: Option<&str>, body: Vec<u8>| {
+        let mut builder = Request::builder().method("POST").uri("/api/dihya/v1/alerts");
+        builder = builder.header("authorization", format!("Bearer {}", fixture.admin));
+        if let Some(media_type) = media_type {
+            builder = builder.header("content-type", media_type);
+        }
+        fixture.send(builder.body(body.into()).expect("a request")).await
+    };
+    let json = br#"{"message": "x", "level": "info"}"#.to_vec();
+    problem(&send(None, json.clone()).await, 415, None);
+    problem(&send(Some("text/plain"), json.clone()).await, 415, None);
+    assert_eq!(send(Some("Application/JSON; charset=utf-8"), json).await.status, 202);
+    problem(&send(Some("application/json"), vec![b' '; 5 << 20]).await, 413, None);
+    problem(&send(Some("application/json"), b"[[[[".repeat(10_000)).await, 400, None);
+    problem(&send(Some("application/json"), vec![0xFF, 0xFE]).await, 400, None);
+}
+
+#[tokio::test]
+async fn heartbeats_are_opened_by_their_id_alone() {
+    let fixture = Fixture::new().await;
+    let path = "/api/dihya/v1/heartbeats/backup-4f6c";
+    for (method, path, beat) in [
+        ("GET", path.to_owned(), Beat::Success),
+        ("HEAD", path.to_owned(), Beat::Success),
+        ("POST", path.to_owned(), Beat::Success),
+        ("POST", format!("{path}/start"), Beat::Start),
+        ("GET", format!("{path}/fail"), Beat::Fail),
+        ("POST", format!("{path}/137"), Beat::Exit(137)),
+        ("GET", format!("{path}/0"), Beat::Exit(0)),
+    ] {
+        assert_eq!(fixture.send(request(method, &path, "", "")).await.status, 204, "{method} {path}");
+        assert_eq!(fixture.hearts.0.lock().expect("not poisoned").pop(), Some(beat));
+    }
+    for event in ["256", "-1", "begin"] {
+        problem(&fixture.open(&format!("{path}/{event}")).await, 400, Some("event"));
+    }
+    fixture.ledger.refuse(Some(RefusalKind::Retry));
+    problem(&fixture.open(path).await, 429, None);
+    fixture.ledger.refuse(None);
+    // Guessing an id counts as guessing a token.
+    let statuses: Vec<u16> = {
+        let mut statuses = Vec::new();
+        for at in 0..25 {
+            statuses.push(fixture.open(&format!("/api/dihya/v1/heartbeats/guess-{at}.x")).await.status);
+        }
+        statuses
+    };
+    assert_eq!((statuses[0], statuses[19], statuses[20]), (404, 404, 429));
+}
+
+#[tokio::test]
+async fn logs_are_read_by_whom_they_are_for() {
+    let fixture = Fixture::new().await;
+    let tile = fixture.open("/ledger/localhost/open/tile/0/x001/x234/067").await;
+    assert_eq!((tile.status, tile.text.as_str()), (200, "tile/0/x001/x234/067"));
+    assert_eq!(tile.header("cache-control"), "public, max-age=31536000, immutable");
+    assert_eq!(tile.header("access-control-allow-origin"), "*");
+    let checkpoint = fixture.open("/ledger/localhost/open/checkpoint").await;
+    assert_eq!(checkpoint.header("cache-control"), "no-cache");
+    assert_eq!(checkpoint.header("content-type"), "text/plain; charset=utf-8");
+    problem(&fixture.open("/ledger/localhost/default/checkpoint").await, 401, None);
+    let own = fixture.get("/ledger/localhost/default/tile/0/000.p/7").await;
+    assert_eq!(own.header("cache-control"), "private, max-age=31536000, immutable");
+    assert_eq!(own.header("access-control-allow-origin"), "");
+    for path in [
+        "localhost/other/checkpoint",
+        "localhost/none/checkpoint",
+        "localhost/default/tile/9/000",
+        "localhost/default/state.sqlite",
+        "localhost/default/../default/checkpoint",
+        "localhost/default/%2e%2e/%2e%2e/admin-token",
+        "localhost%2fdefault/tile/0/..%2f..%2fvkey",
+        "localhost/default//checkpoint",
+    ] {
+        problem(&fixture.get(&format!("/ledger/{path}")).await, 404, None);
+    }
+    // The meta-log is the instance's: for its administrators and auditors.
+    assert_eq!(fixture.get("/ledger/localhost/meta/checkpoint").await.status, 200);
+    let viewer = fixture.token(&[Role::Viewer]).await;
+    problem(&fixture.send(request("GET", "/ledger/localhost/meta/checkpoint", &viewer, "")).await, 404, None);
+    let proof = fixture.get("/api/dihya/v1/ledger/proof?position=3").await;
+    assert_eq!(proof.text, "c2sp.org/tlog-proof@v1 default 3\n");
+    problem(&fixture.get("/api/dihya/v1/ledger/proof").await, 400, Some("position"));
+    problem(&fixture.get("/api/dihya/v1/ledger/proof?position=-1").await, 400, Some("position"));
+    problem(&fixture.get("/api/dihya/v1/ledger/proof?position=99").await, 404, None);
+}
+
+#[tokio::test]
+async fn tokens_are_made_shown_once_and_revoked() {
+    let fixture = Fixture::new().await;
+    let path = "/api/dihya/v1/tokens";
+    let json = r#"{"name": "ci", "roles": ["viewer", "privacy-officer"], "scopes": ["checks"], "expires_at": "2026-11-22T19:00:00Z"}"#;
+    fixture.ledger.refuse(Some(RefusalKind::Stop));
+    problem(&fixture.post(path, json).await, 503, None);
+    fixture.ledger.refuse(None);
+    let made = fixture.post(path, json).await;
+    assert_eq!(made.status, 201);
+    let token = made.json()["token"].as_str().expect("text").to_owned();
+    let id = made.json()["id"].as_str().expect("text").to_owned();
+    let ask = async || fixture.send(request("GET", "/api/dihya/v1/checks", &token, "")).await.status;
+    assert_eq!(ask().await, 200);
+    let listed = fixture.get(path).await;
+    assert!(!listed.text.contains(&token) && listed.text.contains("\"ci\""));
+    assert_eq!(listed.json()["items"][0]["roles"], json!(["viewer", "privacy-officer"]));
+    assert_eq!(listed.json()["items"][0]["used_at"], "2026-11-22T18:00:00Z");
+    let revoke = async |id: &str| fixture.send(request("DELETE", &format!("{path}/{id}"), &fixture.admin, "")).await;
+    assert_eq!(revoke(&id).await.status, 204);
+    assert_eq!(ask().await, 401);
+    problem(&revoke(&id).await, 404, None);
+    let acts: Vec<(String, String)> = fixture
+        .ledger
+        .take()
+        .into_iter()
+        .filter_map(|signal| if let Body::Admin(act) = signal.body { Some((act.act, act.target)) } else { None })
+        .collect();
+    let ci = |act: &str| (act.to_owned(), "ci".to_owned());
+    assert_eq!(acts, [ci("token.add"), ci("token.revoke")]);
+    for (json, field) in [
+        (r#"{"name": "", "roles": ["viewer"]}"#, "name"),
+        (r#"{"name": "token-0", "roles": ["viewer"]}"#, "name"),
+        (r#"{"name": "x", "roles": []}"#, "roles"),
+        (r#"{"name": "x", "roles": ["root"]}"#, "roles[0]"),
+        (r#"{"name": "x", "roles": ["viewer"], "scopes": ["all"]}"#, "scopes[0]"),
+        (r#"{"name": "x", "roles": ["viewer"], "expires_at": "2020-01-01T00:00:00Z"}"#, "expires_at"),
+    ] {
+        problem(&fixture.post(path, json).await, 400, Some(field));
+    }
+}
+
+#[tokio::test]
+async fn the_instance_says_how_it_is() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.open("/livez").await.text, "ok\n");
+    assert_eq!(fixture.open("/readyz").await.status, 200);
+    fixture.vitals.0.lock().expect("not poisoned").push("the ledger is read-only".into());
+    let sick = fixture.open("/readyz").await;
+    assert_eq!((sick.status, sick.text.as_str()), (503, "not ready\n"));
+    assert_eq!(fixture.open("/").await.json()["name"], "dihya");
+    let browser = |accept: &str| {
+        let mut request = request("GET", "/", "", "");
+        request.headers_mut().insert("accept", accept.parse().expect("a header"));
+        request
+    };
+    let sent = fixture.send(browser("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")).await;
+    assert_eq!((sent.status, sent.header("location")), (307, "/status"));
+    assert_eq!(fixture.send(browser("text/html;q=0, */*")).await.status, 200);
+    let description = fixture.open("/openapi.json").await;
+    assert!(description.json()["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+}
+
+#[tokio::test]
+async fn every_recorded_read_is_recorded() {
+    use crate::routes::{ROUTES, Recorded};
+    let fixture = Fixture::new().await;
+    fixture.cases.0.lock().expect("not poisoned").push(incident("I1"));
+    for route in ROUTES.iter().filter(|route| route.recorded == Recorded::Access) {
+        assert_eq!(fixture.get(&route.path.replace("{id}", "I1")).await.status, 200, "{}", route.path);
+        let signals = fixture.ledger.take();
+        let [signal] = signals.as_slice() else { panic!("{}: {signals:?}", route.path) };
+        let Body::Access(access) = &signal.body else { panic!("{signal:?}") };
+        assert_eq!((access.what.as_str(), access.rows, access.actor.as_str()), (route.path, 1, "token-0"));
+    }
+    // Other reads leave no record of their own.
+    for path in ["/api/dihya/v1/status", "/status", "/livez", "/metrics"] {
+        fixture.get(path).await;
+        assert!(fixture.ledger.take().is_empty(), "{path}");
+    }
+    // The step that a person takes in an incident is recorded by the seam that takes it.
+    fixture.post("/api/dihya/v1/incidents/I1/ack", "").await;
+    assert_eq!(fixture.cases.0.lock().expect("not poisoned")[0].timeline[1].action, IncidentAction::Acknowledged);
+}
