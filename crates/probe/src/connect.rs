@@ -394,6 +394,18 @@ impl Connector {
         self.resolvers.of(net.resolver, false)
     }
 
+    /// Returns a resolver that verifies DNSSEC signatures up to `anchors`, and keeps nothing.
+    ///
+    /// # Errors
+    /// When the system's configuration cannot be read.
+    pub fn resolver_validating(
+        &self,
+        net: &NetOptions,
+        anchors: Arc<hickory_resolver::proto::dnssec::TrustAnchors>,
+    ) -> Result<hickory_resolver::TokioResolver, Error> {
+        resolve::validating(net.resolver, anchors)
+    }
+
     async fn dial(
         &self,
         target: &Target,

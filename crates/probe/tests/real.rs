@@ -378,3 +378,72 @@ async fn a_cable_is_unplugged() {
     is(&seen, State::Down, "could not connect: timed out");
     is_up(&look("tcp", &tcp).await);
 }
+
+fn question(part: &Part<'_>, name: &str, mode: &str) -> Json {
+    json!({
+        "query": name, "dnssec": mode, "trust_anchor_file": part.text("trust_anchor_file"),
+        "resolver": format!("127.0.0.1:{}", part.port("port")),
+    })
+}
+
+#[tokio::test]
+async fn dnssec() {
+    let Some(part) = PEERS.part("dns") else { return };
+    let seen = look("dns", &question(&part, "www.good", "require")).await;
+    is_up(&seen);
+    assert_eq!(fact(&seen, "dnssec"), &Fact::Text("secure".into()));
+    assert_eq!(fact(&seen, "answers"), &Fact::List(vec![Fact::Text("192.0.2.10".into())]));
+    assert!(matches!(fact(&seen, "signature_days_left"), Fact::Float(days) if (25.0..31.0).contains(days)), "{seen:?}");
+    let seen = look("dns", &question(&part, "www.expiring", "validate")).await;
+    is(&seen, State::Degraded, "a DNSSEC signature expires in 1 days and has not been renewed");
+    let bogus = "the DNSSEC signatures do not hold";
+    is(&look("dns", &question(&part, "www.bogus", "validate")).await, State::Down, bogus);
+    // Without validation nothing is wrong with it: that is what an attacker counts on.
+    is_up(&look("dns", &question(&part, "www.bogus", "none")).await);
+    let seen = look("dns", &question(&part, "www.open.good", "validate")).await;
+    is_up(&seen);
+    assert_eq!(fact(&seen, "dnssec"), &Fact::Text("insecure".into()));
+    let seen = look("dns", &question(&part, "www.open.good", "require")).await;
+    is(&seen, State::Down, "the domain is not signed with DNSSEC");
+    let missing = look("dns", &question(&part, "nowhere.good", "validate")).await;
+    assert_eq!(fact(&missing, "rcode"), &Fact::Text("NXDOMAIN".into()), "{missing:?}");
+    let other = with(&question(&part, "www.good", "validate"), "trust_anchor_file", "/nowhere/anchors");
+    is(&look("dns", &other).await, State::Unknown, "could not resolve the name: trust_anchor_file cannot be read");
+    // Broken for real, and mended.
+    part.tell("spoil", "good");
+    is(&look("dns", &question(&part, "www.good", "validate")).await, State::Down, bogus);
+    part.tell("heal", "good");
+    is_up(&look("dns", &question(&part, "www.good", "validate")).await);
+}
+
+/// hickory's issues 3932 and 3964: a chain of which a part does not arrive is not bogus.
+#[tokio::test]
+async fn dnssec_keys_that_do_not_arrive_tell_nothing() {
+    const DNSKEY: [u8; 2] = 48_u16.to_be_bytes();
+    let Some(part) = PEERS.part("dns") else { return };
+    let server = std::net::SocketAddr::from(([127, 0, 0, 1], u16::try_from(part.port("port")).expect("a port")));
+    let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+    let resolver = relay.local_addr().expect("an address").to_string();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        let mut packet = [0; 4_096];
+        loop {
+            let (count, client) = relay.recv_from(&mut packet).await.expect("a question");
+            let question = &packet[..count];
+            // The type follows the name, which ends with a zero byte.
+            let end = 12 + question[12..].iter().position(|byte| *byte == 0).expect("a name") + 1;
+            if question[end..end + 2] == DNSKEY {
+                continue;
+            }
+            let onward = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+            onward.send_to(question, server).await.expect("sent");
+            let mut answer = [0; 4_096];
+            let count = onward.recv(&mut answer).await.expect("an answer");
+            relay.send_to(&answer[..count], client).await.expect("sent");
+        }
+    });
+    let options = with(&question(&part, "www.good", "validate"), "resolver", resolver);
+    let seen = look_within("dns", &options, Duration::from_secs(60)).await;
+    assert_eq!(seen.state, State::Unknown, "{seen:?}");
+    assert_eq!(seen.reason, "the DNSSEC keys of the domain could not be asked for");
+}

@@ -1,7 +1,7 @@
-"""knot: zones good., bogus., expiring. and plain., the first three signed with keys of our own, and their anchors as a file.
+"""knot: zones good., bogus., expiring., open.good. and plain., the first three signed with keys of our own, and their anchors as a file.
 
 `bogus.` is signed and then changed, as a careless edit or an attacker would; `expiring.` holds signatures for two more days;
-`plain.` is not signed.
+`open.good.` is not signed, and `good.` proves that it need not be; nobody vouches for `plain.`.
 """
 
 import os
@@ -22,6 +22,8 @@ mail A 192.0.2.20
 @ TXT "v=spf1 -all"
 """
 SIGNED = {"good": "30d", "bogus": "30d", "expiring": "2d"}
+PLAIN = ("open.good", "plain")
+DELEGATION = "open NS ns.open\nns.open A 127.0.0.1\n"
 
 
 class Part(peer.Part):
@@ -29,8 +31,8 @@ class Part(peer.Part):
     version_command = ("knotd", "--version")
 
     def prepare(self):
-        for name in (*SIGNED, "plain"):
-            (self.home / f"{name}.zone").write_text(ZONE.format(name=name))
+        for name in (*SIGNED, *PLAIN):
+            (self.home / f"{name}.zone").write_text(ZONE.format(name=name) + (DELEGATION if name == "good" else ""))
         (self.home / "storage").mkdir()
         self.configure(signing=True)
         anchors = []
@@ -54,7 +56,7 @@ class Part(peer.Part):
         zones = "".join(
             f"  - domain: {name}.\n    file: {self.home}/{name}.zone\n    zonefile-load: whole\n    journal-content: none\n"
             + (f"    dnssec-signing: on\n    dnssec-policy: {name}\n" if signing and name in SIGNED else "")
-            for name in (*SIGNED, "plain")
+            for name in (*SIGNED, *PLAIN)
         )
         (self.home / "knot.conf").write_text(
             f"server:\n  listen: {peer.HOST}@{self.port}\n  rundir: {self.home}\n  pidfile: {self.home}/pid\n"

@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::dnssec::TrustAnchors;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Error, NetOptions, Phase};
@@ -52,6 +53,17 @@ impl Resolvers {
 }
 
 fn build(server: Option<SocketAddr>, caches: bool) -> Result<TokioResolver, NetError> {
+    builder(server, caches)?.build()
+}
+
+/// A resolver that verifies signatures up to `anchors`, and keeps nothing.
+pub(super) fn validating(server: Option<SocketAddr>, anchors: Arc<TrustAnchors>) -> Result<TokioResolver, Error> {
+    let built = builder(server, false).and_then(|builder| builder.with_trust_anchor(anchors).build());
+    built
+        .map_err(|_| Error::ours(Phase::Resolve, Fault::Resolver, "the system's resolver configuration cannot be read"))
+}
+
+fn builder(server: Option<SocketAddr>, caches: bool) -> Result<ResolverBuilder<TokioRuntimeProvider>, NetError> {
     let mut builder = match server {
         None => TokioResolver::builder_tokio()?,
         Some(server) => {
@@ -72,7 +84,7 @@ fn build(server: Option<SocketAddr>, caches: bool) -> Result<TokioResolver, NetE
     if server.is_some() {
         options.use_hosts_file = ResolveHosts::Never;
     }
-    builder.build()
+    Ok(builder)
 }
 
 /// Says whose fault a failed lookup is. A server that answers SERVFAIL may be broken itself or may be telling of a

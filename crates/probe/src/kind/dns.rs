@@ -9,13 +9,14 @@ use model::config::{FieldSpec, Spec, Ty};
 use model::{BoxFuture, Timings};
 use serde::Deserialize;
 use serde_json::Value as Json;
-use tokio::time::timeout_at;
 
 use crate::config::{self, Issue, de};
 use crate::connect::spec::RESOLVER;
 use crate::connect::{Error, NetOptions, Phase};
 use crate::fact::fact;
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
+
+mod dnssec;
 
 /// Records of an answer that are looked at.
 const ANSWERS_MAX: usize = 256;
@@ -28,6 +29,8 @@ pub static KIND: Kind = Kind {
         fact("rcode", "`NOERROR`, `NXDOMAIN`, `SERVFAIL` ..."),
         fact("answers", "The records' values as text, of the wanted type."),
         fact("ttl", "Smallest time to live among them, in seconds."),
+        fact("dnssec", "`secure`, `insecure`, `bogus` or `indeterminate`, where signatures are verified."),
+        fact("signature_days_left", "For how long the shortest signature still holds."),
     ],
     defaults: Defaults { conditions: &["rcode == 'NOERROR'", "size(answers) > 0"], ..Defaults::PLAIN },
     build,
@@ -45,6 +48,9 @@ static SPEC: Spec = Spec {
             "Type of the records.",
         ),
         FieldSpec::optional("expect", Ty::OneOrMore(&Ty::Text), "", "Values that must be among the answers."),
+        dnssec::DNSSEC,
+        dnssec::TRUST_ANCHOR_FILE,
+        dnssec::SIGNATURE_LEFT_MIN,
         RESOLVER,
     ],
 };
@@ -56,6 +62,8 @@ struct Raw {
     #[serde(default, deserialize_with = "de::one_or_more_opt")]
     expect: Option<Vec<String>>,
     #[serde(flatten)]
+    dnssec: dnssec::Options,
+    #[serde(flatten)]
     net: NetOptions,
 }
 
@@ -63,6 +71,7 @@ struct Dns {
     name: Name,
     record: RecordType,
     expect: Vec<String>,
+    dnssec: dnssec::Options,
     net: NetOptions,
 }
 
@@ -73,7 +82,7 @@ fn build(json: &Json) -> Result<Arc<dyn Probe>, Vec<Issue>> {
     let Ok(mut name) = Name::from_utf8(&raw.query) else { return Err(vec![Issue::new("query", "not a DNS name")]) };
     // What is asked for is a full name: search domains are for people at keyboards.
     name.set_fqdn(true);
-    Ok(Arc::new(Dns { name, record, expect: raw.expect.unwrap_or_default(), net: raw.net }))
+    Ok(Arc::new(Dns { name, record, expect: raw.expect.unwrap_or_default(), dnssec: raw.dnssec, net: raw.net }))
 }
 
 impl Probe for Dns {
@@ -88,19 +97,28 @@ impl Probe for Dns {
 
 impl Dns {
     async fn look(&self, ctx: &Ctx) -> Result<Observation, Error> {
-        let resolver = ctx.connector().resolver_uncached(&self.net)?;
         let started = ctx.clock().monotonic();
-        let asked = timeout_at(ctx.deadline, resolver.lookup(self.name.clone(), self.record)).await;
+        let (asked, chain) = if self.dnssec.verifies() {
+            Box::pin(self.dnssec.ask(ctx, &self.net, &self.name, self.record)).await?
+        } else {
+            let resolver = ctx.connector().resolver_uncached(&self.net)?;
+            (dnssec::within(ctx, &resolver, &self.name, self.record).await?, None)
+        };
         let elapsed = ctx.clock().monotonic().saturating_sub(started);
         let timings = Timings { resolve: Some(elapsed.as_secs_f64() * 1e3), ..Timings::default() };
-        let (rcode, answers) = match asked {
-            Ok(Ok(found)) => (ResponseCode::NoError, found.answers().to_vec()),
-            Ok(Err(NetError::Dns(DnsError::NoRecordsFound(none)))) => (none.response_code, Vec::new()),
-            Ok(Err(NetError::Dns(DnsError::ResponseCode(code)))) => (code, Vec::new()),
-            Ok(Err(NetError::Io(error))) => return Err(Error::from_io(Phase::Receive, &error)),
-            Ok(Err(_)) | Err(_) => return Err(silent()),
+        let (rcode, answers) = match (asked, &chain) {
+            (Ok(found), _) => (ResponseCode::NoError, found.answers().to_vec()),
+            (Err(_), Some(chain)) => return Ok(self.dnssec.judge(Observation::up(), chain).timed(timings)),
+            (Err(NetError::Dns(DnsError::NoRecordsFound(none))), None) => (none.response_code, Vec::new()),
+            (Err(NetError::Dns(DnsError::ResponseCode(code))), None) => (code, Vec::new()),
+            (Err(NetError::Io(error)), None) => return Err(Error::from_io(Phase::Receive, &error)),
+            (Err(_), None) => return Err(silent()),
         };
-        Ok(self.judge(rcode, &answers).timed(timings))
+        let seen = self.judge(rcode, &answers).timed(timings);
+        Ok(match chain {
+            Some(chain) => self.dnssec.judge(seen, &chain),
+            None => seen,
+        })
     }
 
     fn judge(&self, rcode: ResponseCode, answers: &[Record]) -> Observation {
