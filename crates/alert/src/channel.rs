@@ -6,10 +6,14 @@
 
 pub mod build;
 pub mod config;
+#[cfg(test)]
+mod contract;
 mod email;
 mod http;
 mod log;
 pub mod native;
+#[cfg(test)]
+mod servers;
 mod slack;
 mod teams;
 mod tls;

@@ -370,11 +370,11 @@ impl Renderer<'_> {
             Some(end) => self.span(alert.starts_at, end),
             None => self.since(alert.starts_at),
         };
+        let causes = [cause_of(alert).replace('\n', "; "), details_of(alert)];
         Entry {
             firing,
             title: self.clean(&title),
-            cause: self
-                .clean(&[cause_of(alert), details_of(alert)].join("\n").replace('\n', "; ").trim_matches([';', ' '])),
+            cause: self.clean(causes.join("; ").trim_matches([';', ' '])),
             when,
             links: self.links_of(alert),
         }
