@@ -241,7 +241,8 @@ impl Incidents {
         };
         let left = over.min().filter(|_| way.send_resolved);
         let changed = fresh.into_iter().chain(left).min().map(|due| (due, news));
-        let heard_at = heard?.at;
+        // Who has heard nothing yet can be neither reminded nor told again.
+        let Some(heard_at) = heard.map(|heard| heard.at) else { return changed };
         let incidents = || firing.iter().filter_map(|(fp, _)| self.alerts.get(fp)?.incident.as_ref());
         let acknowledged = incidents().all(|id| self.incidents.get(id).is_some_and(|i| i.acknowledged.is_some()));
         let repeat = group
