@@ -12,6 +12,7 @@ use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::group::{Draft, Group, Prepared, is_priority, prepare};
 use crate::keys::Keyring;
+use crate::prove::prove;
 use crate::publish::Publisher;
 use crate::recover::{self, Parts, Recovery};
 use crate::shared::{Config, OriginShared, Shared, Signed};
@@ -86,6 +87,34 @@ impl Engine {
         let published = self.publisher.publish()?;
         self.shared.prepare_spare()?;
         Ok(published)
+    }
+
+    /// Writes the present checkpoint of every tenant's log into the meta-log.
+    ///
+    /// # Errors
+    /// When the disk is full (kind Retry), or the ledger has stopped.
+    pub fn append_meta(&mut self) -> Result<(), Error> {
+        self.writer.append_meta(self.publisher.meta_records())
+    }
+
+    /// Deletes the payloads of the next segment that is due under the retention policy. Returns whether there was one.
+    ///
+    /// # Errors
+    /// When the disk is full (kind Retry), or the ledger has stopped.
+    pub fn retain(&mut self) -> Result<bool, Error> {
+        let Some(due) = self.publisher.retention_due()? else { return Ok(false) };
+        self.writer.append_retention(due.records())?;
+        self.publish()?;
+        self.publisher.strip(&due)?;
+        Ok(true)
+    }
+
+    /// Proves that the record at `position` is in a tenant's log: see [`crate::Ledger::prove`].
+    ///
+    /// # Errors
+    /// See [`crate::Ledger::prove`].
+    pub fn prove(&self, tenant: &Tenant, position: Position) -> Result<String, Error> {
+        prove(&self.shared, self.shared.tenant(tenant)?, position)
     }
 
     /// Closes the ledger in order.

@@ -19,6 +19,7 @@ use crate::engine::{Engine, prepare_records, receipts};
 use crate::error::Error;
 use crate::group::{Group, Prepared};
 use crate::keys::{FileKeys, Keyring};
+use crate::prove::prove;
 use crate::publish::Publisher;
 use crate::recover::Recovery;
 use crate::shared::{Config, Figures, Shared, Signed, lock};
@@ -55,6 +56,8 @@ struct Wishes {
     /// Somebody waits for a checkpoint.
     urgent: bool,
     ending: Option<Ending>,
+    /// The publisher's thread is at its end: nobody will answer.
+    ended: bool,
 }
 
 enum Ending {
@@ -232,7 +235,7 @@ impl Ledger {
         if level == Level::Committed {
             let end = group.position + u64::from(group.count);
             drop(group);
-            self.wires().wish(|wishes| wishes.urgent = true);
+            self.wires().wish(|wishes| (wishes.dirty, wishes.urgent) = (true, true));
             let mut committed = origin.committed.subscribe();
             let mut stopped = self.shared().stopped.subscribe();
             tokio::select! {
@@ -283,6 +286,26 @@ impl Ledger {
         Ok(self.shared().tenant(tenant)?.signed())
     }
 
+    /// Proves that the record at `position` is in a tenant's log, as a c2sp.org/tlog-proof@v1 text under the checkpoint
+    /// last signed. Reads up to a segment of the WAL and the tiles on the path: blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPosition`] while no checkpoint covers it; else when the disk fails.
+    pub fn prove(&self, tenant: &Tenant, position: Position) -> Result<String, Error> {
+        prove(self.shared(), self.shared().tenant(tenant)?, position)
+    }
+
+    /// Says that a view needs no payload of a tenant below `position` any more. Payloads are kept until every view that
+    /// ever said something has said so; register a view by saying 0 before the first record.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTenant`].
+    pub fn consumed(&self, view: &str, tenant: &Tenant, position: Position) -> Result<(), Error> {
+        let number = self.shared().tenant(tenant)?.number;
+        lock(&self.shared().consumed).entry(view.to_owned()).or_default().insert(number, position);
+        Ok(())
+    }
+
     /// Returns how the ledger is. Lists the WAL's directory.
     ///
     /// # Errors
@@ -324,7 +347,7 @@ impl Ledger {
     pub async fn close(&self) -> Result<(), Error> {
         let (sender, receiver) = oneshot::channel();
         self.wires().wish(|wishes| {
-            if wishes.ending.is_none() {
+            if wishes.ending.is_none() && !wishes.ended {
                 wishes.ending = Some(Ending::Orderly(sender));
             }
         });
@@ -374,15 +397,23 @@ fn take(wires: &Wires) -> (Vec<Request>, Vec<Command>, bool) {
 
 /// The publisher's thread. Holds the lock of the data directory to its end.
 fn publish_loop(wires: &Wires, mut publisher: Publisher, lock_file: Box<dyn Send + Sync>) {
+    let mut meta_at = wires.shared.clock.monotonic() + wires.shared.config.meta_every;
     let ending = loop {
-        if let Some(ending) = wait_for_work(wires) {
+        let now = wires.shared.clock.monotonic();
+        if now >= meta_at {
+            meta_at = now + wires.shared.config.meta_every;
+            tend(wires, &mut publisher);
+        }
+        if let Some(ending) = wait_for_work(wires, meta_at.saturating_sub(now)) {
             break ending;
         }
-        if publish(wires, &mut publisher).is_err() && wires.shared.check_running().is_ok() {
+        let dirty = std::mem::take(&mut lock(&wires.wishes).dirty);
+        if dirty && publish(wires, &mut publisher).is_err() && wires.shared.check_running().is_ok() {
             // A full disk: the records are durable, and the next round tries again.
             wires.wish(|wishes| wishes.dirty = true);
         }
     };
+    lock(&wires.wishes).ended = true;
     let result = match &ending {
         Ending::Orderly(_) => finish(wires, &mut publisher),
         Ending::Dropped => Ok(()),
@@ -402,21 +433,45 @@ fn publish_loop(wires: &Wires, mut publisher: Publisher, lock_file: Box<dyn Send
     }
 }
 
-/// Waits until checkpoints are due: at once if somebody waits for one, else after half of the allowed lag.
-fn wait_for_work(wires: &Wires) -> Option<Ending> {
+/// Waits until checkpoints are due (at once if somebody waits for one, else after half of the allowed lag), for `idle` at
+/// most.
+fn wait_for_work(wires: &Wires, idle: Duration) -> Option<Ending> {
     let wishes = lock(&wires.wishes);
-    let wanted = |wishes: &mut Wishes| !wishes.dirty && !wishes.urgent && wishes.ending.is_none();
-    let wishes = wires.wished.wait_while(wishes, wanted).unwrap_or_else(PoisonError::into_inner);
+    let nothing = |wishes: &mut Wishes| !wishes.dirty && wishes.ending.is_none();
+    let (wishes, waited) =
+        wires.wished.wait_timeout_while(wishes, idle, nothing).unwrap_or_else(PoisonError::into_inner);
     let calm = |wishes: &mut Wishes| !wishes.urgent && wishes.ending.is_none();
-    let delay = wires.shared.config.commit_lag / 2;
+    let delay = if waited.timed_out() { Duration::ZERO } else { wires.shared.config.commit_lag / 2 };
     let (mut wishes, _) = wires.wished.wait_timeout_while(wishes, delay, calm).unwrap_or_else(PoisonError::into_inner);
-    (wishes.dirty, wishes.urgent) = (false, false);
+    wishes.urgent = false;
     wishes.ending.take()
 }
 
+/// What is done once a minute: the meta-log, and payloads whose time is over. A full disk is no reason to stop; whatever
+/// else fails has stopped the ledger already.
+fn tend(wires: &Wires, publisher: &mut Publisher) {
+    let records = publisher.meta_records();
+    let tended = command(wires, |writer| writer.append_meta(records)).and_then(|()| {
+        while let Some(due) = publisher.retention_due()? {
+            let records = due.records();
+            command(wires, |writer| writer.append_retention(records))?;
+            publish(wires, publisher)?;
+            publisher.strip(&due)?;
+        }
+        Ok(())
+    });
+    if let Err(error) = tended {
+        tracing::warn!(error = &error as &dyn std::error::Error, "could not write the meta-log or delete old payloads");
+    }
+    wires.wish(|wishes| wishes.dirty = true);
+}
+
+fn command(wires: &Wires, act: impl FnOnce(&mut Writer) -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+    wires.command(act).unwrap_or_else(|| Err(Error::Stopped { reason: "it was closed".into() }))
+}
+
 fn publish(wires: &Wires, publisher: &mut Publisher) -> Result<(), Error> {
-    let closed = wires.command(Writer::close_batches);
-    closed.unwrap_or_else(|| Err(Error::Stopped { reason: "it was closed".into() }))?;
+    command(wires, |writer| writer.close_batches().map(drop))?;
     publisher.publish()?;
     wires.shared.prepare_spare()
 }
@@ -425,7 +480,7 @@ fn publish(wires: &Wires, publisher: &mut Publisher) -> Result<(), Error> {
 fn finish(wires: &Wires, publisher: &mut Publisher) -> Result<(), Error> {
     publish(wires, publisher)?;
     publisher.store_snapshot(true)?;
-    wires.command(Writer::close).unwrap_or_else(|| Err(Error::Stopped { reason: "it was closed".into() }))
+    command(wires, Writer::close)
 }
 
 const _: () = assert!(

@@ -30,12 +30,15 @@ mod cursor;
 mod engine;
 mod error;
 mod fold;
+mod forensic;
 mod group;
 mod keys;
 mod ledger;
 mod names;
+mod prove;
 mod publish;
 mod recover;
+mod retain;
 mod shared;
 mod wal;
 mod writer;
@@ -43,8 +46,12 @@ mod writer;
 pub use cursor::{Cursor, Stored};
 pub use engine::Engine;
 pub use error::Error;
+pub use forensic::{Forensic, ForensicLog, Found, WalEnd, describe_own};
 pub use keys::{FileKeys, Keyring, Keys, Place, Sign};
 pub use ledger::{Ledger, LogStatus, Status};
 pub use malformed::Malformed;
 pub use recover::Recovery;
 pub use shared::{Config, Figures, Signed};
+
+#[cfg(test)]
+mod vectors;

@@ -13,10 +13,11 @@ use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::fold::{Fold, OriginFold, Unfolded, Watch};
 use crate::keys::Keys;
-use crate::malformed::Malformed;
 use crate::merkle::Hash;
+use crate::own;
+use crate::retain::{self, Due};
 use crate::shared::{Shared, Signed, lock};
-use crate::tile::{ReadTile, TileFile, TilePath};
+use crate::tile::{ReadTile, TilePath};
 use crate::wal;
 
 /// Up to this many files are synced one by one; more go through one barrier of the file system.
@@ -34,6 +35,10 @@ pub(crate) struct Publisher {
     snapshot_at: (u64, u64),
     /// Logs that were announced when the ledger was opened and are not read back yet.
     announced: Vec<OriginFold>,
+    /// All tiles were made anew and none of them is stored yet.
+    rebuilt: bool,
+    /// The first segment that may still have payloads.
+    retained: u64,
 }
 
 /// Compares what is read back with what the callers hashed before it was written.
@@ -56,9 +61,15 @@ impl Watch for Compare<'_> {
 }
 
 impl Publisher {
-    pub(crate) fn new(shared: Arc<Shared>, fold: Fold, keys: Vec<Keys>, announced: Vec<OriginFold>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        fold: Fold,
+        keys: Vec<Keys>,
+        announced: Vec<OriginFold>,
+        rebuilt: bool,
+    ) -> Self {
         let snapshot_at = (fold.segment, fold.offset);
-        Self { shared, fold, keys, file: None, unstored: Vec::new(), snapshot_at, announced }
+        Self { shared, fold, keys, file: None, unstored: Vec::new(), snapshot_at, announced, rebuilt, retained: 1 }
     }
 
     /// Publishes a checkpoint of every log that grew. Returns how many. A full disk is an error of kind Retry and leaves
@@ -80,6 +91,11 @@ impl Publisher {
         let start = self.shared.clock.monotonic();
         self.catch_up()?;
         let due: Vec<usize> = (0..self.fold.origins.len()).filter(|number| self.is_due(*number)).collect();
+        if self.rebuilt {
+            let all: Vec<usize> = (0..self.fold.origins.len()).collect();
+            self.store_tiles(&all)?;
+            self.rebuilt = false;
+        }
         self.store_tiles(&due)?;
         for number in &due {
             self.sign(*number)?;
@@ -96,11 +112,6 @@ impl Publisher {
     fn is_due(&self, number: usize) -> bool {
         let signed = self.shared.origins[number].signed();
         self.fold.origins[number].tree.size() != signed.map_or(0, |signed| signed.size)
-    }
-
-    /// Tells whether durable records wait for a checkpoint.
-    pub(crate) fn lags(&self) -> bool {
-        self.shared.origins.iter().any(|origin| *origin.durable.borrow() != *origin.committed.borrow())
     }
 
     /// Folds what became durable since the last time.
@@ -267,6 +278,9 @@ impl Publisher {
         let checkpoint = Checkpoint { origin: fold.origin.clone(), size: fold.tree.size(), root: fold.tree.root() };
         let note = self.keys[number].signer.sign(&checkpoint, self.shared.now_ms() / 1_000);
         write_atomic(&*self.shared.disk, &path, note.as_bytes())?;
+        if disk::read(&*self.shared.disk, &path)? != note.as_bytes() {
+            return Err(contradiction("its checkpoint is not on the disk as it was signed"));
+        }
         let signed = Signed { size: checkpoint.size, root: checkpoint.root, note };
         *shared.signed.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(signed));
         Ok(())
@@ -285,14 +299,25 @@ impl Publisher {
         Ok(())
     }
 
-    /// Returns the state read back so far.
-    pub(crate) fn fold(&self) -> &Fold {
-        &self.fold
+    /// Returns the records that the meta-log is to have now: one per tenant's log, changed or not.
+    pub(crate) fn meta_records(&self) -> Vec<(own::Meta, String)> {
+        let meta = self.shared.config.meta_origin();
+        let logs = self.shared.origins.iter().zip(&self.keys).filter(|(origin, _)| origin.origin.as_str() != meta);
+        logs.filter_map(|(origin, keys)| Some((own::Meta { log_id: keys.meta_id }, origin.signed()?.note.clone())))
+            .collect()
     }
 
-    /// Returns the ids under which the meta-log speaks of the logs, by their numbers.
-    pub(crate) fn keys(&self) -> &[Keys] {
-        &self.keys
+    /// Returns the next segment whose payloads are to be deleted, if one is due.
+    pub(crate) fn retention_due(&mut self) -> Result<Option<Due>, Error> {
+        // A start reads from the snapshot on, and the publisher reads from the fold on.
+        let before = self.snapshot_at.0.min(self.fold.segment);
+        retain::next_due(&self.shared, before, &mut self.retained)
+    }
+
+    /// Deletes the payloads of a segment, whose retention records are signed by now.
+    pub(crate) fn strip(&self, due: &Due) -> Result<(), Error> {
+        let stripped = retain::rewrite(&self.shared, due.segment);
+        stripped.map_err(|error| if error.is_full() { error } else { self.shared.stop(&error) })
     }
 }
 
@@ -334,6 +359,3 @@ impl ReadTile for DirTiles<'_> {
         Ok(disk::read(self.disk, &found)?)
     }
 }
-
-const _: fn(Malformed) -> Error = Error::from;
-const _: fn(TileFile) = |_| ();

@@ -25,6 +25,8 @@ use crate::tile::TileWriter;
 use crate::wal::{self, FrameHead, FrameKind, Header, NoFrame, Tail};
 use crate::writer::{Active, Head, Writer, header};
 
+const TILES_LOST: &str = "its tiles do not make the tree of its checkpoint";
+
 /// What opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -38,6 +40,8 @@ pub struct Recovery {
     pub copied_bytes: u64,
     /// Frames read from the WAL.
     pub frames: u64,
+    /// Tiles were damaged or lost and all were made anew.
+    pub tiles_rebuilt: bool,
 }
 
 pub(crate) struct Parts<'a> {
@@ -62,6 +66,8 @@ struct Opening<'a> {
     keys: Vec<Keys>,
     signed: Vec<Option<Signed>>,
     frames: u64,
+    /// Makes every tile anew from the WAL instead of trusting those that are there.
+    rebuild: bool,
 }
 
 impl Watch for Opening<'_> {
@@ -104,10 +110,11 @@ impl Opening<'_> {
             return Err(contradiction("its checkpoint is older than the WAL's snapshot: an old copy was restored"));
         }
         if let Some(signed) = &signed {
-            fold.tiles = TileWriter::resume(&mut DirTiles { disk, dir: public }, size)
-                .map_err(|_| contradiction("its tiles do not make the tree of its checkpoint"))?;
-            if fold.tiles.root() != signed.root {
-                return Err(contradiction("its tiles do not make the tree of its checkpoint"));
+            if !self.rebuild {
+                fold.tiles = TileWriter::resume(&mut DirTiles { disk, dir: public }, size)
+                    .ok()
+                    .filter(|tiles| tiles.root() == signed.root)
+                    .ok_or(contradiction(TILES_LOST))?;
             }
             fold.expected = Some((signed.size, signed.root));
             fold.check_expected().map_err(contradiction)?;
@@ -154,12 +161,21 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened, Error> {
     let lock = disk.try_lock(&config.dir.join("LOCK"))?.ok_or(Error::Locked)?;
     let reserve = Reserve::hold(disk, &config.dir.join("reserve"), config.reserve_bytes)?;
     let segments = sound_segments(disk, &config.wal())?;
-    let mut opening = Opening { parts, keys: Vec::new(), signed: Vec::new(), frames: 0 };
+    let mut opening = Opening { parts, keys: Vec::new(), signed: Vec::new(), frames: 0, rebuild: false };
     let mut recovery = Recovery { created: segments.is_empty(), ..Recovery::default() };
     let (fold, active, ends) = if segments.is_empty() {
         (Fold::default(), create(parts, &reserve)?, Vec::new())
     } else {
-        read_wal(&mut opening, &segments, &reserve, &mut recovery)?
+        match read_wal(&mut opening, &segments, &reserve, &mut recovery) {
+            Err(Error::Contradiction { origin, why: TILES_LOST }) => {
+                // The WAL has every entry, and what is made from it must still lead to the signed root.
+                tracing::warn!(origin, "the tiles of a log are damaged: making them anew");
+                opening = Opening { parts, keys: Vec::new(), signed: Vec::new(), frames: 0, rebuild: true };
+                recovery.tiles_rebuilt = true;
+                read_wal(&mut opening, &segments, &reserve, &mut recovery)?
+            }
+            read => read?,
+        }
     };
     check_reached(&fold)?;
     recovery.frames = opening.frames;
@@ -221,7 +237,15 @@ fn start_segment(
         wal::write_frame(&mut bytes, head, number, 0, body);
     }
     let (disk, config) = (&*parts.disk, &parts.config);
-    let make = |capacity| wal::prepare_segment(disk, &config.wal(), number, capacity).map(|file| (file, capacity));
+    let wal_dir = config.wal();
+    let path = wal::segment_path(&wal_dir, number);
+    // A segment of which nothing is proven durable is written anew beside itself and takes its own place.
+    let in_place = disk.exists(&path);
+    let making = if in_place { path.with_extension("tmp") } else { path.clone() };
+    if in_place && disk.exists(&making) {
+        disk.remove(&making)?;
+    }
+    let make = |capacity| wal::prepare_file(disk, &making, capacity).map(|file| (file, capacity));
     let (file, capacity) = match make(config.segment_bytes.max(bytes.len() as u64)) {
         // A disk that filled up while we were down: alerts go on in what the reserve frees.
         Err(error) if error.is_full() && reserve.release(disk)? => {
@@ -231,6 +255,10 @@ fn start_segment(
     };
     file.write_at(&bytes, 0)?;
     wal::sync(&*file)?;
+    if in_place {
+        disk.rename(&making, &path)?;
+        disk::sync_parent(disk, &path)?;
+    }
     Ok(Active { number, file, end: bytes.len() as u64, capacity })
 }
 
@@ -278,27 +306,32 @@ fn read_wal(
     }
     recovery.copied_bytes = tail.end - tail.synced;
     let active = go_on(opening, &mut fold, &bytes, tail, reserve)?;
-    ends.push((last, tail.synced));
+    if active.number > last {
+        ends.push((last, tail.synced));
+    }
     Ok((fold, active, ends))
 }
 
 /// Returns where a segment ends: the header after it says so, or its own after its payloads were deleted.
 fn segment_end(bytes: &[u8], segment: u64, next: &[u8]) -> Result<u64, Error> {
-    let read = |bytes, number| match wal::read_frame(bytes, 0, number) {
+    let own = own_header(bytes, segment)?;
+    let next = own_header(next, segment + 1)?;
+    Ok(if own.own_end > 0 { own.own_end } else { next.previous_end })
+}
+
+fn own_header(bytes: &[u8], segment: u64) -> Result<Header, Error> {
+    match wal::read_frame(bytes, 0, segment) {
         Ok((frame, _)) if frame.kind == FrameKind::Header => Header::decode(frame.body),
         _ => None,
-    };
-    let broken = |segment| Error::Corrupt { segment, offset: 0, why: "its header is broken" };
-    let own = read(bytes, segment).ok_or_else(|| broken(segment))?;
-    let next = read(next, segment + 1).ok_or_else(|| broken(segment + 1))?;
-    Ok(if own.own_end > 0 { own.own_end } else { next.previous_end })
+    }
+    .ok_or(Error::Corrupt { segment, offset: 0, why: "its header is broken" })
 }
 
 /// Takes up the snapshot, or starts from the first segment.
 fn read_snapshot(opening: &mut Opening<'_>, last: u64) -> Result<Fold, Error> {
     let path = opening.parts.config.wal().join("snapshot");
     let start = Fold { segment: 1, ..Fold::default() };
-    if !opening.parts.disk.exists(&path) {
+    if opening.rebuild || !opening.parts.disk.exists(&path) {
         return Ok(start);
     }
     let mut fold = match Fold::from_bytes(&disk::read(&*opening.parts.disk, &path)?) {
@@ -348,9 +381,13 @@ fn go_on(
     }
     opening.fold_to(fold, bytes, tail.end)?;
     let old = fold.segment;
+    if tail.synced == 0 {
+        let active = start_segment(parts, reserve, old, &own_header(bytes, old)?, copied.get(1..).unwrap_or_default())?;
+        (fold.segment, fold.offset) = (active.number, active.end);
+        return Ok(active);
+    }
     let active = start_segment(parts, reserve, old + 1, &header, &copied)?;
-    fold.segment = active.number;
-    fold.offset = active.end;
+    (fold.segment, fold.offset) = (active.number, active.end);
     // What is cut gives its space back. Nothing depends on it: the new header says where the old segment ends.
     let path = wal::segment_path(&parts.config.wal(), old);
     if let Err(error) = parts.disk.open(&path, Open::Write).and_then(|file| file.set_len(tail.synced)) {
@@ -428,6 +465,7 @@ fn assemble(
         disk_full: AtomicBool::new(!reserve.is_held()),
         reserve,
         spare: Mutex::new(Spare { next: active.number + 1, file: None }),
+        consumed: Mutex::default(),
         stopped: watch::Sender::new(None),
     });
     (fold.segment, fold.offset) = (active.number, active.end);
@@ -437,7 +475,7 @@ fn assemble(
     fold.origins.truncate(known);
     let new_folds =
         shared.origins.iter().skip(known).map(|origin| OriginFold::new(origin.origin.to_string())).collect();
-    let publisher = Publisher::new(Arc::clone(&shared), fold, opening.keys, new_folds);
+    let publisher = Publisher::new(Arc::clone(&shared), fold, opening.keys, new_folds, opening.rebuild);
     Ok(Opened { shared, writer, publisher, recovery, lock })
 }
 

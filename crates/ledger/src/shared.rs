@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::group::Group;
 use crate::merkle::Hash;
 use crate::names::Names;
+use crate::retain::Consumed;
 use crate::wal;
 
 /// Bytes of recent groups that each origin keeps in memory, so that cursors at the end do not read the disk.
@@ -218,6 +219,7 @@ pub(crate) struct Shared {
     pub(crate) disk_full: AtomicBool,
     pub(crate) reserve: Reserve,
     pub(crate) spare: Mutex<Spare>,
+    pub(crate) consumed: Mutex<Consumed>,
     pub(crate) stopped: watch::Sender<Option<Arc<str>>>,
 }
 

@@ -309,17 +309,21 @@ pub(crate) fn prepare_segment(
     number: u64,
     bytes: u64,
 ) -> Result<Box<dyn DiskFile>, Error> {
-    let path = segment_path(wal, number);
-    let file = disk.open(&path, Open::CreateNew)?;
+    prepare_file(disk, &segment_path(wal, number), bytes)
+}
+
+/// Makes a file of `bytes` zeros, durable as a file and as an entry of its directory, where none is.
+pub(crate) fn prepare_file(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<Box<dyn DiskFile>, Error> {
+    let file = disk.open(path, Open::CreateNew)?;
     let reserved = file.allocate(bytes).and_then(|()| file.sync_data());
     if let Err(error) = reserved {
         // A file without its space would only be in the way of what frees some.
         if error.is_full() {
-            disk.remove(&path)?;
+            disk.remove(path)?;
         }
         return Err(error.into());
     }
-    disk::sync_parent(disk, &path)?;
+    disk::sync_parent(disk, path)?;
     Ok(file)
 }
 

@@ -146,6 +146,25 @@ impl Writer {
         self.stage(prepared)
     }
 
+    /// Makes retention records durable.
+    pub(crate) fn append_retention(&mut self, records: Vec<(usize, own::Retention<'static>)>) -> Result<(), Error> {
+        for (origin, record) in records {
+            self.stage_own(origin, Draft::own(Kind::Retention, record.fields()))?;
+        }
+        self.flush()
+    }
+
+    /// Makes the records of the meta-log durable.
+    pub(crate) fn append_meta(&mut self, records: Vec<(own::Meta, String)>) -> Result<(), Error> {
+        let meta = self.shared.config.meta_origin();
+        let Some(number) = self.heads.iter().position(|head| head.origin == meta) else { return Ok(()) };
+        for (record, note) in records {
+            let payload = [(own::Meta::CHECKPOINT, Value::Text(note))];
+            self.stage_own(number, Draft { payload: &payload, ..Draft::own(Kind::Meta, record.fields()) })?;
+        }
+        self.flush()
+    }
+
     /// Writes the leaf of an origin's open batch, if it has one.
     fn stage_close(&mut self, origin: usize) -> Result<bool, Error> {
         if self.heads[origin].batch.count() == 0 {
@@ -305,11 +324,6 @@ impl Writer {
             self.stage_own(number, Draft::own(Kind::Genesis, genesis.fields()))?;
         }
         self.flush()
-    }
-
-    /// Returns where each origin stands.
-    pub(crate) fn heads(&self) -> &[Head] {
-        &self.heads
     }
 }
 

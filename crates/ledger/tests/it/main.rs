@@ -1,8 +1,11 @@
 //! Tests of the ledger against data and programs made by others, and of its parts together.
 
 mod conformance;
+mod crash;
 mod foreign;
+mod history;
 mod hybrid;
+mod ledger;
 mod merkle;
 mod sample;
 mod verify;
