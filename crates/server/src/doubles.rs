@@ -229,12 +229,7 @@ impl Silences for Quiet {
         })
     }
 
-    fn set<'a>(
-        &'a self,
-        _: &'a Tenant,
-        draft: SilenceDraft,
-        by: &'a str,
-    ) -> BoxFuture<'a, Result<Silence, Declined>> {
+    fn set<'a>(&'a self, _: &'a Tenant, draft: SilenceDraft, by: &'a str) -> BoxFuture<'a, Result<Silence, Declined>> {
         Box::pin(async move {
             if draft.matchers.iter().any(|matcher| matcher.op == MatchOp::Matches && matcher.value == "(") {
                 let reason = "expected a regular expression".to_owned();

@@ -52,12 +52,7 @@ pub(crate) async fn guard(
     response
 }
 
-async fn handle(
-    app: &App,
-    route: &'static str,
-    within: Duration,
-    handler: impl Future<Output = Response>,
-) -> Response {
+async fn handle(app: &App, route: &'static str, within: Duration, handler: impl Future<Output = Response>) -> Response {
     let caught = AssertUnwindSafe(handler).catch_unwind();
     match tokio::time::timeout(within, caught).await {
         Ok(Ok(response)) => response,

@@ -405,8 +405,7 @@ mod tests {
         fixture.send(request).await
     }
 
-    const PROMETHEUS_ASKS: &str =
-        "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;q=0.3";
+    const PROMETHEUS_ASKS: &str = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;q=0.3";
 
     #[tokio::test]
     async fn each_metric_is_in_the_reference_and_each_entry_is_exposed() {
@@ -414,11 +413,8 @@ mod tests {
         let answer = scrape(&fixture, PROMETHEUS_ASKS).await;
         assert_eq!(answer.header("content-type"), OPENMETRICS);
         assert!(answer.text.ends_with("# EOF\n"));
-        let exposed: BTreeSet<(&str, &str)> = answer
-            .text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-            .collect();
+        let exposed: BTreeSet<(&str, &str)> =
+            answer.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
         let known: BTreeSet<(&str, &str)> = name::ALL.iter().map(|entry| (entry.family(), entry.ty)).collect();
         assert_eq!(exposed, known);
         for entry in name::ALL {

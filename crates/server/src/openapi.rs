@@ -48,7 +48,7 @@ pub fn document() -> String {
 
 /// A level.
 #[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(as = Level, rename_all = "lowercase")]
 pub enum LevelWord {
     /// Worth knowing.
     Info,
@@ -62,7 +62,7 @@ pub enum LevelWord {
 
 /// A sector.
 #[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(as = Sector, rename_all = "lowercase")]
 pub enum SectorWord {
     /// Hospitals, practices, laboratories.
     Health,
@@ -76,7 +76,7 @@ pub enum SectorWord {
 
 /// A state.
 #[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(as = State, rename_all = "lowercase")]
 pub enum StateWord {
     /// All conditions hold.
     Up,
@@ -90,6 +90,7 @@ pub enum StateWord {
 
 /// A condition on one label.
 #[derive(ToSchema)]
+#[schema(as = Matcher)]
 #[expect(dead_code, reason = "describes model::Matcher in the API's description, never built")]
 pub struct MatcherShape {
     /// The label's name.
@@ -104,6 +105,7 @@ pub struct MatcherShape {
 
 /// One term of a check's condition and what it saw.
 #[derive(ToSchema)]
+#[schema(as = Condition)]
 #[expect(dead_code, reason = "describes model::ConditionOutcome in the API's description, never built")]
 pub struct ConditionShape {
     /// The CEL text of the term.
@@ -118,6 +120,7 @@ pub struct ConditionShape {
 
 /// How long each phase took, in milliseconds; phases that did not happen are absent.
 #[derive(ToSchema)]
+#[schema(as = Timings)]
 #[expect(dead_code, reason = "describes model::Timings in the API's description, never built")]
 pub struct TimingsShape {
     /// Name resolution.
@@ -136,6 +139,7 @@ pub struct TimingsShape {
 
 /// What a sender holds after a record is durable.
 #[derive(ToSchema)]
+#[schema(as = Receipt)]
 #[expect(dead_code, reason = "describes model::Receipt in the API's description, never built")]
 pub struct ReceiptShape {
     /// Whose log.

@@ -139,3 +139,6 @@ async fn renew(files: &TlsConfig, certificate: &Certificate) {
         Err(error) => warn!(error = %error, "kept the old certificate"),
     }
 }
+
+#[cfg(test)]
+mod tests;

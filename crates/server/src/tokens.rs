@@ -430,15 +430,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_row_that_cannot_be_read_is_not_ignored() {
-        for (column, value) in
-            [("roles", "'root'"), ("scopes", "'all'"), ("tenant", "'A B'"), ("hash", "x'00'"), ("created_at_ms", "9e17")]
-        {
+        for (column, value) in [
+            ("roles", "'root'"),
+            ("scopes", "'all'"),
+            ("tenant", "'A B'"),
+            ("hash", "x'00'"),
+            ("created_at_ms", "9e17"),
+        ] {
             let pool = pool().await;
             let (tokens, _) = open(&pool).await.expect("opens");
             tokens.add(draft("ci"), "ana").await.expect("adds");
             // The statement is put together from this table alone.
             let sql = format!("UPDATE access_token SET {column} = CAST({value} AS INTEGER)");
-            let sql = if value.starts_with(['\'', 'x']) { format!("UPDATE access_token SET {column} = {value}") } else { sql };
+            let sql = if value.starts_with(['\'', 'x']) {
+                format!("UPDATE access_token SET {column} = {value}")
+            } else {
+                sql
+            };
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.expect("updates");
             assert!(matches!(open(&pool).await, Err(Error::Unreadable { .. })), "{column}");
         }

@@ -49,6 +49,10 @@ fn unread(status: StatusCode) -> Problem {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would read a list as the fields of an object in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "expected a JSON object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -169,7 +173,8 @@ mod tests {
             (r#"{}"#, Some("inner"), "the field is required"),
             (r#"{"inner": [], "level": "Marie"}"#, Some("level"), "expected one of"),
             (r#"{"inner": [], "marie": 1}"#, Some("marie"), "unknown field, expected"),
-            (r#"[]"#, Some("."), "expected"),
+            (r#"[]"#, None, "expected a JSON object"),
+            (r#"5"#, Some("."), "expected struct Outer"),
             (r#"{"inner": ["#, None, "the body is not JSON: see line 1 column"),
             (r#"{"inner": []} x"#, None, "the body is not JSON"),
         ] {

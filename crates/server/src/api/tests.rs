@@ -85,7 +85,10 @@ async fn incidents_are_taken_annotated_and_closed() {
     assert_eq!(act("I1/ack", "").await.json()["state"], "acknowledged");
     assert_eq!(act("I1/notes", r#"{"note": "looking"}"#).await.json()["timeline"][2]["action"], "noted");
     let public = act("I1/notes", r#"{"note": "we look", "public": true}"#).await.json();
-    assert_eq!(public["timeline"][3], json!({"at": "2026-11-22T18:00:00Z", "action": "published", "by": "token-1", "note": "we look"}));
+    assert_eq!(
+        public["timeline"][3],
+        json!({"at": "2026-11-22T18:00:00Z", "action": "published", "by": "token-1", "note": "we look"})
+    );
     let refused = act("I1/resolve", r#"{"note": "done"}"#).await;
     problem(&refused, 409, None);
     assert_eq!(refused.json()["detail"], "1 alert still fires");
@@ -113,7 +116,8 @@ async fn incidents_are_taken_annotated_and_closed() {
 async fn silences_are_acts_that_the_ledger_has_first() {
     let fixture = Fixture::new().await;
     let path = "/api/dihya/v1/silences";
-    let json = r#"{"matchers": [{"name": "service", "op": "=", "value": "web"}], "duration": "2h", "comment": "works"}"#;
+    let json =
+        r#"{"matchers": [{"name": "service", "op": "=", "value": "web"}], "duration": "2h", "comment": "works"}"#;
     fixture.ledger.refuse(Some(RefusalKind::Retry));
     let refused = fixture.post(path, json).await;
     problem(&refused, 429, None);
@@ -151,7 +155,11 @@ async fn a_silence_that_would_hide_everything_is_refused() {
         (matcher(MatchOp::NotMatches, "x"), json!({"duration": "2h", "comment": "x"}), "matchers"),
         (matcher(MatchOp::Matches, "("), json!({"duration": "2h", "comment": "x"}), "matchers[0].value"),
         (matcher(MatchOp::Equal, &"x".repeat(3_000)), json!({"duration": "2h", "comment": "x"}), "matchers[0].value"),
-        (json!([{"name": "a-b", "op": "=", "value": "x"}]), json!({"duration": "2h", "comment": "x"}), "matchers[0].name"),
+        (
+            json!([{"name": "a-b", "op": "=", "value": "x"}]),
+            json!({"duration": "2h", "comment": "x"}),
+            "matchers[0].name",
+        ),
         (json!([{"name": "a", "op": "~", "value": "x"}]), json!({"duration": "2h", "comment": "x"}), "matchers[0].op"),
         (good.clone(), json!({"duration": "2h", "comment": " "}), "comment"),
         (good.clone(), json!({"duration": "soon", "comment": "x"}), "duration"),

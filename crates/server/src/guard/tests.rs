@@ -38,7 +38,9 @@ fn a_stranger_does_not_choose_labels() {
 }
 
 fn concrete(path: &str) -> String {
-    path.replace("{id}", "I1").replace("{event}", "start").replace("{check}", "web.svg")
+    path.replace("{id}", "I1")
+        .replace("{event}", "start")
+        .replace("{check}", "web.svg")
         .replace("{*path}", "localhost/default/checkpoint")
 }
 
@@ -131,7 +133,8 @@ async fn an_expired_token_opens_nothing() {
 #[tokio::test]
 async fn nothing_else_answers() {
     let fixture = Fixture::new().await;
-    for path in ["/alertmanager/api/v2/status", "/alertmanager", "/api/v2/alerts", "/api/v1/write", "/nope", "/status/"] {
+    for path in ["/alertmanager/api/v2/status", "/alertmanager", "/api/v2/alerts", "/api/v1/write", "/nope", "/status/"]
+    {
         let answer = fixture.get(path).await;
         assert_eq!((answer.status, answer.header("content-type")), (404, "application/problem+json"), "{path}");
     }

@@ -121,7 +121,8 @@ async fn results_wait_to_be_written_together() {
 async fn a_feed_that_stops_ends_the_fold_and_one_that_is_busy_does_not() {
     let history = open(&pool().await).await.expect("opens");
     let refusal = |kind| Err(Refusal { kind, reason: "x".into() });
-    let feed = Script { tenant: Tenant::default(), batches: vec![refusal(RefusalKind::Retry), refusal(RefusalKind::Stop)] };
+    let feed =
+        Script { tenant: Tenant::default(), batches: vec![refusal(RefusalKind::Retry), refusal(RefusalKind::Stop)] };
     assert!(matches!(history.follow(Box::new(feed)).await, Err(Error::Feed(_))));
 }
 

@@ -29,7 +29,7 @@ async fn house() -> Fixture {
     let mut backup = check("backup", "Sauvegardes <b>nocturnes</b>", State::Up);
     backup.result.maintenance = true;
     fixture.board.put(backup);
-    fixture.board.put(check("hidden", "Secret project", State::Down));
+    fixture.board.put(check("covert", "Secret project", State::Down));
     follow(&fixture.parts.history, records()).await;
     fixture
 }
@@ -49,7 +49,7 @@ fn records() -> Vec<model::Recorded> {
             ("mail", if day % 23 == 4 && hour % 24 == 3 { State::Down } else { State::Up }, false),
             ("dns", if (20..25).contains(&day) { State::Unknown } else { State::Up }, false),
             ("backup", State::Up, (10..12).contains(&day)),
-            ("hidden", State::Down, false),
+            ("covert", State::Down, false),
         ] {
             // The machine was off for three days.
             if !(40..43).contains(&day) {
@@ -67,7 +67,7 @@ fn records() -> Vec<model::Recorded> {
     records.extend([
         step("01OLD", Opened, "mail", "", hour(24 * 9 + 5)),
         step("01OLD", Resolved, "mail", "", hour(24 * 9 + 4)),
-        step("02SECRET", Opened, "hidden", "", hour(60)),
+        step("02SECRET", Opened, "covert", "", hour(60)),
         step("03PAST", Opened, "labo", "", hour(50)),
         step("03PAST", Joined, "agenda", "", hour(50)),
         step("03PAST", Noted, "labo", "the password is on the fridge", hour(49)),
@@ -81,7 +81,6 @@ fn records() -> Vec<model::Recorded> {
     ]);
     (0..).zip(records).map(|(position, (at, body))| recorded(position, at, body)).collect()
 }
-
 
 /// Checks that every tag is closed in order, as XML wants it; HTML's void elements may stay open.
 fn well_formed(text: &str) {
@@ -122,13 +121,13 @@ async fn strangers_see_the_allow_list_and_nothing_else() {
     let fixture = house().await;
     for path in PAGES {
         let answer = fixture.open(path).await;
-        for secret in ["Secret project", "hidden", "internal", "I am on it", "fridge", "ana", "02SECRET", "<script"] {
+        for secret in ["Secret project", "covert", "internal", "I am on it", "fridge", "ana", "02SECRET", "<script"] {
             assert!(!answer.text.contains(secret), "{path} says {secret}");
         }
         assert!(!answer.text.contains("<b>"), "{path} does not escape");
         well_formed(&answer.text);
     }
-    for path in ["/status/incidents/02SECRET", "/status/badge/hidden.svg", "/status/badge/web", "/status/badge/.svg"] {
+    for path in ["/status/incidents/02SECRET", "/status/badge/covert.svg", "/status/badge/web", "/status/badge/.svg"] {
         assert_eq!(fixture.open(path).await.status, 404, "{path}");
     }
 }
@@ -305,7 +304,8 @@ async fn a_history_that_cannot_be_read_is_an_answer() {
 /// The relative luminance of WCAG 2.2.
 fn luminance(hex: &str) -> f64 {
     let channel = |at: usize| {
-        let value = f64::from(u8::from_str_radix(hex.get(at..at + 2).expect("two digits"), 16).expect("hexadecimal")) / 255.0;
+        let value =
+            f64::from(u8::from_str_radix(hex.get(at..at + 2).expect("two digits"), 16).expect("hexadecimal")) / 255.0;
         if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
     };
     0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
@@ -326,17 +326,38 @@ fn colours_can_be_read_in_both_schemes() {
             hex.expect("a colour").to_owned()
         };
         for (text, ground) in [
-            ("text", "bg"), ("text", "card"), ("muted", "bg"), ("muted", "card"), ("link", "bg"), ("link", "card"),
-            ("up", "card"), ("degraded", "card"), ("down", "card"), ("unknown", "card"), ("maintenance", "card"),
-            ("text", "up-soft"), ("text", "down-soft"), ("muted", "up-soft"), ("muted", "degraded-soft"),
-            ("muted", "down-soft"), ("muted", "unknown-soft"), ("muted", "maintenance-soft"), ("link", "unknown-soft"),
+            ("text", "bg"),
+            ("text", "card"),
+            ("muted", "bg"),
+            ("muted", "card"),
+            ("link", "bg"),
+            ("link", "card"),
+            ("up", "card"),
+            ("degraded", "card"),
+            ("down", "card"),
+            ("unknown", "card"),
+            ("maintenance", "card"),
+            ("text", "up-soft"),
+            ("text", "down-soft"),
+            ("muted", "up-soft"),
+            ("muted", "degraded-soft"),
+            ("muted", "down-soft"),
+            ("muted", "unknown-soft"),
+            ("muted", "maintenance-soft"),
+            ("link", "unknown-soft"),
         ] {
             let ratio = contrast(&value(text), &value(ground));
             assert!(ratio >= 4.5, "{scheme}: {text} on {ground} is {ratio:.2}");
         }
         for (shape, ground) in [
-            ("nodata", "card"), ("mark", "up"), ("mark", "degraded"), ("mark", "down"), ("mark", "unknown"),
-            ("mark", "maintenance"), ("unknown", "unknown-soft"), ("maintenance", "maintenance-soft"),
+            ("nodata", "card"),
+            ("mark", "up"),
+            ("mark", "degraded"),
+            ("mark", "down"),
+            ("mark", "unknown"),
+            ("mark", "maintenance"),
+            ("unknown", "unknown-soft"),
+            ("maintenance", "maintenance-soft"),
         ] {
             let ratio = contrast(&value(shape), &value(ground));
             assert!(ratio >= 3.0, "{scheme}: {shape} on {ground} is {ratio:.2}");
