@@ -123,8 +123,8 @@ pub(crate) fn refuse_stranger(app: &App, peer: Peer) -> Problem {
     }
 }
 
-const fn seconds(wait: Duration) -> u64 {
-    wait.as_secs() + 1
+fn seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX)
 }
 
 /// Returns the token that a request presents: `None` without one, `Some(None)` when it cannot be read.

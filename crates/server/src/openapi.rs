@@ -38,6 +38,9 @@ impl Modify for Schemes {
 }
 
 /// Writes the description as JSON.
+///
+/// # Panics
+/// Never: the description holds nothing that JSON cannot.
 #[must_use]
 pub fn document() -> String {
     let mut text =

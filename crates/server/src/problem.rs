@@ -19,7 +19,7 @@ pub struct Problem {
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The status in words.
-    pub title: String,
+    pub title: &'static str,
     /// The HTTP status.
     #[schema(example = 400)]
     pub status: u16,
@@ -30,7 +30,7 @@ pub struct Problem {
     pub field: Option<String>,
     /// Seconds after which the same request may succeed; also in `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
     /// The request's id, as in the header `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -42,7 +42,7 @@ impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             kind: "about:blank",
-            title: status.canonical_reason().unwrap_or("Unknown").to_owned(),
+            title: status.canonical_reason().unwrap_or("Unknown"),
             status: status.as_u16(),
             detail: detail.into(),
             field: None,
@@ -65,7 +65,7 @@ impl Problem {
 
     /// Says after how many seconds to come back.
     #[must_use]
-    pub fn after(self, seconds: u64) -> Self {
+    pub fn after(self, seconds: u32) -> Self {
         Self { retry_after: Some(seconds.max(1)), ..self }
     }
 
