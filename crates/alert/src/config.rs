@@ -284,4 +284,4 @@ static SELF_TEST: Spec = Spec {
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

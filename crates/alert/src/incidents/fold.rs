@@ -248,8 +248,11 @@ impl Incidents {
             self.index.unassigned.remove(&fingerprint);
             self.index.misfits.remove(&fingerprint);
         } else {
-            if tracked.is_firing(at, self.config.resolve_timeout) {
+            let timeout = self.config.resolve_timeout;
+            if tracked.is_firing(at, timeout) {
                 self.index.unassigned.insert(fingerprint);
+            } else if let Some(end) = tracked.end(timeout) {
+                self.index.ends.remove(&(end, fingerprint));
             }
             self.index.purge.insert((at, fingerprint));
         }

@@ -312,7 +312,9 @@ impl Incidents {
     /// Returns when [`Self::decide`] may have something new to say, if no record comes before.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        let ends = self.index.ends.first().map(|(at, _)| *at);
+        // Ends of alerts in no incident change nothing until somebody puts them into one.
+        let is_member = |fingerprint| self.alerts.get(fingerprint).is_some_and(|tracked| tracked.member);
+        let ends = self.index.ends.iter().find(|(_, fingerprint)| is_member(fingerprint)).map(|(at, _)| *at);
         let reminders = self.index.reminders.first().map(|(at, _)| *at);
         let wakes = self.index.wakes.first().map(|(at, _)| *at);
         ends.into_iter().chain(reminders).chain(wakes).min()
