@@ -1,8 +1,457 @@
 //! Configuration: load → validate (pure, complete, all problems at once) → build.
+//!
+//! One spanned tree is read from YAML, held against the tables that the crates declare, and given to each crate as
+//! plain JSON. Nothing is in force before the whole file is good.
 
 pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod schema;
+pub(crate) mod spec;
 pub(crate) mod suggest;
 pub(crate) mod validate;
 pub(crate) mod yaml;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use model::config::{Node, Problem, Span, Tree, Ty};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::failure::BadConfig;
+use crate::terminal;
+use reference::Sources;
+use spec::{LedgerConfig, Tenants};
+
+/// What holds where no file is named; it is read like any other, with the data directory put in its place.
+const DEFAULTS: &str = include_str!("config/defaults.yaml");
+/// What the data directory takes the place of.
+const DATA_DIR_SLOT: &str = "\"@DATA_DIR@\"";
+/// The check that must be seen down, so that checkers that no longer see are noticed.
+pub(crate) const CANARY: &str = "dihya-canary";
+
+/// A configuration without problems.
+pub(crate) struct Loaded {
+    /// The file; `None` for the defaults.
+    pub(crate) path: Option<PathBuf>,
+    /// SHA-256 of the file's bytes, hexadecimal; empty for the defaults.
+    pub(crate) sha256: String,
+    /// `server:`.
+    pub(crate) server: server::Config,
+    /// `checks:` and `maintenance:`.
+    pub(crate) checks: probe::Config,
+    /// `alerting:`.
+    pub(crate) alerting: alert::config::Loaded,
+    /// `channels:`, with `log`.
+    pub(crate) channels: BTreeMap<String, alert::channel::config::Config>,
+    /// Hosts, addresses and channels that the file names.
+    pub(crate) declared: Vec<String>,
+    /// `tenants:`, with `default`.
+    pub(crate) tenants: Tenants,
+    /// `privacy:`.
+    pub(crate) privacy: privacy::Config,
+    /// `ledger:`.
+    pub(crate) ledger: LedgerConfig,
+}
+
+/// Why a file is not in force.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    /// The file as people call it.
+    pub(crate) name: String,
+    /// Its text, as far as it could be read.
+    pub(crate) text: String,
+    /// SHA-256 of its bytes, hexadecimal.
+    pub(crate) sha256: String,
+    /// Everything that is wrong with it.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Rejected {
+    /// Renders the problems for a terminal.
+    pub(crate) fn render(&self, colour: bool) -> String {
+        render::render(&self.name, &self.text, &self.problems, colour)
+    }
+}
+
+impl Loaded {
+    /// Makes the redactor that the policy asks for. What the operator declared by name is no personal data.
+    ///
+    /// # Errors
+    /// When the policy cannot be carried out.
+    pub(crate) fn redactor(&self) -> anyhow::Result<privacy::Redactor> {
+        let mut declared: Vec<&str> = vec![&self.ledger.instance];
+        for check in &self.checks.checks {
+            declared.extend([&*check.id, check.name.as_str(), check.group.as_str()]);
+            declared.extend(check.labels.values().map(String::as_str));
+        }
+        declared.extend(self.alerting.config.receivers.keys().map(String::as_str));
+        declared.extend(self.tenants.keys().map(model::Tenant::as_str));
+        declared.extend(self.declared.iter().map(String::as_str));
+        declared.retain(|name| !name.is_empty());
+        Ok(self.privacy.redactor(declared)?)
+    }
+
+    /// Says in a few words what the file declares.
+    pub(crate) fn summary(&self) -> String {
+        format!(
+            "{} checks, {} receivers",
+            self.checks.checks.len().saturating_sub(1),
+            self.alerting.config.receivers.len()
+        )
+    }
+}
+
+/// Reads `path`, or the defaults, and checks everything.
+///
+/// # Errors
+/// When there is any problem: rendered for the terminal that standard error is.
+pub(crate) fn load(path: Option<&Path>, data_dir: &Path) -> Result<Loaded, BadConfig> {
+    read(path, data_dir).map_err(|rejected| BadConfig(rejected.render(terminal::colours_err())))
+}
+
+/// Reads `path`, or the defaults, and checks everything.
+///
+/// # Errors
+/// With all problems when there is any.
+pub(crate) fn read(path: Option<&Path>, data_dir: &Path) -> Result<Loaded, Box<Rejected>> {
+    let Some(path) = path else {
+        let text = defaults(data_dir);
+        return parse(&text, "built-in configuration", None, &reference::Os { base: PathBuf::from(".") });
+    };
+    let name = path.display().to_string();
+    let unreadable = |why: String| {
+        let problem = spec::problem(Span { line: 1, column: 1 }, "", format!("cannot be read: {why}"), None);
+        let rejected =
+            Rejected { name: name.clone(), text: String::new(), sha256: String::new(), problems: vec![problem] };
+        Box::new(rejected)
+    };
+    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if length > yaml::FILE_BYTES_MAX as u64 {
+        return Err(unreadable(format!("it exceeds {} bytes", yaml::FILE_BYTES_MAX)));
+    }
+    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))?;
+    let base = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let base = base.canonicalize().unwrap_or_else(|_| base.to_owned());
+    parse(&text, &name, Some(path), &reference::Os { base })
+}
+
+/// Returns the built-in configuration for a data directory. Before its first start that is not there, so the disk is
+/// watched at the nearest directory that is.
+fn defaults(data_dir: &Path) -> String {
+    let absolute = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    let there = absolute.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
+    // A JSON string is a YAML string.
+    DEFAULTS.replace(DATA_DIR_SLOT, &Value::from(there.to_string_lossy()).to_string())
+}
+
+/// Checks the text of a file.
+fn parse(text: &str, name: &str, path: Option<&Path>, os: &reference::Os) -> Result<Loaded, Box<Rejected>> {
+    let sha256 = if path.is_some() { hex(&Sha256::digest(text.as_bytes())) } else { String::new() };
+    let reject = |mut problems: Vec<Problem>| {
+        problems.sort();
+        problems.dedup();
+        Box::new(Rejected { name: name.to_owned(), text: text.to_owned(), sha256: sha256.clone(), problems })
+    };
+    let root = yaml::parse(text).map_err(&reject)?;
+    let mut reading = Reading { base: &os.base, sources: os, problems: Vec::new(), tabled: 0 };
+    let parts = reading.parts(root);
+    if !reading.problems.is_empty() {
+        return Err(reject(reading.problems));
+    }
+    Ok(Loaded {
+        path: path.map(Path::to_owned),
+        sha256,
+        server: parts.server,
+        checks: parts.checks,
+        channels: parts.channels,
+        declared: parts.declared,
+        alerting: parts.alerting,
+        tenants: parts.tenants,
+        privacy: parts.privacy,
+        ledger: parts.ledger,
+    })
+}
+
+/// One reading of one file: gathers problems, and values that count only if there is none.
+struct Reading<'a> {
+    base: &'a Path,
+    sources: &'a dyn Sources,
+    problems: Vec<Problem>,
+    /// How many of the problems the tables found: they explain what owners find at the same place.
+    tabled: usize,
+}
+
+struct Parts {
+    server: server::Config,
+    checks: probe::Config,
+    channels: BTreeMap<String, alert::channel::config::Config>,
+    declared: Vec<String>,
+    alerting: alert::config::Loaded,
+    tenants: Tenants,
+    privacy: privacy::Config,
+    ledger: LedgerConfig,
+}
+
+impl Reading<'_> {
+    fn parts(&mut self, mut root: Node) -> Parts {
+        spec::refuse_later(&mut root, &mut self.problems);
+        let channels: BTreeSet<String> = match root.get("channels").map(|node| &node.tree) {
+            Some(Tree::Map(entries)) => entries.iter().map(|(name, _, _)| name.clone()).collect(),
+            _ => BTreeSet::new(),
+        };
+        let alerting = self.alerting(take(&mut root, "alerting").as_ref(), &channels);
+        let resolved =
+            validate::validate(&root, &Ty::Object(&spec::ROOT), "", self.base, self.sources, &mut self.problems);
+        self.tabled = self.problems.len();
+        let mut json = resolved.to_json();
+        self.add_canary(&root, &mut json);
+        let server = self.typed(&root, &json, "server", server::Config::from_json);
+        let checks = match probe::Config::read(&json["checks"], &json["maintenance"]) {
+            Ok(checks) => checks,
+            Err(issues) => {
+                for issue in issues {
+                    self.report(&root, &issue.path, issue.message, issue.suggestion);
+                }
+                probe::Config::default()
+            }
+        };
+        let ids: Vec<&str> = checks.checks.iter().map(|check| &*check.id).collect();
+        for (path, message, suggestion) in server.check(&ids) {
+            self.report(&root, &format!("server.{path}"), message, suggestion);
+        }
+        let mut channel_configs = self.channels(&root, &json);
+        channel_configs.extend(self.native_channels(&alerting));
+        let mut names = declared(&json, channels);
+        names.extend(channel_configs.values().flat_map(alert::channel::config::Config::declared));
+        let ledger: LedgerConfig = self.typed(&root, &json, "ledger", part);
+        if model::Origin::new(&ledger.instance).is_err() {
+            self.report(&root, "ledger.instance", model::tenant::BadName.to_string(), None);
+        }
+        let privacy: privacy::Config = self.typed(&root, &json, "privacy", part);
+        for (path, message, suggestion) in privacy.check() {
+            self.report(&root, &format!("privacy.{path}"), message, suggestion);
+        }
+        Parts {
+            server,
+            channels: channel_configs,
+            declared: names,
+            checks,
+            alerting,
+            tenants: spec::tenants(&root, &json["tenants"], &mut self.problems),
+            privacy,
+            ledger,
+        }
+    }
+
+    fn add_canary(&mut self, root: &Node, json: &mut Value) {
+        if !json["checks"].is_object() {
+            json["checks"] = serde_json::json!({});
+        }
+        if json["checks"].get(CANARY).is_some() {
+            self.report(
+                root,
+                &format!("checks.{CANARY}"),
+                "the name is taken by Dihya's own check of its checkers",
+                None,
+            );
+        }
+        json["checks"][CANARY] = serde_json::json!({"kind": "canary", "name": "Checkers", "interval": "30s"});
+    }
+
+    /// The declared channels, and `log`, which is there without being declared.
+    fn channels(&mut self, root: &Node, json: &Value) -> BTreeMap<String, alert::channel::config::Config> {
+        let mut channels = self.typed(root, json, "channels", alert::channel::config::read);
+        for (name, channel) in &channels {
+            for (path, message, suggestion) in channel.check() {
+                self.report(root, &format!("channels.{name}.{path}"), message, suggestion);
+            }
+        }
+        let log = || alert::channel::config::Config::Log(alert::channel::config::LogConfig::default());
+        channels.entry(alert::config::DEFAULT_CHANNEL.to_owned()).or_insert_with(log);
+        channels
+    }
+
+    /// The channels that Alertmanager's own receiver configurations imply.
+    fn native_channels(
+        &mut self,
+        alerting: &alert::config::Loaded,
+    ) -> BTreeMap<String, alert::channel::config::Config> {
+        let sources = self.sources;
+        let read_file = |path: &str| sources.file(path).ok().map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+        let global = alerting.global.as_ref().map(Node::to_json);
+        let mut channels = BTreeMap::new();
+        for implicit in &alerting.implicit {
+            let entry = implicit.node.to_json();
+            match alert::channel::native::native(implicit.kind, &entry, global.as_ref(), &read_file) {
+                Ok(channel) => {
+                    channels.insert(implicit.name.clone(), channel);
+                }
+                Err(problems) => {
+                    self.problems.extend(problems.into_iter().map(|(path, message, suggestion)| Problem {
+                        span: span_at(&implicit.node, &path),
+                        path: format!("alerting.{}.{path}", implicit.path).trim_end_matches('.').to_owned(),
+                        message,
+                        suggestion,
+                    }))
+                }
+            }
+        }
+        channels
+    }
+
+    /// Alertmanager's language is its crate's to read; here its references are replaced and its secrets looked for.
+    fn alerting(&mut self, node: Option<&Node>, channels: &BTreeSet<String>) -> alert::config::Loaded {
+        let resolved = node.map(|node| {
+            let mut found = Vec::new();
+            let ty = Ty::Object(&alert::config::SPEC);
+            validate::validate(node, &ty, "alerting", self.base, self.sources, &mut found);
+            self.problems.extend(found.into_iter().filter(|p| p.message.starts_with(validate::SECRET_IN_THE_OPEN)));
+            validate::validate(node, &Ty::Any, "alerting", self.base, self.sources, &mut self.problems)
+        });
+        match alert::config::load(resolved.as_ref(), channels) {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                self.problems.extend(problems);
+                alert::config::Loaded { config: alert::Config::default(), implicit: Vec::new(), global: None }
+            }
+        }
+    }
+
+    /// Gives a part to its owner. The tables were held against it before, so an error here is one that they cannot
+    /// express.
+    fn typed<T: Default>(
+        &mut self,
+        root: &Node,
+        json: &Value,
+        key: &str,
+        read: impl FnOnce(&Value) -> Result<T, serde_json::Error>,
+    ) -> T {
+        match read(&json[key]) {
+            Ok(part) => part,
+            // Where the tables found the reason, it stands there already.
+            Err(_) if !self.problems.is_empty() => T::default(),
+            Err(error) => {
+                self.report(root, key, error.to_string(), None);
+                T::default()
+            }
+        }
+    }
+
+    /// Adds a problem that the owner of a part found, unless the tables found its cause below the same path.
+    fn report(&mut self, root: &Node, path: &str, message: impl Into<String>, suggestion: Option<String>) {
+        let below = format!("{path}.");
+        let mut tabled = self.problems.iter().take(self.tabled);
+        if tabled.any(|known| known.path == path || known.path.starts_with(&below)) {
+            return;
+        }
+        let problem = Problem { span: span_at(root, path), path: path.to_owned(), message: message.into(), suggestion };
+        self.problems.push(problem);
+    }
+}
+
+fn take(root: &mut Node, key: &str) -> Option<Node> {
+    let Tree::Map(entries) = &mut root.tree else { return None };
+    let at = entries.iter().position(|(name, _, _)| name == key)?;
+    Some(entries.remove(at).2)
+}
+
+/// Gathers the hosts and addresses of declared targets: whoever reads an alert must be able to tell which one it is.
+fn declared(json: &Value, channels: BTreeSet<String>) -> Vec<String> {
+    const KEYS: [&str; 7] = ["url", "address", "host", "server", "query", "resolver", "endpoint"];
+    let mut names: BTreeSet<String> = channels;
+    for check in json["checks"].as_object().into_iter().flatten().map(|(_, check)| check) {
+        for text in KEYS.iter().filter_map(|key| check.get(key)?.as_str()) {
+            match url::Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned)) {
+                Some(host) => names.insert(host.trim_matches(['[', ']']).to_owned()),
+                None => {
+                    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+                    names.insert(host.trim_matches(['[', ']']).to_owned())
+                }
+            };
+        }
+    }
+    names.into_iter().collect()
+}
+
+fn part<T: serde::de::DeserializeOwned + Default>(json: &Value) -> Result<T, serde_json::Error> {
+    if json.is_null() { Ok(T::default()) } else { serde_json::from_value(json.clone()) }
+}
+
+/// Finds the place of a dotted path, or of what contains it. Keys may contain dots themselves.
+fn span_at(root: &Node, path: &str) -> Span {
+    descend(root, path).unwrap_or(root.span)
+}
+
+fn descend(node: &Node, path: &str) -> Option<Span> {
+    match &node.tree {
+        Tree::Map(entries) => {
+            let found = entries.iter().filter_map(|(key, span, below)| match path.strip_prefix(key.as_str())? {
+                "" => Some((key.len(), *span, below, "")),
+                rest => Some((key.len(), *span, below, rest.strip_prefix('.')?)),
+            });
+            let (_, span, below, rest) = found.max_by_key(|(len, ..)| *len)?;
+            // The value, where it is on the line of its key; else the key.
+            let here = if below.span.line == span.line { below.span } else { span };
+            if rest.is_empty() { Some(here) } else { Some(descend(below, rest).unwrap_or(span)) }
+        }
+        Tree::List(items) => {
+            let (index, rest) = path.split_once('.').unwrap_or((path, ""));
+            let item = items.get(index.parse::<usize>().ok()?)?;
+            if rest.is_empty() { Some(item.span) } else { Some(descend(item, rest).unwrap_or(item.span)) }
+        }
+        // One value may stand for a list of one.
+        _ => (path == "0").then_some(node.span),
+    }
+}
+
+/// Writes bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Loaded, Vec<String>> {
+        let os = reference::Os { base: PathBuf::from("/") };
+        parse(text, "dihya.yaml", Some(Path::new("dihya.yaml")), &os)
+            .map_err(|rejected| rejected.problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn places_are_found_even_under_names_with_dots() {
+        let node = yaml::parse("checks:\n  a.example:\n    url: x\n  a:\n    - b\n").expect("is YAML");
+        for (path, line, column) in [
+            ("checks.a.example.url", 3, 10),
+            ("checks.a.example", 2, 3),
+            ("checks.a.example.none", 2, 3),
+            ("checks.a.0", 5, 7),
+            ("checks.a.9", 4, 3),
+            ("checks.a.0.x", 5, 7),
+            ("none", 1, 1),
+        ] {
+            assert_eq!(span_at(&node, path), Span { line, column }, "{path}");
+        }
+    }
+
+    #[test]
+    fn parts_of_later_versions_are_refused_by_name() {
+        let problems = read_text(
+            "lake: {}\nhooks: []\ntenants: {meta: {}, A: {}, b: {public: true}}\nledger: {instance: 'A b'}\n",
+        )
+        .err();
+        assert_eq!(
+            problems.unwrap_or_default(),
+            [
+                "1:1: lake: lake is not supported yet: the lake comes with a later version (remove the key)",
+                "2:1: hooks: hooks is not supported yet: hooks come with a later version (remove the key)",
+                "3:11: tenants.meta: meta is the name of the meta-log",
+                "3:21: tenants.A: expected segments of a-z, 0-9, dot and dash, none of them . or ..",
+                "4:20: ledger.instance: expected segments of a-z, 0-9, dot and dash, none of them . or ..",
+            ]
+        );
+    }
+}

@@ -1,3 +1,26 @@
-//! The binary.
+//! `dihya`: reads the command line and hands over to one file per command.
+//!
+//! The binary alone knows configuration, wiring and the terminal; [`pipeline`] alone knows the order of the stages.
+
+mod cli;
+mod client;
+mod command;
 mod config;
-fn main() {}
+mod copy;
+mod direct;
+mod events;
+mod failure;
+mod logging;
+mod origins;
+mod pipeline;
+mod results;
+mod serve;
+mod spool;
+mod store;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(command::run(std::env::args_os()))
+}

@@ -128,7 +128,13 @@ impl Validator<'_> {
                         self.report(*span, &below, format!("expected {}, found nothing", describe(&field.ty)), None);
                     }
                 }
-                Some(field) => out.push((key.clone(), *span, self.value(node, &field.ty, &below, *span))),
+                Some(field) => {
+                    let value = self.value(node, &field.ty, &below, *span);
+                    // What could not be used is absent rather than wrong a second time for its owner.
+                    if value.tree != Tree::Null || matches!(field.ty, Ty::Any) {
+                        out.push((key.clone(), *span, value));
+                    }
+                }
                 None if tolerated.contains(&key.as_str()) => {}
                 None => {
                     let known = fields.iter().map(|field| field.key);

@@ -1,0 +1,508 @@
+//! The command line: what may be said to `dihya`, with an example for each command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use model::{Sector, Severity};
+
+/// Sovereign monitoring: watches services, tells people durably, proves what it recorded.
+#[derive(Debug, Parser)]
+#[command(name = "dihya", version, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 it failed or found something, 2 bad usage or configuration.\n\
+    `dihya check`: 0 up, 1 degraded, 2 down, 3 unknown, bad usage or configuration.\n\n\
+    Start here:\n  dihya serve\n  dihya check")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One verb each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch, alert, record and answer, until told to stop.
+    Serve(ServeArgs),
+    /// Run every check once and say how things stand.
+    Check(CheckArgs),
+    /// Tell people something.
+    #[command(subcommand)]
+    Alert(AlertCommand),
+    /// Look at incidents, take them, close them.
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    /// Keep alerts quiet for a while.
+    #[command(subcommand)]
+    Silence(SilenceCommand),
+    /// Send signs of life.
+    #[command(subcommand)]
+    Heartbeat(HeartbeatCommand),
+    /// Check the configuration, or print its schema.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Verify and read the ledger.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Copy the data directory consistently into a new directory.
+    Backup(BackupArgs),
+    /// Put a backup back in place.
+    Restore(RestoreArgs),
+    /// Make, list and revoke tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Say how a running server stands.
+    Status(StatusArgs),
+    /// Print completions for a shell.
+    #[command(after_help = "Example:\n  dihya completions bash > /etc/bash_completion.d/dihya")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a directory.
+    #[command(after_help = "Example:\n  dihya man /usr/local/share/man/man1")]
+    Man {
+        /// The directory; it is made if it is not there.
+        dir: PathBuf,
+    },
+}
+
+/// Which files the command works on.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Place {
+    /// The configuration file [default: built-in].
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data directory [default: ./dihya-data].
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// The default data directory.
+pub(crate) const DATA_DIR_DEFAULT: &str = "dihya-data";
+
+impl Place {
+    /// Returns the data directory.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| PathBuf::from(DATA_DIR_DEFAULT))
+    }
+}
+
+/// Which server the command talks to, and as whom.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Remote {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Address of the server [default: `DIHYA_URL`, else `server.listen` of the configuration, else
+    /// <http://127.0.0.1:8970>].
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// File with a token [default: `DIHYA_TOKEN`, else `<data-dir>/admin-token`].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// PEM file with the certificate authority of the server [default: the system's].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  dihya serve\n  dihya serve --config dihya.yaml --data-dir /var/lib/dihya\n\n\
+    Without --config it watches its own host, disk, ledger and resolver. SIGHUP reads the file again; so does any \
+    change of it. SIGTERM and SIGINT stop in order; a second one stops at once.")]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The address to listen on [default: `server.listen`, 127.0.0.1:8970].
+    #[arg(short, long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+}
+
+/// How `check` writes its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For CI systems.
+    Junit,
+}
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  dihya check\n  dihya check --config dihya.yaml --format json\n  \
+    dihya check --config dihya.yaml --format junit shop payment > report.xml\n\n\
+    Exit codes: 0 up, 1 degraded, 2 down, 3 unknown, bad usage or configuration.")]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// How to write the result.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) format: CheckFormat,
+    /// The checks to run, by id [default: all].
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+/// Verbs of `alert`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertCommand {
+    /// Send an alert: through the server if it runs, else directly.
+    #[command(after_help = "Examples:\n  dihya alert send \"backup failed\" --level critical --channel log\n  \
+        dihya alert send \"queue grows\" --service payment --sector ecommerce --label queue=orders\n\n\
+        Where no server runs, the alert is written to the ledger and delivered by this command. Where one runs but \
+        does not answer, it is kept in spool/, delivered, and admitted by the next start.")]
+    Send(AlertSendArgs),
+}
+
+/// Arguments of `alert send`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AlertSendArgs {
+    /// What to say.
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: String,
+    /// How bad it is: info, warning, error or critical, in any case.
+    #[arg(long, default_value = "warning", value_name = "LEVEL")]
+    pub(crate) level: Severity,
+    /// The channel to tell, beside what the routes say.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Option<String>,
+    /// The service it concerns.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+    /// The sector it concerns: health (santé), education (éducation), ecommerce (commerce) or none.
+    #[arg(long, default_value = "none", value_name = "SECTOR")]
+    pub(crate) sector: Sector,
+    /// A further label; may be repeated.
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// The tenant, where the command works without a server.
+    #[arg(long, default_value = "default", value_name = "TENANT", value_parser = tenant)]
+    pub(crate) tenant: model::Tenant,
+    /// How to write the answer.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected name=value")?;
+    if !model::label::is_label_name(name) {
+        return Err("expected a label name of letters, digits and underscores".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn tenant(text: &str) -> Result<model::Tenant, String> {
+    model::Tenant::new(text).map_err(|error| error.to_string())
+}
+
+/// Verbs of `incident`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncidentCommand {
+    /// List incidents, newest first.
+    #[command(after_help = "Examples:\n  dihya incident list\n  dihya incident list --all --format json")]
+    List {
+        /// Resolved ones too.
+        #[arg(long)]
+        all: bool,
+        /// Most rows.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// How to write the answer.
+        #[arg(short, long, value_enum, default_value_t)]
+        format: Format,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show one incident and what happened to it.
+    #[command(after_help = "Example:\n  dihya incident show 01ARYZ6S41TSV4RRFFQ69G5FAV")]
+    Show {
+        /// The incident.
+        id: String,
+        /// How to write the answer.
+        #[arg(short, long, value_enum, default_value_t)]
+        format: Format,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Take an incident: reminders stop.
+    #[command(after_help = "Example:\n  dihya incident ack 01ARYZ6S41TSV4RRFFQ69G5FAV --note \"on it\"")]
+    Ack(IncidentActArgs),
+    /// Close an incident whose alerts have stopped.
+    #[command(after_help = "Example:\n  dihya incident resolve 01ARYZ6S41TSV4RRFFQ69G5FAV --note \"switch replaced\"")]
+    Resolve(IncidentActArgs),
+}
+
+/// Arguments of `incident ack` and `incident resolve`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct IncidentActArgs {
+    /// The incident.
+    pub(crate) id: String,
+    /// Why, or what next.
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// Verbs of `silence`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SilenceCommand {
+    /// Set a silence.
+    #[command(
+        after_help = "Example:\n  dihya silence add service=payment 'severity!=critical' --for 2h --comment \"migration\""
+    )]
+    Add {
+        /// Conditions, all of which must hold: name=value, name!=value, name=~regex, name!~regex.
+        #[arg(required = true, value_name = "MATCHER")]
+        matchers: Vec<String>,
+        /// For how long, from now.
+        #[arg(long = "for", default_value = "1h", value_name = "DURATION", value_parser = duration)]
+        lasts: std::time::Duration,
+        /// Why.
+        #[arg(long)]
+        comment: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// List silences.
+    #[command(after_help = "Example:\n  dihya silence list")]
+    List {
+        /// Expired ones too.
+        #[arg(long)]
+        all: bool,
+        /// How to write the answer.
+        #[arg(short, long, value_enum, default_value_t)]
+        format: Format,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// End a silence now.
+    #[command(after_help = "Example:\n  dihya silence expire 3f1c9a52-0d8e-4a43-9a70-5a5f0c1f4f0e")]
+    Expire {
+        /// The silence.
+        id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    model::config::parse_duration(text).map_err(|_| "expected a duration such as 30m or 2h".to_owned())
+}
+
+/// Verbs of `heartbeat`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HeartbeatCommand {
+    /// Say that a job is alive, began, ended or failed.
+    #[command(after_help = "Example:\n  backup.sh; dihya heartbeat ping 6vjq2nakx7 --exit $?")]
+    Ping {
+        /// The unguessable id of the heartbeat.
+        id: String,
+        /// The job began.
+        #[arg(long, conflicts_with_all = ["fail", "exit"])]
+        start: bool,
+        /// The job failed.
+        #[arg(long, conflicts_with = "exit")]
+        fail: bool,
+        /// The job ended with this exit code.
+        #[arg(long, value_name = "CODE")]
+        exit: Option<u8>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// Verbs of `config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Find all problems of a configuration file.
+    #[command(after_help = "Example:\n  dihya config check dihya.yaml")]
+    Check {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the JSON schema of the configuration.
+    #[command(after_help = "Example:\n  dihya config schema > dihya.schema.json")]
+    Schema {
+        /// Print the reference page instead.
+        #[arg(long, hide = true)]
+        markdown: bool,
+    },
+}
+
+/// Verbs of `ledger`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Verify logs offline: entries, tiles, checkpoints, signatures, commitments, sequence, time, meta-log.
+    #[command(after_help = "Examples:\n  dihya ledger verify\n  dihya ledger verify --data-dir /backup/dihya\n  \
+        dihya ledger verify --origin localhost/default --format json")]
+    Verify {
+        /// One log only.
+        #[arg(long, value_name = "ORIGIN")]
+        origin: Option<String>,
+        /// How to write the answer.
+        #[arg(short, long, value_enum, default_value_t)]
+        format: Format,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the proof that a record is in the ledger, as C2SP tlog-proof.
+    #[command(after_help = "Example:\n  dihya ledger prove 42 > 42.tlog-proof")]
+    Prove {
+        /// The record's position, as in its receipt.
+        position: u64,
+        /// The tenant.
+        #[arg(long, default_value = "default", value_parser = tenant)]
+        tenant: model::Tenant,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Print records.
+    #[command(
+        after_help = "Examples:\n  dihya ledger show --last 20\n  dihya ledger show --from 100 --limit 10 --format json"
+    )]
+    Show {
+        /// The first position.
+        #[arg(long, conflicts_with = "last")]
+        from: Option<u64>,
+        /// Only the last ones.
+        #[arg(long)]
+        last: Option<u64>,
+        /// Most records.
+        #[arg(long, default_value_t = 50)]
+        limit: u64,
+        /// The tenant.
+        #[arg(long, default_value = "default", value_parser = tenant)]
+        tenant: model::Tenant,
+        /// How to write the answer.
+        #[arg(short, long, value_enum, default_value_t)]
+        format: Format,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Arguments of `backup`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  dihya backup /backup/dihya-2026-11-22\n\n\
+    Works while the server runs. The copy holds records, keys and tokens: keep it as safe as the original.")]
+pub(crate) struct BackupArgs {
+    /// Where to; it must not be there.
+    #[arg(value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// Arguments of `restore`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  dihya restore /backup/dihya-2026-11-22 --data-dir /var/lib/dihya\n\n\
+    The backup is verified first. The data directory must be empty or missing.")]
+pub(crate) struct RestoreArgs {
+    /// The backup.
+    #[arg(value_name = "DIR")]
+    pub(crate) from: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// Verbs of `token`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token. It is printed once and stored hashed.
+    #[command(after_help = "Example:\n  dihya token add ci --role ingest --expires 90d")]
+    Add {
+        /// What people call it.
+        name: String,
+        /// What it may do: ingest, viewer, operator, analyst, privacy-officer, auditor, admin; may be repeated.
+        #[arg(long = "role", required = true, value_name = "ROLE")]
+        roles: Vec<server::token::Role>,
+        /// After how long it stops working.
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires: Option<std::time::Duration>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// List tokens, without their secrets.
+    #[command(after_help = "Example:\n  dihya token list")]
+    List {
+        /// How to write the answer.
+        #[arg(short, long, value_enum, default_value_t)]
+        format: Format,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Make a token stop working now.
+    #[command(after_help = "Example:\n  dihya token revoke 4")]
+    Revoke {
+        /// The token's id, as listed.
+        id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// Arguments of `status`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  dihya status\n  dihya status --format json")]
+pub(crate) struct StatusArgs {
+    /// How to write the answer.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_each_command_has_an_example() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        command.build();
+        let mut queue = vec![command];
+        while let Some(command) = queue.pop() {
+            queue.extend(command.get_subcommands().filter(|sub| sub.get_name() != "help").cloned());
+            if command.get_subcommands().next().is_none() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example"), "{} has no example", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn levels_sectors_labels_and_durations_are_read() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["dihya", "alert", "send", "x"], args].concat());
+        let Ok(Cli { command: Command::Alert(AlertCommand::Send(args)) }) =
+            parse(&["--level", "CRITICAL", "--sector", "santé", "--label", "a=b=c"])
+        else {
+            panic!("must parse")
+        };
+        assert_eq!((args.level, args.sector), (Severity::Critical, Sector::Health));
+        assert_eq!(args.labels, [("a".to_owned(), "b=c".to_owned())]);
+        for bad in [["--label", "a"], ["--label", "é=1"], ["--level", "loud"], ["--sector", "bank"], ["--tenant", "A"]]
+        {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
+        assert!(duration("2h").is_ok() && duration("soon").is_err());
+    }
+}

@@ -1,0 +1,246 @@
+//! Talks to a running server: one request per connection, with the token of this machine or of the caller.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use model::Private;
+use model::limits::REQUEST_BODY_BYTES_MAX;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use url::Url;
+
+use crate::cli::{Place, Remote};
+use crate::config::{self, reference};
+use crate::failure::{Hint, misuse};
+
+/// The file below the data directory that holds the first administrator's token.
+const ADMIN_TOKEN_FILE: &str = "admin-token";
+/// Time within which the server must have answered.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time within which a connection must stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 16 * REQUEST_BODY_BYTES_MAX;
+
+/// Why a request has no useful answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Nobody answered.
+    #[error("could not reach the server at {url}: {reason}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The server said no.
+    #[error("the server answered {status}: {detail}")]
+    Refused {
+        /// HTTP status.
+        status: StatusCode,
+        /// What the server said.
+        detail: String,
+    },
+}
+
+/// Where a server is, and as whom to talk to it.
+pub(crate) struct Client {
+    base: Url,
+    token: Option<Private<String>>,
+    ca_file: Option<std::path::PathBuf>,
+}
+
+impl Client {
+    /// Finds address and token as the arguments, the environment and the files say.
+    ///
+    /// # Errors
+    /// When the address is no URL, or a token file that was named cannot be read.
+    pub(crate) fn new(remote: &Remote) -> anyhow::Result<Self> {
+        let text = match remote.url.clone().or_else(|| reference::env("DIHYA_URL")) {
+            Some(url) => url,
+            None => address_of(&remote.place)?,
+        };
+        let base = Url::parse(&text).map_err(|error| misuse(format!("--url {text}: {error}")))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(misuse(format!("--url {text}: expected http://HOST:PORT or https://HOST:PORT")));
+        }
+        let token = match &remote.token_file {
+            Some(path) => {
+                Some(read_token(path).map_err(|why| misuse(format!("--token-file {}: {why}", path.display())))?)
+            }
+            None => reference::env("DIHYA_TOKEN")
+                .map(Private::new)
+                .or_else(|| read_token(&remote.place.data_dir().join(ADMIN_TOKEN_FILE)).ok()),
+        };
+        Ok(Self { base, token, ca_file: remote.ca_file.clone() })
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// When there is no answer, or it says no.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&self.call(Method::GET, path, None).await?).context("the answer is not JSON")?)
+    }
+
+    /// Asks for something that is text.
+    ///
+    /// # Errors
+    /// When there is no answer, or it says no.
+    pub(crate) async fn text(&self, path: &str) -> anyhow::Result<String> {
+        String::from_utf8(self.call(Method::GET, path, None).await?).context("the answer is not UTF-8")
+    }
+
+    /// Sends something and returns the answer, `Null` when it is empty.
+    ///
+    /// # Errors
+    /// When there is no answer, or it says no.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> anyhow::Result<serde_json::Value> {
+        let answer = self.call(method, path, Some(body)).await?;
+        if answer.is_empty() {
+            return Ok(serde_json::Value::Null);
+        }
+        Ok(serde_json::from_slice(&answer).unwrap_or(serde_json::Value::Null))
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> anyhow::Result<Vec<u8>> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.unreachable("it did not answer in time").into()),
+        }
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> anyhow::Result<Vec<u8>> {
+        let host = self.base.host_str().unwrap_or_default().to_owned();
+        let port = self.base.port_or_known_default().unwrap_or(80);
+        let address = (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port);
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+            .await
+            .map_err(|_| self.unreachable("no connection in time"))?
+            .map_err(|error| self.unreachable(&error.to_string()))?;
+        let request = self.request(method, path, body)?;
+        if self.base.scheme() == "http" {
+            return self.converse(TokioIo::new(stream), request).await;
+        }
+        let name = ServerName::try_from(host).context("cannot verify that name")?;
+        let stream = self.tls()?.connect(name, stream).await.map_err(|error| self.unreachable(&error.to_string()))?;
+        self.converse(TokioIo::new(stream), request).await
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> anyhow::Result<Request<Full<bytes::Bytes>>> {
+        let authority = self.base.authority().rsplit('@').next().unwrap_or_default();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::HOST, authority)
+            .header(http::header::ACCEPT, "application/json, text/plain;q=0.9")
+            .header(http::header::USER_AGENT, concat!("dihya/", env!("CARGO_PKG_VERSION")))
+            .header(http::header::CONNECTION, "close");
+        if let Some(token) = &self.token {
+            let mut value = http::HeaderValue::try_from(format!("Bearer {}", token.expose()))
+                .map_err(|_| misuse("the token holds characters that no token has"))?;
+            value.set_sensitive(true);
+            request = request.header(http::header::AUTHORIZATION, value);
+        }
+        let bytes = match body {
+            None => bytes::Bytes::new(),
+            Some(json) => {
+                request = request.header(http::header::CONTENT_TYPE, "application/json");
+                serde_json::to_vec(json).context("could not write the request")?.into()
+            }
+        };
+        request.body(Full::new(bytes)).context("could not write the request")
+    }
+
+    async fn converse<S>(&self, stream: S, request: Request<Full<bytes::Bytes>>) -> anyhow::Result<Vec<u8>>
+    where
+        S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        let lost = |error: hyper::Error| self.unreachable(&error.to_string());
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(lost)?;
+        let answer = async {
+            let answer = sender.send_request(request).await.map_err(lost)?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| self.unreachable(&error.to_string()))?.to_bytes().to_vec();
+            anyhow::Ok((status, body))
+        };
+        // The connection is driven beside the request and ends with it.
+        let (status, body) = tokio::select! {
+            answer = answer => answer?,
+            () = async { let _ = connection.await; std::future::pending::<()>().await } => unreachable!("never ready"),
+        };
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+    }
+
+    fn tls(&self) -> anyhow::Result<tokio_rustls::TlsConnector> {
+        let mut roots = rustls::RootCertStore::empty();
+        match &self.ca_file {
+            Some(path) => {
+                for certificate in
+                    CertificateDer::pem_file_iter(path).with_context(|| format!("--ca-file {}", path.display()))?
+                {
+                    roots.add(certificate.context("--ca-file holds no certificate")?).context("--ca-file")?;
+                }
+            }
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .context("invariant: ring offers TLS 1.2 and 1.3")?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(tokio_rustls::TlsConnector::from(Arc::new(config)))
+    }
+
+    fn unreachable(&self, reason: &str) -> Error {
+        Error::Unreachable { url: self.base.as_str().trim_end_matches('/').to_owned(), reason: reason.to_owned() }
+    }
+
+    /// Turns an RFC 9457 problem into an error, with a hint where the token is at fault.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> anyhow::Error {
+        let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let field = |name: &str| json.get(name).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
+        let detail = field("detail").or_else(|| field("title")).unwrap_or("no reason given").to_owned();
+        let error = anyhow::Error::new(Error::Refused { status, detail });
+        match status {
+            StatusCode::UNAUTHORIZED if self.token.is_none() => {
+                error.context(Hint("name a token with --token-file, DIHYA_TOKEN or --data-dir".to_owned()))
+            }
+            _ => error,
+        }
+    }
+}
+
+/// The address that the configuration says, as a client on this machine reaches it.
+fn address_of(place: &Place) -> anyhow::Result<String> {
+    let Some(path) = &place.config else { return Ok(format!("http://{}", server::config::LISTEN_DEFAULT)) };
+    let loaded = config::load(Some(path), &place.data_dir())?;
+    let listen = loaded.server.listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+    Ok(format!("{}://{listen}", if loaded.server.tls.is_some() { "https" } else { "http" }))
+}
+
+fn read_token(path: &Path) -> Result<Private<String>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.kind().to_string())?;
+    let token = text.trim();
+    if token.is_empty() { Err("it is empty".to_owned()) } else { Ok(Private::new(token.to_owned())) }
+}

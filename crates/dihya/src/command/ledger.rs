@@ -1,0 +1,271 @@
+//! `dihya ledger`: verify, prove and read what was recorded, without trusting the program that recorded it.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use disk::{Disk, OsClock, OsDisk, OsRng};
+use ledger::entry::Entry;
+use ledger::note::Verifiers;
+use ledger::own::{Genesis, LogId, Name};
+use ledger::verify::{DiskSource, Options, Report, Source as _, Weight, verify, verify_meta};
+use ledger::{Forensic, Found};
+use model::{Clock, Kind, Origin, Rng, Tenant, Timestamp, Value};
+use serde_json::json;
+
+use super::{block_on, print_json};
+use crate::cli::{Format, LedgerCommand};
+use crate::client::{self, Client};
+use crate::failure::{DONE, FAILED, misuse};
+use crate::terminal::{self, Progress};
+use crate::{config, origins, store};
+
+/// Largest key file.
+const KEY_BYTES_MAX: usize = 1 << 16;
+/// Findings that are shown in words.
+const FINDINGS_SHOWN_MAX: usize = 100;
+
+/// Runs the command.
+pub(super) fn run(command: LedgerCommand) -> anyhow::Result<u8> {
+    match command {
+        LedgerCommand::Verify { origin, format, place } => verify_all(&place.data_dir(), origin.as_deref(), format),
+        LedgerCommand::Prove { position, tenant, remote } => {
+            let path = format!("/api/dihya/v1/ledger/proof?position={position}");
+            let client = Client::new(&remote)?;
+            let proof = match block_on(client.text(&path)) {
+                Err(error) if matches!(error.downcast_ref(), Some(client::Error::Unreachable { .. })) => {
+                    let data_dir = remote.place.data_dir();
+                    // Without a ledger here the server is the only way, and its silence the only news.
+                    if !data_dir.join("wal").is_dir() {
+                        return Err(error);
+                    }
+                    prove_here(remote.place.config.as_deref(), &data_dir, &tenant, position)?
+                }
+                answer => answer?,
+            };
+            terminal::out(&proof);
+            Ok(DONE)
+        }
+        LedgerCommand::Show { from, last, limit, tenant, format, place } => {
+            let range = Range { from: from.unwrap_or(0), last, limit };
+            show(&place.data_dir(), &tenant, range, format)
+        }
+    }
+}
+
+/// What was found about one log.
+struct Verified {
+    origin: Origin,
+    report: Report,
+    in_meta: u64,
+}
+
+fn verify_all(data_dir: &Path, only: Option<&str>, format: Format) -> anyhow::Result<u8> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let mut logs = origins::list(&*disk, data_dir).context("could not list the logs")?;
+    if let Some(only) = only {
+        logs.retain(|origin| origin.as_str() == only);
+    }
+    if logs.is_empty() {
+        return Err(misuse(format!("there is no such log in {}", data_dir.join("ledger").display())));
+    }
+    let wal = data_dir.join("wal").is_dir();
+    let forensic = if wal { Some(Forensic::open(Arc::clone(&disk), data_dir)?) } else { None };
+    let mut verified = Vec::new();
+    for origin in logs {
+        verified.push(verify_one(&*disk, data_dir, forensic.as_ref(), origin));
+    }
+    let sound = verified.iter().all(|log| log.report.is_sound());
+    match format {
+        Format::Json => print_json(&json!({"sound": sound, "logs": verified.iter().map(as_json).collect::<Vec<_>>()}))?,
+        Format::Text => terminal::out(&verified.iter().map(as_text).collect::<String>()),
+    }
+    Ok(if sound { DONE } else { FAILED })
+}
+
+fn verify_one(disk: &dyn Disk, data_dir: &Path, forensic: Option<&Forensic>, origin: Origin) -> Verified {
+    let source = DiskSource::new(disk, &data_dir.join("ledger").join(origin.as_str()));
+    let vault = forensic.map(|forensic| forensic.log(origin.as_str()));
+    let progress = std::cell::RefCell::new(Progress::new("verifying"));
+    let update = |done: u64, total: u64| progress.borrow_mut().update(done, total);
+    let options =
+        Options { vault: vault.as_ref().map(|vault| vault as _), progress: Some(&update), ..Options::default() };
+    let mut report = verify(&source, &options);
+    progress.borrow().finish();
+    let mut in_meta = 0;
+    if let (Some(forensic), false, Some(checkpoint)) =
+        (forensic, origin.as_str().ends_with("/meta"), report.checkpoint.clone())
+        && let Some((keys, log_id)) = keys_of(&source).zip(log_id_of(forensic, &origin))
+        && let Some((instance, _)) = origin.as_str().rsplit_once('/')
+    {
+        let meta = forensic.log(&format!("{instance}/meta"));
+        let (count, findings) = verify_meta(&meta, &log_id, &source, &checkpoint, &keys);
+        in_meta = count;
+        report.errors += findings.iter().filter(|finding| finding.weight == Weight::Error).count() as u64;
+        report.findings.extend(findings);
+    }
+    Verified { origin, report, in_meta }
+}
+
+fn keys_of(source: &DiskSource<'_>) -> Option<Verifiers> {
+    let file = |name| source.read(name, KEY_BYTES_MAX).ok().flatten();
+    Verifiers::parse(&file("vkey")?, file("mldsa.pub").as_deref()).ok()
+}
+
+fn log_id_of(forensic: &Forensic, origin: &Origin) -> Option<LogId> {
+    let mut log_id = None;
+    let _ = forensic.visit(origin.as_str(), &mut |found| {
+        log_id = Entry::decode(found.entry).ok().and_then(|entry| Some(Genesis::read(&entry).ok()?.log_id));
+        false
+    });
+    log_id
+}
+
+fn as_json(log: &Verified) -> serde_json::Value {
+    let report = &log.report;
+    json!({
+        "origin": log.origin,
+        "sound": report.is_sound(),
+        "checkpoint": report.checkpoint.as_ref().map(|c| json!({"size": c.size, "root": config::hex(&c.root)})),
+        "entries": report.entries,
+        "batch_records": report.batch_records,
+        "opened": report.opened,
+        "covered": report.covered,
+        "in_meta": log.in_meta,
+        "errors": report.errors,
+        "findings": report.findings.iter().map(|finding| json!({
+            "error": finding.weight == Weight::Error,
+            "invariant": format!("{:?}", finding.invariant),
+            "index": finding.index,
+            "inner": finding.inner,
+            "text": finding.text,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(log: &Verified) -> String {
+    let colours = terminal::colours_out();
+    let report = &log.report;
+    let verdict = if report.is_sound() {
+        terminal::paint("sound", "32", colours)
+    } else {
+        terminal::paint("NOT SOUND", "1;31", colours)
+    };
+    let mut text = format!("{}: {verdict}\n", log.origin);
+    if let Some(checkpoint) = &report.checkpoint {
+        text.push_str(&format!("  checkpoint of {} leaves, root {}\n", checkpoint.size, config::hex(&checkpoint.root)));
+    }
+    text.push_str(&format!(
+        "  {} entries read, {} records under batches, {} commitments opened, {} covered by retention, {} checkpoints in \
+         the meta-log\n",
+        report.entries, report.batch_records, report.opened, report.covered, log.in_meta
+    ));
+    for finding in report.findings.iter().take(FINDINGS_SHOWN_MAX) {
+        let word = if finding.weight == Weight::Error { "error" } else { "note" };
+        text.push_str(&format!("  {word}: {}\n", terminal::plain(&finding.to_string())));
+    }
+    let hidden = report.findings.len().saturating_sub(FINDINGS_SHOWN_MAX);
+    if hidden > 0 {
+        text.push_str(&format!("  and {hidden} more\n"));
+    }
+    text
+}
+
+/// Proves from the directory, where no server holds it.
+fn prove_here(file: Option<&Path>, data_dir: &Path, tenant: &Tenant, position: u64) -> anyhow::Result<String> {
+    let loaded = config::load(file, data_dir)?;
+    let (disk, clock, rng): (Arc<dyn Disk>, Arc<dyn Clock>, Arc<dyn Rng>) =
+        (Arc::new(OsDisk), Arc::new(OsClock::default()), Arc::new(OsRng));
+    block_on(async {
+        let ledger = store::open_ledger(&loaded, data_dir, &disk, &clock, &rng).await?;
+        let proof = ledger.prove(tenant, position);
+        ledger.close().await?;
+        Ok(proof?)
+    })
+}
+
+/// Which records to show.
+struct Range {
+    from: u64,
+    last: Option<u64>,
+    limit: u64,
+}
+
+/// A record as people read it.
+#[derive(serde::Serialize)]
+struct Shown {
+    position: u64,
+    at: String,
+    kind: &'static str,
+    body: serde_json::Value,
+}
+
+fn show(data_dir: &Path, tenant: &Tenant, range: Range, format: Format) -> anyhow::Result<u8> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let logs = origins::list(&*disk, data_dir).context("could not list the logs")?;
+    let suffix = format!("/{tenant}");
+    let origin = logs.iter().find(|origin| origin.as_str().ends_with(&suffix));
+    let origin = origin.ok_or_else(|| misuse(format!("there is no log of {tenant} in {}", data_dir.display())))?;
+    let forensic = Forensic::open(disk, data_dir)?;
+    let mut names: HashMap<u64, String> = HashMap::new();
+    let mut rows: VecDeque<Shown> = VecDeque::new();
+    let most = usize::try_from(range.last.unwrap_or(range.limit)).unwrap_or(usize::MAX);
+    let end = forensic.visit(origin.as_str(), &mut |found| {
+        if let Some(row) = read(&found, &mut names).filter(|row| row.position >= range.from) {
+            rows.push_back(row);
+        }
+        if rows.len() > most && range.last.is_some() {
+            rows.pop_front();
+        }
+        range.last.is_some() || rows.len() < most
+    })?;
+    match format {
+        Format::Json => print_json(&rows)?,
+        Format::Text => {
+            for row in &rows {
+                let body = terminal::plain(&row.body.to_string());
+                terminal::out(&format!("{:>8}  {}  {:<13} {body}\n", row.position, row.at, row.kind));
+            }
+        }
+    }
+    if let Some(why) = end.why {
+        terminal::err(&format!("the WAL ends early in segment {} at byte {}: {why}\n", end.segment, end.offset));
+        return Ok(FAILED);
+    }
+    Ok(DONE)
+}
+
+/// Reads a record; names are learnt on the way, since they stand before their first use.
+fn read(found: &Found<'_>, names: &mut HashMap<u64, String>) -> Option<Shown> {
+    let entry = Entry::decode(found.entry).ok()?;
+    let kind = entry.head().known_kind()?;
+    let fields = found.fields().ok()?;
+    let at = i64::try_from(entry.head().t_admit_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let at = at.map(|at| at.to_string()).unwrap_or_default();
+    let shown = |body| Some(Shown { position: found.position, at, kind: kind.as_str(), body });
+    if let Ok(name) = Name::read(&entry) {
+        let text = fields.iter().find_map(|(id, value)| match value {
+            Value::Text(text) if *id == Name::TEXT => Some(text.clone()),
+            _ => None,
+        });
+        names.insert(name.number.into(), text.clone().unwrap_or_default());
+        return shown(json!({"number": name.number, "name": text}));
+    }
+    if let Some(text) = ledger::describe_own(found.entry) {
+        return shown(json!(text));
+    }
+    shown(body_of(kind, &fields, names))
+}
+
+fn body_of(kind: Kind, fields: &[(u16, Value)], names: &HashMap<u64, String>) -> serde_json::Value {
+    let named = fields.iter().filter_map(|(id, value)| {
+        let field = kind.fields().iter().find(|field| field.id == *id)?;
+        let value = match (field.class, value) {
+            (model::Class::Name, Value::U64(number)) => json!(names.get(number)),
+            (_, value) => value.clone().into(),
+        };
+        Some((field.name.to_owned(), value))
+    });
+    serde_json::Value::Object(named.collect())
+}

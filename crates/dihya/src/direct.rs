@@ -1,0 +1,256 @@
+//! An alert without a server: this process is then the server, for as long as it takes to tell somebody.
+//!
+//! If the lock of the data directory is free, the alert goes the whole way: ledger, incident, outbox, channel. If a
+//! server holds the lock and does not answer, the alert is kept in `spool/` before anything else is done with it, and
+//! told at once; the next start of a server admits it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use alert::state::{NotificationFilter, NotificationState, Notified, Page, State as _};
+use alert::{Notification, NotifiedAlert, Reason, SqliteState, Status};
+use anyhow::Context as _;
+use disk::{Disk, OsClock, OsDisk, OsRng};
+use model::{Admit as _, Alert, Clock, IntentId, Labels, Level, Position, Rng, Signal, Tenant, Timestamp};
+use privacy::Clearer;
+use serde::Serialize;
+use server::Metrics;
+
+use crate::config::Loaded;
+use crate::pipeline::Pipeline;
+use crate::serve::alerting;
+use crate::spool::{self, Spooled};
+use crate::store::{self, STATE_FILE};
+
+/// How long to wait for a channel that was named.
+const TELL_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for a route's own patience.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often to look whether somebody was told.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What became of an alert.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kept {
+    /// It is in the ledger.
+    Recorded {
+        /// Where.
+        position: Position,
+    },
+    /// It waits for the next start of a server.
+    Spooled {
+        /// In which file.
+        file: PathBuf,
+    },
+}
+
+/// Through what people were told, or not.
+#[derive(Debug, Serialize)]
+pub(crate) struct Told {
+    /// The channel.
+    pub(crate) channel: String,
+    /// Why not; empty when they were.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) failure: String,
+}
+
+/// What became of an alert and who heard of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Sent {
+    /// Where it is kept.
+    #[serde(flatten)]
+    pub(crate) kept: Kept,
+    /// Who was told within the time that a command may take.
+    pub(crate) told: Vec<Told>,
+}
+
+struct Os {
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+}
+
+/// Keeps an alert durably and tells people.
+///
+/// # Errors
+/// When it could be kept nowhere.
+pub(crate) async fn send(loaded: &Loaded, data_dir: &Path, tenant: Tenant, alert: Alert) -> anyhow::Result<Sent> {
+    let os = Os { disk: Arc::new(OsDisk), clock: Arc::new(OsClock::default()), rng: Arc::new(OsRng) };
+    os.disk.create_dir_all(data_dir).context("could not make the data directory")?;
+    match store::open_ledger(loaded, data_dir, &os.disk, &os.clock, &os.rng).await {
+        Ok(ledger) => record(loaded, data_dir, &os, ledger, tenant, alert).await,
+        // A server holds it, or it cannot be opened: the alert must be told all the same.
+        Err(error) => {
+            let locked = error.downcast_ref::<ledger::Error>().is_some_and(|e| matches!(e, ledger::Error::Locked));
+            if !locked {
+                tracing::warn!(error = format!("{error:#}"), "could not open the ledger");
+            }
+            keep_aside(loaded, data_dir, &os, tenant, alert).await
+        }
+    }
+}
+
+/// The whole way.
+async fn record(
+    loaded: &Loaded,
+    data_dir: &Path,
+    os: &Os,
+    ledger: ledger::Ledger,
+    tenant: Tenant,
+    alert: Alert,
+) -> anyhow::Result<Sent> {
+    let key = store::token_key(&*os.disk, data_dir, &*os.rng)?;
+    let clearer = Arc::new(Clearer::new(Arc::new(loaded.redactor()?), key));
+    let metrics = Arc::new(Metrics::new());
+    let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&os.clock), metrics));
+    let state = SqliteState::open(&data_dir.join(STATE_FILE)).await.context("could not open the control state")?;
+    let state = Arc::new(state);
+    let means = alerting::Means { disk: Arc::clone(&os.disk), clock: Arc::clone(&os.clock), rng: Arc::clone(&os.rng) };
+    let mut setups = alerting::setups(loaded, "", pipeline.clearer().redactor(), &means, data_dir)?;
+    setups.retain(|of, setup| {
+        // One alert is no reason to test every channel.
+        let mut config = (*setup.config).clone();
+        config.dihya.self_test = None;
+        setup.config = Arc::new(config);
+        *of == tenant
+    });
+    let patience = patience(loaded, &alert);
+    let started = alerting::start(setups, &state, &pipeline, &means).await?;
+    spool::admit(&*os.disk, data_dir, &pipeline, os.clock.now()).await?;
+    let since = os.clock.now();
+    let channel = alert.channel.clone();
+    let receipts = pipeline.admit(vec![Signal::ours(tenant.clone(), alert)], Level::Durable).await?;
+    let position = receipts.first().map(|receipt| receipt.position).unwrap_or_default();
+    let mut told = Vec::new();
+    if let Some(engine) = started.engines.get(&tenant) {
+        told = wait_until_told(engine, since, channel.as_deref(), patience, &*os.clock).await?;
+        engine.stop().await;
+    }
+    pipeline.ledger().close().await.context("could not close the ledger")?;
+    state.close().await;
+    Ok(Sent { kept: Kept::Recorded { position }, told })
+}
+
+/// How long the routes of an alert may take before they tell of it.
+fn patience(loaded: &Loaded, alert: &Alert) -> Duration {
+    let routes = loaded.alerting.config.route.matching(&alert.labels);
+    let wait = routes.iter().map(|route| route.group_wait).max().unwrap_or_default();
+    if alert.channel.is_some() { TELL_MAX } else { (wait + TELL_MAX).min(WAIT_MAX) }
+}
+
+/// Waits until a notification made since `since` has ended, through `channel` if one was named.
+async fn wait_until_told(
+    engine: &alert::Engine,
+    since: Timestamp,
+    channel: Option<&str>,
+    patience: Duration,
+    clock: &dyn Clock,
+) -> anyhow::Result<Vec<Told>> {
+    let deadline = clock.monotonic() + patience;
+    let page = Page { limit: 100, after: None };
+    loop {
+        let rows = engine.notifications(&NotificationFilter::default(), &page).await?;
+        let mine: Vec<&Notified> = rows.iter().filter(|row| row.intent.at >= since).collect();
+        let pending = mine.iter().any(|row| row.state == NotificationState::Pending && row.attempts.is_empty());
+        let heard = mine.iter().any(|row| channel.is_none_or(|name| row.intent.channel == name));
+        if (heard && !pending) || clock.monotonic() >= deadline {
+            return Ok(mine.into_iter().map(told).collect());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn told(row: &Notified) -> Told {
+    let failure = match (row.state, row.attempts.last()) {
+        (NotificationState::Delivered, _) => String::new(),
+        (_, Some(attempt)) => attempt.reason.clone(),
+        (_, None) => "it did not answer in time".to_owned(),
+    };
+    Told { channel: row.intent.channel.clone(), failure }
+}
+
+/// Keeps the alert in the spool, then tells people past the outbox.
+async fn keep_aside(loaded: &Loaded, data_dir: &Path, os: &Os, tenant: Tenant, alert: Alert) -> anyhow::Result<Sent> {
+    let mut spooled = Spooled { tenant, alert, delivered: false, at: os.clock.now() };
+    let file = spool::put(&*os.disk, data_dir, &*os.rng, &spooled).context("could not keep the alert in the spool")?;
+    let redactor = Arc::new(loaded.redactor()?);
+    let parts = alert::channel::build::Parts {
+        disk: Arc::clone(&os.disk),
+        clock: Arc::clone(&os.clock),
+        redactor,
+        directory: data_dir.to_owned(),
+    };
+    let mut told = Vec::new();
+    for (receiver, name) in ways(loaded, &spooled.alert) {
+        let Some(config) = loaded.channels.get(&name) else { continue };
+        let notification = notification(&spooled, &receiver, &name, os);
+        let sent = match alert::channel::build::build(config, &parts) {
+            Ok(channel) => tokio::time::timeout(TELL_MAX, channel.send(&notification)).await,
+            Err(error) => Ok(Err(alert::SendError::never(error.to_string()))),
+        };
+        let failure = match sent {
+            Ok(Ok(())) => String::new(),
+            Ok(Err(error)) => error.reason,
+            Err(_) => "it did not answer in time".to_owned(),
+        };
+        told.push(Told { channel: name, failure });
+    }
+    if spooled.alert.channel.is_some() && told.iter().any(|told| told.failure.is_empty()) {
+        spooled.delivered = true;
+        spool::overwrite(&*os.disk, &file, &spooled)?;
+    }
+    Ok(Sent { kept: Kept::Spooled { file }, told })
+}
+
+/// The channel that was named, else those that the routes lead to: receiver and channel.
+fn ways(loaded: &Loaded, alert: &Alert) -> Vec<(String, String)> {
+    if let Some(channel) = &alert.channel {
+        return vec![(String::new(), channel.clone())];
+    }
+    let config = &loaded.alerting.config;
+    let receivers = config.route.matching(&alert.labels).into_iter().filter_map(|route| {
+        let receiver = config.receivers.get(&route.receiver)?;
+        Some(receiver.integrations.iter().map(|way| (route.receiver.clone(), way.channel.clone())))
+    });
+    receivers.flatten().collect()
+}
+
+fn notification(spooled: &Spooled, receiver: &str, channel: &str, os: &Os) -> Notification {
+    let alert = &spooled.alert;
+    let mut random = [0; 16];
+    os.rng.fill(&mut random);
+    let told = NotifiedAlert {
+        status: Status::Firing,
+        labels: alert.labels.clone(),
+        annotations: alert.annotations.clone(),
+        starts_at: alert.starts_at,
+        ends_at: None,
+        generator_url: String::new(),
+        severity: alert.severity,
+        sector: alert.sector,
+    };
+    Notification {
+        id: IntentId(crate::config::hex(&random)),
+        tenant: spooled.tenant.clone(),
+        reason: Reason::Direct,
+        status: Status::Firing,
+        receiver: receiver.to_owned(),
+        channel: channel.to_owned(),
+        language: alert::Language::default(),
+        incident: None,
+        group_key: String::new(),
+        group_labels: Labels::new(),
+        common_labels: alert.labels.clone(),
+        common_annotations: alert.annotations.clone(),
+        severity: alert.severity,
+        sector: alert.sector,
+        alerts: vec![told],
+        truncated: 0,
+        text: String::new(),
+        at: spooled.at,
+        external_url: String::new(),
+        attempt: 1,
+    }
+}

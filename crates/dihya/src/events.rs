@@ -1,0 +1,42 @@
+//! What is logged and counted at once, so that a line and its counter never disagree.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::{Kind, Position, Tenant};
+use tracing::{error, info, warn};
+
+/// Signals that were lost since the start, for `dihya status` and tests.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Signals that nobody will send again were not recorded.
+pub(crate) fn lost(cause: &'static str, kind: Kind, count: u64) {
+    LOST.fetch_add(count, Ordering::Relaxed);
+    warn!(cause, kind = kind.as_str(), count, "lost signals");
+}
+
+/// A record of the ledger does not say what its kind should.
+pub(crate) fn unreadable_record(tenant: &Tenant, position: Position, error: &model::schema::SchemaError) {
+    warn!(%tenant, position, error = %error, "skipped a record that cannot be read as a body");
+}
+
+/// The configuration was read again.
+pub(crate) fn config_in_force(sha256: &str, summary: &str) {
+    info!(sha256, summary, "configuration in force");
+}
+
+/// The configuration was read again, and the old one stays.
+pub(crate) fn config_refused(sha256: &str, problem: &model::config::Problem) {
+    warn!(
+        sha256,
+        line = problem.span.line,
+        column = problem.span.column,
+        field = problem.path,
+        problem = problem.message,
+        "refused the configuration, the old one stays in force"
+    );
+}
+
+/// The ledger has stopped.
+pub(crate) fn ledger_stopped(reason: &str) {
+    error!(reason, "the ledger has stopped, so this process ends");
+}

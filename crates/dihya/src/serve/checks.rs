@@ -1,0 +1,91 @@
+//! What the server shows of checks and heartbeats, over the scheduler.
+
+use std::sync::Arc;
+
+use model::{BoxFuture, Clock, State, Tenant};
+use probe::{Ping, Scheduler};
+use server::Declined;
+use server::seam::{Beat, Check, Checks, Heartbeats};
+
+use crate::config::CANARY;
+use crate::results::Sink;
+
+/// The checks of all tenants.
+pub(super) struct Board {
+    pub(super) scheduler: Arc<Scheduler>,
+    pub(super) sink: Arc<Sink>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Board {
+    fn show(&self, check: &probe::Check) -> Check {
+        let standing = self.scheduler.means().board.get(&check.id);
+        let (result, flapping) = match standing {
+            Some(standing) => (standing.result.clone(), standing.flapping),
+            None => (self.unseen(check), false),
+        };
+        Check { result, group: check.group.clone(), sector: check.sector, flapping, interval: check.interval }
+    }
+
+    /// A check that has not run yet.
+    fn unseen(&self, check: &probe::Check) -> model::CheckResult {
+        let now = self.clock.now();
+        model::CheckResult {
+            id: check.id.to_string(),
+            name: check.name.clone(),
+            kind: check.kind.name.to_owned(),
+            state: State::Unknown,
+            observed: State::Unknown,
+            reason: "it has not run yet".to_owned(),
+            since: now,
+            checked_at: now,
+            conditions: Vec::new(),
+            timings_ms: model::Timings::default(),
+            figures: std::collections::BTreeMap::new(),
+            maintenance: false,
+        }
+    }
+
+    fn declared(&self, tenant: &Tenant, id: &str) -> Option<Arc<probe::Check>> {
+        let config = self.scheduler.config();
+        config.checks.iter().find(|check| *check.id == *id && check.tenant == *tenant && id != CANARY).cloned()
+    }
+}
+
+impl Checks for Board {
+    fn board(&self, tenant: &Tenant) -> Vec<Check> {
+        let config = self.scheduler.config();
+        let mine = config.checks.iter().filter(|check| check.tenant == *tenant && &*check.id != CANARY);
+        mine.map(|check| self.show(check)).collect()
+    }
+
+    fn find(&self, tenant: &Tenant, id: &str) -> Option<Check> {
+        self.declared(tenant, id).map(|check| self.show(&check))
+    }
+
+    fn run<'a>(&'a self, tenant: &'a Tenant, id: &'a str) -> BoxFuture<'a, Result<Check, Declined>> {
+        Box::pin(async move {
+            let check = self.declared(tenant, id).ok_or(Declined::Missing { what: "check" })?;
+            self.scheduler.run_now(id).await.ok_or(Declined::Missing { what: "check" })?;
+            Ok(self.show(&check))
+        })
+    }
+}
+
+impl Heartbeats for Board {
+    fn beat<'a>(&'a self, id: &'a str, beat: Beat) -> BoxFuture<'a, Result<(), Declined>> {
+        Box::pin(async move {
+            let ping = match beat {
+                Beat::Success => Ping::Success,
+                Beat::Start => Ping::Start,
+                Beat::Fail => Ping::Fail,
+                Beat::Exit(code) => Ping::Exit(code),
+            };
+            let missing = Declined::Missing { what: "heartbeat" };
+            let check = self.scheduler.ping(id, ping).ok_or(missing.clone())?;
+            // The sign is in the result of the run that it causes; what was queued before is durable first.
+            self.scheduler.run_now(&check).await.ok_or(missing)?;
+            if self.sink.settle().await { Ok(()) } else { Err(Declined::broken("the ledger takes no records")) }
+        })
+    }
+}

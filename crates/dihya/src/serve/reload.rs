@@ -1,0 +1,198 @@
+//! A new configuration while everything runs: all of it or nothing of it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
+
+use model::config::{Problem, Span};
+use model::{Admit as _, ConfigLoad, Level, Signal, Tenant};
+use privacy::Clearer;
+use server::seam::OutboxGauge;
+
+use super::alerting;
+use super::start::Running;
+use crate::config::{self, Loaded, Rejected};
+use crate::events;
+
+/// Problems of a refused file that are logged one by one.
+const PROBLEMS_LOGGED_MAX: usize = 20;
+
+/// The file that is watched, and what of it is in force.
+pub(crate) struct ConfigFile {
+    path: Option<PathBuf>,
+    /// What `--listen` said: it holds against the file.
+    listen: Option<String>,
+    seen: Option<(SystemTime, u64)>,
+    /// What cannot change while the program runs.
+    fixed: Fixed,
+}
+
+/// What only a restart changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fixed {
+    instance: String,
+    tenants: Vec<Tenant>,
+    retain: (std::time::Duration, u64),
+}
+
+impl Fixed {
+    fn of(loaded: &Loaded) -> Self {
+        Self {
+            instance: loaded.ledger.instance.clone(),
+            tenants: loaded.tenants.keys().cloned().collect(),
+            retain: (loaded.ledger.retain, loaded.ledger.retain_bytes),
+        }
+    }
+
+    /// Names the field that differs, if one does.
+    fn differs(&self, other: &Self) -> Option<&'static str> {
+        if self.instance != other.instance {
+            Some("ledger.instance")
+        } else if self.tenants != other.tenants {
+            Some("tenants")
+        } else {
+            (self.retain != other.retain).then_some("ledger.retain")
+        }
+    }
+}
+
+impl ConfigFile {
+    /// Remembers what is in force.
+    pub(super) fn new(loaded: &Loaded, listen: Option<String>) -> Self {
+        let mut file = Self { path: loaded.path.clone(), listen, seen: None, fixed: Fixed::of(loaded) };
+        file.seen = file.stamp();
+        file
+    }
+
+    fn stamp(&self) -> Option<(SystemTime, u64)> {
+        let metadata = std::fs::metadata(self.path.as_ref()?).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    }
+
+    /// Tells whether the file looks different from when it was last asked. A file that is gone for a moment, as while
+    /// an editor saves, has not changed yet.
+    pub(super) fn changed(&mut self) -> bool {
+        let stamp = self.stamp();
+        if stamp.is_none() || stamp == self.seen {
+            return false;
+        }
+        self.seen = stamp;
+        true
+    }
+}
+
+impl Running {
+    /// Reads the file again and puts it in force, or says why the old one stays.
+    pub(super) async fn reload(&mut self) {
+        self.file.seen = self.file.stamp();
+        let (path, data_dir) = (self.file.path.clone(), self.data_dir.clone());
+        let read = tokio::task::spawn_blocking(move || config::read(path.as_deref(), &data_dir)).await;
+        let load = match read {
+            Err(_) => return,
+            Ok(Err(rejected)) => self.refuse(&rejected),
+            Ok(Ok(loaded)) => {
+                let sha256 = loaded.sha256.clone();
+                match self.put_in_force(loaded).await {
+                    Ok(load) => load,
+                    Err((path, message)) => {
+                        let problem = Problem { span: Span { line: 1, column: 1 }, path, message, suggestion: None };
+                        let name = String::new();
+                        self.refuse(&Rejected { name, text: String::new(), sha256, problems: vec![problem] })
+                    }
+                }
+            }
+        };
+        self.metrics.config_loaded(load.accepted, load.at);
+        if let Err(refusal) = self.pipeline.admit(vec![Signal::ours(Tenant::default(), load)], Level::Durable).await {
+            tracing::warn!(error = %refusal, "could not record that the configuration was read");
+        }
+    }
+
+    fn refuse(&self, rejected: &Rejected) -> ConfigLoad {
+        for problem in rejected.problems.iter().take(PROBLEMS_LOGGED_MAX) {
+            events::config_refused(&rejected.sha256, problem);
+        }
+        ConfigLoad {
+            accepted: false,
+            sha256: rejected.sha256.clone(),
+            checks: 0,
+            problems: rejected.problems.len() as u64,
+            at: self.clock.now(),
+        }
+    }
+
+    /// Everything that can fail comes before everything that takes effect.
+    async fn put_in_force(&mut self, mut loaded: Loaded) -> Result<ConfigLoad, (String, String)> {
+        if let Some(listen) = &self.file.listen {
+            loaded.server.listen.clone_from(listen);
+        }
+        if let Some(field) = self.file.fixed.differs(&Fixed::of(&loaded)) {
+            return Err((field.to_owned(), "cannot be changed without a restart".to_owned()));
+        }
+        let redactor = loaded.redactor().map_err(|error| ("privacy".to_owned(), error.to_string()))?;
+        let clearer = Arc::new(Clearer::new(Arc::new(redactor), self.token_key));
+        let setups = alerting::setups(&loaded, &self.url, clearer.redactor(), &self.alert_means, &self.data_dir)
+            .map_err(|error| ("channels".to_owned(), format!("{error:#}")))?;
+        self.server.reload(loaded.server.clone()).await.map_err(|error| ("server".to_owned(), error.to_string()))?;
+        self.pipeline.set_clearer(clearer);
+        for (tenant, setup) in setups {
+            if let Some(engine) = self.engines.get(&tenant) {
+                engine.reload(setup);
+            }
+        }
+        let public = loaded.tenants.iter().map(|(tenant, config)| (tenant.clone(), config.public)).collect();
+        *self.logs.tenants.write().unwrap_or_else(PoisonError::into_inner) = public;
+        let load = ConfigLoad {
+            accepted: true,
+            sha256: loaded.sha256.clone(),
+            checks: loaded.checks.checks.len() as u64,
+            problems: 0,
+            at: self.clock.now(),
+        };
+        events::config_in_force(&loaded.sha256, &loaded.summary());
+        let before = self.scheduler.config();
+        let reloaded = self.scheduler.reload(loaded.checks).await;
+        for check in before.checks.iter().filter(|check| reloaded.removed.iter().any(|id| **id == *check.id)) {
+            self.metrics.forget_check(&check.tenant, &check.id, check.kind.name);
+        }
+        self.sink.forget(&reloaded.removed);
+        Ok(load)
+    }
+
+    /// Refreshes the figures that take a query, and those that others count.
+    pub(super) async fn refresh_gauges(&mut self) {
+        let mut gauges = Vec::new();
+        for (tenant, engine) in &self.engines {
+            match engine.depths().await {
+                Ok(depths) => gauges.extend(depths.into_iter().map(|(channel, depth)| OutboxGauge {
+                    tenant: tenant.clone(),
+                    channel,
+                    pending: depth.waiting,
+                })),
+                Err(error) => tracing::warn!(error = %error, "could not read the outbox"),
+            }
+        }
+        *self.pulse.outboxes.write().unwrap_or_else(PoisonError::into_inner) = gauges;
+        self.count_redactions();
+        if let Ok(status) = self.pipeline.ledger().status()
+            && status.figures.syncs > self.syncs_seen
+        {
+            self.syncs_seen = status.figures.syncs;
+            self.metrics.ledger_sync(status.figures.sync_last);
+        }
+    }
+
+    /// The redactor counts since it was made; the metric since the start.
+    fn count_redactions(&mut self) {
+        let clearer = self.pipeline.clearer();
+        for (kind, count) in clearer.redactor().counts() {
+            let seen = self.redactions_seen.entry(kind.as_str()).or_insert(0);
+            // A new redactor begins at nothing.
+            let fresh = if count < *seen { count } else { count - *seen };
+            if fresh > 0 {
+                self.metrics.redactions(kind.as_str(), fresh);
+            }
+            *seen = count;
+        }
+    }
+}
