@@ -21,7 +21,7 @@ const PARTS: [&str; 9] = ["dns", "grpc", "imap", "mariadb", "postgres", "redis",
 static PEERS: LazyLock<Peers> = LazyLock::new(|| Peers::start(&PARTS));
 
 fn ctx(within: Duration) -> Ctx {
-    let means = Means::new(Arc::new(OsClock::default()), Arc::new(OsRng), Arc::new(OsDisk::default()));
+    let means = Means::new(Arc::new(OsClock::default()), Arc::new(OsRng), Arc::new(OsDisk));
     let reads: BTreeSet<String> = ["tls", "sha256"].map(str::to_owned).into();
     Ctx { means, id: "real".into(), deadline: Instant::now() + within, reads: Arc::new(reads) }
 }

@@ -1,7 +1,7 @@
 //! HTTP over the connector's stream, one request after the other: what S3 and gRPC need, without a client's retries.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use crate::kind::Ctx;
 pub(super) struct Exchange {
     sender: Sender,
     tasks: Tasks,
+    ended: Ended,
     timings: Timings,
     tls: Option<Arc<TlsSeen>>,
 }
@@ -40,6 +41,9 @@ pub(super) struct Answer {
     /// From the request to the end of the answer.
     pub(super) took: Duration,
 }
+
+/// How the connection itself ended: a request that was waiting is only told that it did.
+type Ended = Arc<OnceLock<hyper::Error>>;
 
 /// Owns what hyper wants to run beside a request, so that nothing outlives the probe.
 #[derive(Clone, Default)]
@@ -65,16 +69,18 @@ impl Exchange {
         let tasks = Tasks::default();
         let io = TokioIo::new(stream);
         let broken = |error: hyper::Error| judge(&error, deadline).timed(timings);
+        let ended = Ended::default();
+        let end = Arc::clone(&ended);
         let sender = if two {
             let (sender, connection) = http2::handshake(tasks.clone(), io).await.map_err(broken)?;
-            tasks.execute(async move { drop(connection.await) });
+            tasks.execute(async move { drop(connection.await.map_err(|error| end.set(error))) });
             Sender::Two(sender)
         } else {
             let (sender, connection) = http1::handshake(io).await.map_err(broken)?;
-            tasks.execute(async move { drop(connection.await) });
+            tasks.execute(async move { drop(connection.await.map_err(|error| end.set(error))) });
             Sender::One(sender)
         };
-        Ok(Self { sender, tasks, timings, tls })
+        Ok(Self { sender, tasks, ended, timings, tls })
     }
 
     /// Returns the phases so far; `first_byte` and `transfer` are those of the last answer.
@@ -100,7 +106,7 @@ impl Exchange {
         let started = ctx.clock().monotonic();
         let answer = match timeout_at(ctx.deadline, self.head(request)).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(judge(&error, ctx.deadline).timed(self.timings)),
+            Ok(Err(error)) => return Err(self.broken(&error, ctx.deadline)),
             Err(_) => return Err(Error::timed_out(Phase::Receive).timed(self.timings)),
         };
         let first = ctx.clock().monotonic();
@@ -112,12 +118,16 @@ impl Exchange {
                 let reason = format!("answer exceeds {max} bytes");
                 return Err(Error::target(Phase::Receive, reason).timed(self.timings));
             }
-            Ok(Err(error)) => return Err(judge(&error, ctx.deadline).timed(self.timings)),
+            Ok(Err(error)) => return Err(self.broken(&error, ctx.deadline)),
             Err(_) => return Err(Error::timed_out(Phase::Receive).timed(self.timings)),
         };
         let last = ctx.clock().monotonic();
         self.timings.transfer = Some((last - first).as_secs_f64() * 1e3);
         Ok(Answer { status: head.status, headers: head.headers, body, trailers, took: last - started })
+    }
+
+    fn broken(&self, error: &hyper::Error, deadline: Instant) -> Error {
+        judge(self.ended.get().unwrap_or(error), deadline).timed(self.timings)
     }
 
     async fn head(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<http::Response<Incoming>> {

@@ -377,3 +377,149 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
     pattern.iter().skip(at).all(|p| *p == '*')
 }
+
+#[cfg(test)]
+mod tests {
+    use model::State;
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::fact::Fact;
+    use crate::kind::scripted::ctx;
+
+    const SUM: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"; // of "hello"
+
+    fn write(dir: &TempDir, name: &str, content: &str, age: Duration) -> PathBuf {
+        let path = dir.path().join(name);
+        disk::write_atomic(&disk::OsDisk, &path, content.as_bytes()).expect("writes");
+        let modified = SystemTime::from(model::Clock::now(&disk::OsClock::default())) - age;
+        File::options().write(true).open(&path).expect("opens").set_modified(modified).expect("sets its time");
+        path
+    }
+
+    async fn look(options: Json) -> Observation {
+        let probe = (KIND.build)(&options).expect("sound");
+        let mut ctx = ctx(Duration::from_secs(5));
+        ctx.reads = Arc::new(["sha256".to_owned()].into());
+        probe.run(&ctx).await
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn last_nights_backup_is_there_and_sound() {
+        let dir = TempDir::new().expect("a directory");
+        write(&dir, "db-1.sql.gz", "hellohello", 26 * 60 * MINUTE);
+        let newest = write(&dir, "db-2.sql.gz", "hello", 2 * 60 * MINUTE);
+        write(&dir, "db-2.sql.gz.sha256", &format!("{SUM}  db-2.sql.gz\n"), MINUTE);
+        write(&dir, "other", "x", MINUTE);
+        std::fs::create_dir(dir.path().join("db-3.sql.gz")).expect("a directory");
+        let options = json!({
+            "path": dir.path().join("db-*"), "max_age": "26h", "min_size": 5, "max_size": "1KiB", "sha256_suffix": ".sha256",
+        });
+        let seen = look(options.clone()).await;
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Up, ""));
+        assert_eq!(seen.facts.get("count"), Some(&Fact::Int(2)));
+        assert_eq!(seen.facts.get("size"), Some(&Fact::Int(5)));
+        assert_eq!(seen.facts.get("size_ratio"), Some(&Fact::Float(0.5)));
+        assert_eq!(seen.facts.get("sha256"), Some(&Fact::Text(SUM.into())));
+        assert!((seen.figures["age_seconds"] - 7_200.0).abs() < 60.0);
+        // A byte changes; the checksum goes missing, names another file, is no text.
+        write(&dir, "db-2.sql.gz", "hellO", 60 * MINUTE);
+        assert_eq!(look(options.clone()).await.reason, "its content is not what its checksum says");
+        write(&dir, "db-2.sql.gz.sha256", &format!("{SUM} *db-9.sql.gz\n"), MINUTE);
+        assert_eq!(look(options.clone()).await.reason, "the file with its checksum does not name it");
+        write(&dir, "db-2.sql.gz.sha256", SUM, MINUTE);
+        assert_eq!(look(options.clone()).await.reason, "its content is not what its checksum says");
+        disk::write_atomic(&disk::OsDisk, &dir.path().join("db-2.sql.gz.sha256"), &[0xff, 0xfe]).expect("writes");
+        assert_eq!(look(options.clone()).await.reason, "the file with its checksum is not text");
+        std::fs::remove_file(dir.path().join("db-2.sql.gz.sha256")).expect("removes");
+        assert_eq!(look(options).await.reason, "the file with its checksum does not exist");
+        std::fs::remove_file(newest).expect("removes");
+    }
+
+    #[tokio::test]
+    async fn each_thing_wrong_has_its_reason() {
+        let dir = TempDir::new().expect("a directory");
+        let path = write(&dir, "dump", "hello", 3 * 24 * 60 * MINUTE);
+        let empty = write(&dir, "empty", "", MINUTE);
+        let ahead = write(&dir, "ahead", "x", Duration::ZERO);
+        let later = SystemTime::from(model::Clock::now(&disk::OsClock::default())) + 60 * MINUTE;
+        File::options().write(true).open(&ahead).expect("opens").set_modified(later).expect("sets its time");
+        for (options, state, reason) in [
+            (json!({"path": dir.path().join("none")}), State::Down, "the file does not exist"),
+            (json!({"path": dir.path().join("none*")}), State::Down, "no file matches"),
+            (json!({"path": dir.path().join("none/x*")}), State::Down, "no file matches"),
+            (json!({"path": dir.path()}), State::Down, "the file does not exist"),
+            (json!({"path": path.join("x*")}), State::Down, "could not read it: not a directory"),
+            (json!({"path": path.join("x")}), State::Down, "could not read it: not a directory"),
+            (json!({"path": path, "max_age": "26h"}), State::Down, "it is 3 days old, expected at most 26 h"),
+            (json!({"path": path, "min_size": "1KiB"}), State::Down, "it has 5 bytes, expected at least 1024"),
+            (json!({"path": path, "max_size": 4}), State::Down, "it has 5 bytes, expected at most 4"),
+            (json!({"path": path, "sha256": SUM.to_uppercase()}), State::Up, ""),
+            (json!({"path": path, "sha256": "0".repeat(64)}), State::Down, "its content is not what its checksum says"),
+            (json!({"path": path}), State::Up, ""),
+            (json!({"path": empty}), State::Down, "it has 0 bytes, expected at least 1"),
+            (json!({"path": empty, "min_size": 0}), State::Up, ""),
+            (json!({"path": ahead}), State::Degraded, "its time stamp lies ahead of our clock"),
+        ] {
+            let seen = look(options.clone()).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (state, reason), "{options}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_in_time_tells_nothing() {
+        let dir = TempDir::new().expect("a directory");
+        let fifo = dir.path().join("pipe");
+        let path = write(&dir, "dump", "hello", MINUTE);
+        let probe = (KIND.build)(&json!({"path": path, "sha256": SUM})).expect("sound");
+        let seen = probe.run(&ctx(Duration::ZERO)).await;
+        assert!(matches!(seen.state, State::Unknown | State::Up), "{seen:?}");
+        let stopped = AtomicBool::new(true);
+        assert_eq!(sum(&path, &stopped).map_err(|error| error.kind()), Err(ErrorKind::Interrupted));
+        assert_eq!(unreadable("it", &ErrorKind::Interrupted.into()).fault, Some(Fault::Resources));
+        let denied = unreadable("it", &ErrorKind::PermissionDenied.into());
+        assert_eq!((denied.state, denied.reason.as_str()), (State::Unknown, "we may not read it"));
+        assert!(!fifo.exists());
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_once() {
+        for (options, path) in [
+            (json!({"path": "/"}), "path"),
+            (json!({"path": "/back*/db"}), "path"),
+            (json!({"path": "/db", "sha256": "abc"}), "sha256"),
+            (json!({"path": "/db", "sha256": SUM, "sha256_suffix": ".sha256"}), "sha256_suffix"),
+            (json!({"path": "/db", "sha256_suffix": "/x"}), "sha256_suffix"),
+        ] {
+            let issues = (KIND.build)(&options).map(|_| ()).expect_err("it cannot work");
+            assert_eq!(issues[0].path, path, "{issues:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_as_people_expect() {
+        for (pattern, name, fits) in [
+            ("*", "", true),
+            ("*", "any", true),
+            ("db-*.gz", "db-2026.gz", true),
+            ("db-*.gz", "db-2026.gz.part", false),
+            ("db-*", "xdb-1", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*a*b*", "xxaxxbxx", true),
+            ("*a*b", "ab-ab-a", false),
+            ("é?", "éa", true),
+            ("abc", "abcd", false),
+            ("abc", "ab", false),
+            ("**", "x", true),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+        for (seconds, text) in [(5, "5 s"), (600, "10 min"), (10_000, "2 h"), (864_000, "10 days")] {
+            assert_eq!(spoken(Duration::from_secs(seconds)), text);
+        }
+    }
+}

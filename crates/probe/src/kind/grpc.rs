@@ -159,3 +159,101 @@ fn serving(body: &[u8]) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+    use model::State;
+    use serde_json::json;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fact::Fact;
+    use crate::kind::scripted::{Step, look, look_many, say};
+
+    fn answer(status: u16, code: Option<&str>, body: &[u8]) -> Answer {
+        let mut trailers = HeaderMap::new();
+        if let Some(code) = code {
+            trailers.insert("grpc-status", code.parse().expect("a header"));
+        }
+        Answer {
+            status: StatusCode::from_u16(status).expect("a status"),
+            headers: HeaderMap::new(),
+            body: body.to_vec(),
+            trailers,
+            took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn each_status_has_its_verdict() {
+        let told = |answer: &Answer| match judge(answer) {
+            Ok(seen) => (seen.state, seen.reason),
+            Err(Broken::Says(_, reason)) => (State::Down, reason),
+            Err(Broken::Garbled(what)) => (State::Down, what.to_owned()),
+            Err(other) => panic!("{other:?}"),
+        };
+        for (answer, state, reason) in [
+            (answer(200, Some("0"), b"\0\0\0\0\x02\x08\x01"), State::Up, ""),
+            (answer(200, Some("0"), b"\0\0\0\0\x02\x08\x02"), State::Down, "the service says that it is not serving"),
+            (answer(200, Some("0"), b"\0\0\0\0\x02\x08\x03"), State::Down, "it does not know the service"),
+            (answer(200, Some("0"), b"\0\0\0\0\0"), State::Down, "the service does not know how it is"),
+            (answer(200, Some("0"), b"\0\0\0\0\x02\x08\xff"), State::Down, "an answer that cannot be read"),
+            (answer(200, Some("0"), b"\0\0\0\0\x09\x08\x01"), State::Down, "an answer that cannot be read"),
+            (answer(200, Some("0"), b"\x01\0\0\0\x02\x08\x01"), State::Down, "an answer that cannot be read"),
+            (answer(200, Some("0"), b""), State::Down, "an answer that cannot be read"),
+            (answer(200, None, b""), State::Down, "no gRPC status"),
+            (answer(200, Some("x"), b""), State::Down, "no gRPC status"),
+            (answer(503, None, b""), State::Down, "it answers with HTTP status 503"),
+            (answer(200, Some("4"), b""), State::Down, "it took too long (gRPC status 4)"),
+            (answer(200, Some("12"), b""), State::Down, "it has no health service (gRPC status 12)"),
+            (answer(200, Some("16"), b""), State::Down, "it does not let us ask (gRPC status 16)"),
+            (answer(200, Some("8"), b""), State::Down, "it is out of resources (gRPC status 8)"),
+            (answer(200, Some("14"), b""), State::Down, "it is not available (gRPC status 14)"),
+            (answer(200, Some("2"), b""), State::Down, "the call failed (gRPC status 2)"),
+        ] {
+            assert_eq!(told(&answer), (state, reason.to_owned()), "{answer:?}");
+        }
+        let seen = judge(&answer(200, Some("5"), b"")).expect("a verdict");
+        assert_eq!(seen.facts.get("grpc_status"), Some(&Fact::Int(5)));
+    }
+
+    #[test]
+    fn long_names_are_framed() {
+        use http_body_util::BodyExt as _;
+        for len in [0, 1, 127, 128] {
+            let probe = read(&json!({"address": "x:1", "service": "s".repeat(len)})).expect("sound");
+            let body = probe.request().into_body();
+            let bytes = tokio_test(body.collect()).expect("a body").to_bytes();
+            let (head, message) = bytes.split_at(5);
+            assert_eq!(head[4] as usize, message.len());
+            let prefix = if len == 0 { 0 } else { 2 + usize::from(len > 127) };
+            assert_eq!(message.len(), len + prefix);
+        }
+        let issues = read(&json!({"address": "x:1", "service": "s".repeat(129)})).map(|_| ()).expect_err("too long");
+        assert_eq!(issues[0].path, "service");
+    }
+
+    fn tokio_test<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+    }
+
+    #[tokio::test]
+    async fn what_is_not_http_2_is_down() {
+        for (script, reason) in [
+            (vec![], "no complete answer: connection closed by the peer"),
+            (
+                vec![say("HTTP/1.1 400 Bad Request\r\n\r\n"), Step::Hang],
+                "no complete answer: the answer is not valid HTTP",
+            ),
+        ] {
+            let seen = look(&KIND, json!({}), script).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (State::Down, reason));
+            assert!(seen.timings.connect.is_some());
+        }
+        let seen = look_many(&KIND, json!({}), vec![vec![Step::Hang]], Duration::from_millis(100)).await;
+        assert_eq!(seen.reason, "no complete answer: timed out");
+        let seen = look(&KIND, json!({"tls": "implicit"}), vec![say("no TLS")]).await;
+        assert!(seen.reason.starts_with("TLS handshake failed"), "{}", seen.reason);
+    }
+}

@@ -249,3 +249,102 @@ fn checksum(bytes: &[u8]) -> u16 {
     }
     !u16::try_from(sum).unwrap_or(u16::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use model::State;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fact::Fact;
+    use crate::kind::scripted::ctx;
+
+    const TOKEN: [u8; TOKEN_BYTES] = *b"0123456789abcdef";
+
+    async fn look(options: Json) -> Observation {
+        let probe = (KIND.build)(&options).expect("sound");
+        probe.run(&ctx(Duration::from_secs(2))).await
+    }
+
+    /// Where neither kind of socket is allowed, the reason says so: both ends are right, by the rights of the tester.
+    #[tokio::test]
+    async fn the_loopback_answers_where_pings_are_allowed() {
+        for host in ["127.0.0.1", "[::1]", "localhost"] {
+            let seen = look(json!({"host": host, "count": 2})).await;
+            match seen.state {
+                State::Up => {
+                    assert_eq!(seen.facts.get("received"), Some(&Fact::Int(2)));
+                    assert!(seen.timings.first_byte.is_some());
+                    assert!(seen.figures["loss_ratio"].abs() < f64::EPSILON);
+                }
+                State::Unknown => assert!(seen.fault.is_some() && !seen.reason.is_empty(), "{seen:?}"),
+                _ => panic!("{seen:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_none_and_a_private_address_are_down() {
+        let seen = look(json!({"host": "127.0.0.1", "deny_private": true})).await;
+        assert_eq!(seen.state, State::Down, "{seen:?}");
+        assert!(seen.reason.contains("not public"), "{}", seen.reason);
+    }
+
+    #[test]
+    fn losses_are_told() {
+        let rtts = [Duration::from_millis(1), Duration::from_millis(3)];
+        let seen = judge(&rtts, 4);
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Degraded, "2 of 4 echo requests were not answered"));
+        assert_eq!(seen.facts.get("loss"), Some(&Fact::Float(0.5)));
+        assert_eq!(seen.facts.get("rtt_avg"), Some(&Fact::Duration(Duration::from_millis(2))));
+        assert_eq!(judge(&rtts, 2).state, State::Up);
+        let seen = judge(&[], 3);
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Down, "none of 3 echo requests was answered"));
+        assert_eq!(seen.facts.get("rtt_min"), None);
+    }
+
+    #[test]
+    fn only_the_answer_to_our_request_counts() {
+        let reply = |kind: u8| [&[kind, 0, 0, 0, 9, 9, 0, 7][..], &TOKEN].concat();
+        let header = [&[0x45][..], &[0; 19]].concat();
+        assert!(answers(&reply(0), false, false, 7, &TOKEN));
+        assert!(answers(&reply(129), true, true, 7, &TOKEN));
+        assert!(answers(&[header, reply(0)].concat(), false, true, 7, &TOKEN));
+        for (packet, seq, token) in [
+            (reply(8), 7, TOKEN),
+            (reply(0), 8, TOKEN),
+            (reply(0), 7, [0; TOKEN_BYTES]),
+            (reply(0)[..12].to_vec(), 7, TOKEN),
+            (Vec::new(), 7, TOKEN),
+        ] {
+            assert!(!answers(&packet, false, false, seq, &token));
+        }
+        assert!(!answers(&[0x4f], false, true, 7, &TOKEN));
+    }
+
+    #[test]
+    fn a_request_carries_its_checksum() {
+        let packet = request(false, 7, &TOKEN);
+        assert_eq!(checksum(&packet), 0, "the sum over a packet with its checksum is zero");
+        assert_eq!((packet.len(), packet[0]), (24, 8));
+        assert_eq!(request(true, 7, &TOKEN)[..4], [128, 0, 0, 0]);
+        assert_eq!(checksum(&[0xff]), 0x00ff);
+        assert_eq!(checksum(&[]), 0xffff);
+    }
+
+    #[test]
+    fn what_keeps_us_from_pinging_is_our_fault() {
+        let denied = refused(&ErrorKind::PermissionDenied.into());
+        assert_eq!((denied.state, denied.fault), (State::Unknown, Some(Fault::Setup)));
+        assert!(denied.reason.contains("ping_group_range"));
+        assert_eq!(refused(&ErrorKind::Other.into()).fault, Some(Fault::Resources));
+        for (options, path) in [
+            (json!({"host": ""}), "host"),
+            (json!({"host": "http://x"}), "host"),
+            (json!({"host": "x", "count": 0}), "count"),
+        ] {
+            let issues = (KIND.build)(&options).map(|_| ()).expect_err("it cannot work");
+            assert_eq!(issues[0].path, path, "{issues:?}");
+        }
+    }
+}

@@ -168,3 +168,112 @@ async fn command(stream: &mut TimedStream, tag: &str, command: &[u8]) -> Result<
     }
     Err(Broken::Garbled("an answer that does not end"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::State;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::scripted::{Step, look, look_many, say};
+
+    fn account(tls: &str) -> Json {
+        json!({"user": "dihya", "password": "hun\"ter\\2", "tls": tls, "insecure": true})
+    }
+
+    #[tokio::test]
+    async fn starttls_then_a_login_with_quotes() {
+        let script = vec![
+            say("* OK ready\r\n"),
+            Step::HearExactly("c CAPABILITY\r\n".len()),
+            say("* CAPABILITY IMAP4rev1 STARTTLS\r\nc OK done\r\n"),
+            Step::HearExactly("s STARTTLS\r\n".len()),
+            say("s OK go\r\n"),
+            Step::Tls,
+            Step::Hear,
+            say("* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\nc OK\r\n"),
+            Step::HearWith(r#"LOGIN "dihya" "hun\"ter\\2""#),
+            say("* CAPABILITY IMAP4rev1\r\nl OK in\r\n"),
+            Step::HearWith("NOOP"),
+            say("n OK\r\n"),
+            Step::Hear,
+        ];
+        let seen = look(&KIND, account("auto"), script).await;
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Up, ""));
+        assert_eq!(seen.facts.get("capabilities"), Some(&Fact::from(vec!["IMAP4REV1", "AUTH=PLAIN"])));
+        assert!(seen.timings.tls.is_some());
+    }
+
+    #[tokio::test]
+    async fn hostile_and_broken_answers_say_why() {
+        let said = |answer: &str| vec![say("* OK x\r\n"), Step::Hear, say(answer)];
+        let over_tls = |answer: &str| {
+            vec![
+                Step::Tls,
+                say("* PREAUTH x\r\n"),
+                Step::Hear,
+                say("* CAPABILITY X\r\nc OK\r\n"),
+                Step::Hear,
+                say(answer),
+            ]
+        };
+        let endless = "* 1 EXISTS\r\n".repeat(200);
+        let cases: Vec<(Json, Vec<Step>, State, &str)> = vec![
+            (json!({}), vec![], State::Down, "no complete answer: connection closed by the peer"),
+            (json!({}), vec![say("* BYE full\r\n")], State::Down, "it is closing, or has too many connections (BYE)"),
+            (json!({}), vec![say("+OK POP3\r\n")], State::Down, "not what was expected: no greeting"),
+            (json!({}), said("c OK\r\n"), State::Down, "not what was expected: no capabilities"),
+            (json!({}), said("c BAD what\r\n"), State::Down, "it does not understand us (BAD)"),
+            (json!({}), said("c NO alice\r\n"), State::Down, "it cannot do that (NO)"),
+            (json!({}), said("c WHAT\r\n"), State::Down, "not what was expected: an answer without a verdict"),
+            (json!({}), said(&endless), State::Down, "not what was expected: an answer that does not end"),
+            (json!({}), said(&"x".repeat(9_000)), State::Down, "no complete answer: line exceeds 8192 bytes"),
+            (account("starttls"), said("* CAPABILITY X\r\nc OK\r\n"), State::Down, "it does not offer STARTTLS"),
+            (
+                account("none"),
+                said("* CAPABILITY X\r\nc OK\r\n"),
+                State::Unknown,
+                "it would take the password without TLS, which we refuse",
+            ),
+            (account("implicit"), over_tls("l NO no\r\n"), State::Down, "it refuses the user or the password (NO)"),
+        ];
+        for (options, script, state, reason) in cases {
+            let seen = look(&KIND, options, script.clone()).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (state, reason), "{script:?}");
+            assert!(!format!("{seen:?}").contains("hun"));
+        }
+        let seen = look_many(&KIND, json!({}), vec![vec![Step::Hang]], Duration::from_millis(100)).await;
+        assert_eq!(seen.reason, "no complete answer: timed out");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_does_not_verify_ends_it() {
+        let script = vec![
+            say("* OK ready\r\n"),
+            Step::HearExactly("c CAPABILITY\r\n".len()),
+            say("* CAPABILITY STARTTLS\r\nc OK done\r\n"),
+            Step::HearExactly("s STARTTLS\r\n".len()),
+            say("s OK go\r\n"),
+            Step::Tls,
+        ];
+        let seen = look(&KIND, json!({"tls": "starttls"}), script).await;
+        assert!(seen.reason.starts_with("TLS handshake failed: "), "{}", seen.reason);
+        let seen = look(&KIND, json!({"tls": "implicit"}), vec![say("* OK this is no TLS\r\n")]).await;
+        assert!(seen.reason.starts_with("TLS handshake failed: "), "{}", seen.reason);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_once() {
+        for (options, path) in [
+            (json!({"address": "mail", "user": "dihya"}), "user"),
+            (json!({"address": "mail", "user": "a\r\nb", "password": "x"}), "user"),
+            (json!({"address": "mail", "user": "a", "password": "x\r\n"}), "password"),
+        ] {
+            let issues = (KIND.build)(&options).map(|_| ()).expect_err("it cannot work");
+            assert_eq!(issues[0].path, path, "{issues:?}");
+        }
+        assert_eq!(read(&json!({"address": "mail:993"})).map(|imap| imap.service.encrypt), Ok(Encrypt::Implicit));
+    }
+}

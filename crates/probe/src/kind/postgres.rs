@@ -433,3 +433,240 @@ fn typed(oid: u32, value: &[u8]) -> Fact {
     let numeric = matches!(oid, 20 | 21 | 23 | 26 | 700 | 701 | 1_700);
     service::number_or_hidden(String::from_utf8_lossy(value).into_owned(), numeric)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::State;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::scripted::{Step, look, look_many, say};
+
+    fn auth(code: u32, rest: &[u8]) -> Vec<u8> {
+        framed(b'R', &[&code.to_be_bytes()[..], rest].concat())
+    }
+
+    fn ready() -> Vec<u8> {
+        framed(b'Z', b"I")
+    }
+
+    fn welcome() -> Vec<u8> {
+        [auth(0, b""), framed(b'S', b"server_version\x0016.2\0"), framed(b'K', &[0; 8]), ready()].concat()
+    }
+
+    fn error(code: &str) -> Vec<u8> {
+        framed(b'E', format!("SFATAL\0C{code}\0Mpassword authentication failed for user \"alice\"\0\0").as_bytes())
+    }
+
+    fn column(name: &str, oid: u32) -> Vec<u8> {
+        let mut column = [name.as_bytes(), &[0; 7]].concat();
+        column.extend_from_slice(&oid.to_be_bytes());
+        column.extend_from_slice(&[0; 8]);
+        column
+    }
+
+    fn standing() -> Vec<u8> {
+        let columns = [&[0, 2][..], &column("pg_is_in_recovery", 16), &column("current_setting", 25)].concat();
+        let row = b"\0\x02\0\0\0\x01t\0\0\0\x02on".to_vec();
+        [framed(b'T', &columns), framed(b'D', &row), framed(b'C', b"SELECT 1\0"), ready()].concat()
+    }
+
+    fn account() -> Json {
+        json!({"user": "dihya", "password": "hunter2", "tls": "none"})
+    }
+
+    #[tokio::test]
+    async fn a_standby_says_so_and_a_pooler_may_not_know() {
+        let script = vec![Step::HearWith("application_name"), say(welcome()), Step::Hear, say(standing()), Step::Hear];
+        let seen = look(&KIND, account(), script).await;
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Up, ""));
+        assert_eq!(seen.facts.get("in_recovery"), Some(&Fact::Bool(true)));
+        assert_eq!(seen.facts.get("read_only"), Some(&Fact::Bool(true)));
+        assert_eq!(seen.facts.get("server_version"), Some(&Fact::Text("16.2".into())));
+        let pooler = [error("42883"), ready()].concat();
+        let seen = look(&KIND, account(), vec![Step::Hear, say(welcome()), Step::Hear, say(pooler), Step::Hear]).await;
+        assert_eq!((seen.state, seen.facts.get("read_only")), (State::Up, None));
+    }
+
+    #[tokio::test]
+    async fn old_logins_are_answered() {
+        // md5(md5("hunter2dihya") + "salt"), computed with Python's hashlib.
+        let script = vec![
+            Step::Hear,
+            say(auth(5, b"salt")),
+            Step::HearWith("md5adbcf6cc2a68334c07db18b3ad7c5297"),
+            say(welcome()),
+            Step::Hear,
+            say(standing()),
+            Step::Hear,
+        ];
+        let seen = look(&KIND, account(), script).await;
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Up, ""));
+        let seen = look(&KIND, account(), vec![Step::Hear, say(auth(3, b""))]).await;
+        assert_eq!(seen.reason, "it asks for the password in clear without TLS, which we refuse");
+    }
+
+    #[tokio::test]
+    async fn a_password_in_clear_goes_over_tls_only() {
+        let options = json!({"user": "dihya", "password": "hunter2", "tls": "starttls", "insecure": true});
+        let script = vec![
+            Step::HearExactly(8),
+            say("S"),
+            Step::Tls,
+            Step::Hear,
+            say(auth(3, b"")),
+            Step::HearWith("hunter2\0"),
+            say(welcome()),
+            Step::Hear,
+            say(standing()),
+            Step::Hear,
+        ];
+        let seen = look(&KIND, options.clone(), script).await;
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Up, ""));
+        assert!(seen.facts.get("tls").is_some() && seen.timings.tls.is_some());
+        for (answer, reason) in [
+            ("N", "TLS handshake failed: it does not offer TLS"),
+            ("E", "no complete answer: it does not speak PostgreSQL"),
+        ] {
+            let seen = look(&KIND, options.clone(), vec![Step::Hear, say(answer)]).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (State::Down, reason));
+        }
+        let auto = json!({"address": "db"});
+        let seen = look(&KIND, auto, vec![Step::Hear, say("N"), Step::Hear, say(welcome()), Step::Hear]).await;
+        assert_eq!(seen.state, State::Up, "auto goes on without TLS");
+        assert_eq!(seen.facts.get("authenticated"), Some(&Fact::Bool(true)));
+    }
+
+    #[tokio::test]
+    async fn hostile_logins_say_why_and_keep_the_password() {
+        let sasl = b"SCRAM-SHA-256\0\0";
+        let cases: Vec<(Vec<Step>, State, &str)> = vec![
+            (vec![], State::Down, "no complete answer: connection closed by the peer"),
+            (
+                vec![Step::Hear, say(b"HTTP/1.1 400")],
+                State::Down,
+                "not what was expected: a message of impossible length",
+            ),
+            (
+                vec![Step::Hear, say(b"R\0\0\0\x01")],
+                State::Down,
+                "not what was expected: a message of impossible length",
+            ),
+            (vec![Step::Hear, say(framed(b'R', b"\0"))], State::Down, "not what was expected: a cut message"),
+            (
+                vec![Step::Hear, say(framed(b'?', b""))],
+                State::Down,
+                "not what was expected: an unexpected message during the login",
+            ),
+            (vec![Step::Hear, say(auth(7, b""))], State::Unknown, "it asks for a login that we do not know"),
+            (
+                vec![Step::Hear, say(auth(10, b"SCRAM-SHA-1\0\0"))],
+                State::Unknown,
+                "it asks for a login that we do not know",
+            ),
+            (vec![Step::Hear, say(auth(11, b"r=x"))], State::Down, "not what was expected: a login out of order"),
+            (vec![Step::Hear, say(auth(12, b"v=x"))], State::Down, "not what was expected: a login out of order"),
+            (
+                vec![Step::Hear, say(auth(10, sasl)), Step::Hear, say(auth(11, b"r=other,s=AAAA,i=1"))],
+                State::Down,
+                "the server's SCRAM nonce does not continue ours",
+            ),
+            (
+                vec![Step::Hear, say(auth(10, sasl)), Step::Hear, say(welcome())],
+                State::Down,
+                "the server does not prove that it knows the password",
+            ),
+            (
+                vec![Step::Hear, say(error("28P01"))],
+                State::Down,
+                "it refuses the user or the password (SQLSTATE 28P01)",
+            ),
+            (vec![Step::Hear, say(framed(b'E', b"\0"))], State::Down, "it answers with an error (SQLSTATE ?????)"),
+            (
+                vec![Step::Hear, say(welcome()), Step::Hear, say([error("57P01"), ready()].concat())],
+                State::Down,
+                "it is being shut down (SQLSTATE 57P01)",
+            ),
+            (
+                vec![Step::Hear, say(welcome()), Step::Hear, say(framed(b'?', b""))],
+                State::Down,
+                "not what was expected: an unexpected message after a query",
+            ),
+            (
+                vec![Step::Hear, say(welcome()), Step::Hear, say(framed(b'T', b"\0\x01cut"))],
+                State::Down,
+                "not what was expected: a row description",
+            ),
+            (
+                vec![
+                    Step::Hear,
+                    say(welcome()),
+                    Step::Hear,
+                    say([framed(b'T', &[&[0, 1][..], &column("x", 25)].concat()), framed(b'D', b"\0\x01\0\0\0\x09x")]
+                        .concat()),
+                ],
+                State::Down,
+                "not what was expected: a row",
+            ),
+        ];
+        for (script, state, reason) in cases {
+            let seen = look(&KIND, account(), script.clone()).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (state, reason), "{script:?}");
+            assert!(!format!("{seen:?}").contains("hunter2") && !seen.reason.contains("alice"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_or_floods_is_left() {
+        let seen = look_many(&KIND, account(), vec![vec![Step::Hang]], Duration::from_millis(100)).await;
+        assert_eq!(seen.reason, "no complete answer: timed out");
+        let notices = Step::Flood(framed(b'N', &[b'x'; 8_000]));
+        let seen = look(&KIND, account(), vec![Step::Hear, notices]).await;
+        assert_eq!(seen.reason, "no complete answer: answer exceeds 1048576 bytes");
+    }
+
+    #[tokio::test]
+    async fn without_an_account_a_question_who_we_are_is_health() {
+        for (reply, state, authenticated) in [
+            (error("28000"), State::Up, Some(false)),
+            (error("3D000"), State::Up, Some(false)),
+            (auth(5, b"salt"), State::Up, Some(false)),
+            (error("57P03"), State::Down, None),
+        ] {
+            let seen = look(&KIND, json!({"tls": "none"}), vec![Step::Hear, say(reply), Step::Hear]).await;
+            assert_eq!(seen.state, state, "{}", seen.reason);
+            assert_eq!(seen.facts.get("authenticated"), authenticated.map(Fact::Bool).as_ref());
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_once() {
+        for (options, path) in [
+            (json!({"address": "db", "query": "SELECT 1"}), "query"),
+            (json!({"address": "db", "user": "a\0b"}), "user"),
+            (json!({"address": "db", "database": "a\0b"}), "database"),
+            (json!({"address": "db:x"}), "address"),
+        ] {
+            let issues = (KIND.build)(&options).map(|_| ()).expect_err("it cannot work");
+            assert_eq!(issues[0].path, path, "{issues:?}");
+        }
+    }
+
+    #[test]
+    fn codes_and_values_are_read() {
+        let all = "28P01 28000 3D000 53300 53100 53200 57P03 57P01 57014 25006 42501 42P01 42601 08006 28X00 42000 53000 57000 58000 XX000 22012";
+        for code in all.split(' ') {
+            assert!(!meaning(code).is_empty());
+        }
+        assert_eq!(sqlstate(b"SERROR\0C42P01\0"), "42P01");
+        assert_eq!(sqlstate(b"C<xss>\0"), "?????");
+        assert_eq!(typed(16, b"t"), Fact::Bool(true));
+        assert_eq!(typed(20, b"7"), Fact::Int(7));
+        assert_eq!(typed(1_700, b"0.25"), Fact::Float(0.25));
+        assert_eq!(typed(1_700, b"lots"), Fact::Hidden("lots".into()));
+        assert_eq!(row(&[("x".to_owned(), 20)], b"\0\x01\xff\xff\xff\xff"), Some(vec![("x".to_owned(), Fact::Null)]));
+        assert_eq!(row(&[("x".to_owned(), 20)], b""), None);
+    }
+}

@@ -191,3 +191,90 @@ fn refused(text: &[u8]) -> Broken {
     let reason = format!("{meaning} ({code})");
     Broken::Says(code, reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::State;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fact::Fact;
+    use crate::kind::scripted::{Step, look, look_many, say};
+
+    const INFO: &str = "# Server\r\nredis_version:7.2.4\r\nloading:1\r\nused_memory:1024\r\nmaxmemory:x\r\nrole:slave\r\nmaster_link_status:down\r\nconnected_slaves:0\r\n";
+
+    #[tokio::test]
+    async fn what_info_says_becomes_facts() {
+        let info = format!("${}\r\n{INFO}\r\n", INFO.len());
+        let script = vec![
+            Step::HearWith("AUTH\r\n$5\r\ndihya\r\n$7\r\nhunter2"),
+            say("+OK\r\n"),
+            Step::HearWith("PING"),
+            say("+PONG\r\n"),
+            Step::HearWith("INFO"),
+            say(info),
+        ];
+        let seen = look(&KIND, json!({"user": "dihya", "password": "hunter2"}), script).await;
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Up, ""));
+        for (name, fact) in [
+            ("authenticated", Fact::Bool(true)),
+            ("loading", Fact::Bool(true)),
+            ("master_link_up", Fact::Bool(false)),
+            ("replicas", Fact::Int(0)),
+            ("role", Fact::Text("slave".into())),
+            ("server_version", Fact::Text("7.2.4".into())),
+            ("used_memory", Fact::Int(1024)),
+        ] {
+            assert_eq!(seen.facts.get(name), Some(&fact), "{name}");
+        }
+        assert_eq!(seen.facts.get("maxmemory"), None);
+    }
+
+    #[tokio::test]
+    async fn hostile_and_broken_answers_say_why() {
+        let ping = |answer: &str| vec![Step::Hear, say(answer)];
+        let info = |answer: &str| vec![Step::Hear, say("+PONG\r\n"), Step::Hear, say(answer)];
+        let long = format!("+{}", "x".repeat(5_000));
+        for (script, state, reason) in [
+            (vec![], State::Down, "no complete answer: connection closed by the peer"),
+            (ping("HTTP/1.1 400 Bad Request\r\n"), State::Down, "not what was expected: an unexpected kind of answer"),
+            (ping("\r\n"), State::Down, "not what was expected: an unexpected kind of answer"),
+            (ping("+HELLO\r\n"), State::Down, "not what was expected: no PONG"),
+            (ping(&long), State::Down, "no complete answer: line exceeds 4096 bytes"),
+            (ping("-LOADING Redis is loading /var/secret\r\n"), State::Down, "it still loads its data (LOADING)"),
+            (ping("-MASTERDOWN Link\r\n"), State::Down, "it has lost its master (MASTERDOWN)"),
+            (ping("-NOAUTH Authentication required.\r\n"), State::Up, ""),
+            (ping("-<script> x\r\n"), State::Down, "it answers with an error (ERR)"),
+            (info("-NOPERM no\r\n"), State::Up, ""),
+            (info("+OK\r\n"), State::Down, "not what was expected: an answer to INFO that is no text"),
+            (info("$-1\r\n"), State::Down, "not what was expected: an answer of impossible length"),
+            (info("$99999999999\r\n"), State::Down, "not what was expected: an answer of impossible length"),
+            (info("$10\r\nabc"), State::Down, "no complete answer: connection closed by the peer"),
+        ] {
+            let seen = look(&KIND, json!({}), script.clone()).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (state, reason), "{script:?}");
+        }
+        let seen = look(&KIND, json!({"password": "hunter2"}), ping("-NOAUTH no\r\n")).await;
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Down, "it asks for a password (NOAUTH)"));
+        let seen = look_many(&KIND, json!({}), vec![vec![Step::Hang]], Duration::from_millis(100)).await;
+        assert_eq!(seen.reason, "no complete answer: timed out");
+        for code in ["WRONGPASS", "NOPERM", "BUSY", "MISCONF", "OOM", "READONLY", "DENIED", "WRONGTYPE"] {
+            assert!(matches!(refused(code.as_bytes()), Broken::Says(said, _) if said == code));
+        }
+    }
+
+    #[test]
+    fn a_user_needs_a_password() {
+        let issues = (KIND.build)(&json!({"address": "cache", "user": "dihya"})).map(|_| ()).expect_err("it cannot");
+        assert_eq!(issues[0].path, "user");
+    }
+
+    #[tokio::test]
+    async fn nobody_listening_is_down() {
+        let probe = (KIND.build)(&json!({"address": "127.0.0.1:1"})).expect("sound");
+        let seen = probe.run(&crate::kind::scripted::ctx(Duration::from_secs(2))).await;
+        assert_eq!(seen.reason, "could not connect: connection refused");
+    }
+}

@@ -197,6 +197,16 @@ impl S3 {
         Exchange::open(stream, false).await
     }
 
+    /// The header `Host`, which is signed: without the port where that is the scheme's.
+    fn host(&self) -> String {
+        let standard = if self.https { 443 } else { 80 };
+        let mut authority = self.target.authority();
+        if self.target.port == standard {
+            authority.truncate(authority.len() - format!(":{standard}").len());
+        }
+        authority
+    }
+
     /// `<prefix><check>/`: under it all objects are ours.
     fn place(&self, ctx: &Ctx) -> String {
         let id: String = ctx.id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
@@ -297,7 +307,7 @@ impl Run<'_> {
         let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let query = query.join("&");
         let digest = hex(&Sha256::digest(&body));
-        let host = self.host();
+        let host = self.s3.host();
         let headers = self.s3.credentials.sign(self.ctx.clock().now(), method.as_str(), &path, &query, &host, &digest);
         let uri = if query.is_empty() { path } else { format!("{path}?{query}") };
         let mut request = Request::builder().method(method).uri(uri).header("host", host);
@@ -310,15 +320,6 @@ impl Run<'_> {
             self.exchange = self.s3.open(self.ctx).await?; // some stores close after each answer
         }
         Ok(self.exchange.ask(self.ctx, request, max).await?)
-    }
-
-    fn host(&self) -> String {
-        let standard = if self.s3.https { 443 } else { 80 };
-        let authority = self.s3.target.authority();
-        if self.s3.target.port != standard {
-            return authority;
-        }
-        authority.strip_suffix(&format!(":{standard}")).map_or_else(|| authority.clone(), str::to_owned)
     }
 }
 
@@ -360,4 +361,190 @@ fn between(body: &[u8], start: &str, end: &str) -> Option<String> {
 fn keys(body: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(body);
     text.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>")).map(|(key, _)| key.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::State;
+    use serde_json::json;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::kind::scripted::ctx;
+
+    fn options(endpoint: &str) -> Json {
+        json!({
+            "endpoint": endpoint, "bucket": "backups", "access_key": "AKIA", "secret_key": "hunter2", "object_size": 64,
+        })
+    }
+
+    /// How a store can be broken.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Flaw {
+        None,
+        Refuses,
+        Skewed,
+        Shortens,
+        Changes,
+        Hides,
+        Keeps,
+        Forbids,
+        Floods,
+    }
+
+    /// A store of one object over HTTP/1.0, one connection per request, with a flaw.
+    async fn store(flaw: Flaw) -> (String, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let (mut object, mut key): (Option<Vec<u8>>, String) = (None, String::new());
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let Some((method, path, body)) = request(&mut stream).await else { continue };
+                let (status, body) = match (method.as_str(), path.contains('?')) {
+                    ("PUT", _) if flaw == Flaw::Refuses => (403, b"<Error><Code>AccessDenied</Code></Error>".to_vec()),
+                    ("PUT", _) if flaw == Flaw::Skewed => (403, b"<Code>RequestTimeTooSkewed</Code>".to_vec()),
+                    ("PUT", _) => {
+                        (object, key) = (Some(body), path.trim_start_matches("/backups/").to_owned());
+                        (200, Vec::new())
+                    }
+                    ("GET", true) if flaw == Flaw::Hides => (200, b"<Key>other</Key>".to_vec()),
+                    ("GET", true) => {
+                        (200, format!("<Key>{key}</Key><Key>dihya-check/scripted/7-ab</Key>").into_bytes())
+                    }
+                    ("GET", false) => match object.clone() {
+                        None => (404, Vec::new()),
+                        Some(_) if flaw == Flaw::Floods => (200, vec![0; 4_096]),
+                        Some(kept) if flaw == Flaw::Shortens => (200, kept[1..].to_vec()),
+                        Some(mut kept) => {
+                            kept[0] ^= u8::from(flaw == Flaw::Changes);
+                            (200, kept)
+                        }
+                    },
+                    ("DELETE", _) if flaw == Flaw::Forbids => (403, Vec::new()),
+                    _ => {
+                        object = object.filter(|_| flaw == Flaw::Keeps);
+                        (204, Vec::new())
+                    }
+                };
+                use tokio::io::AsyncWriteExt as _;
+                let head = format!("HTTP/1.0 {status} x\r\ncontent-length: {}\r\n\r\n", body.len());
+                let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
+            }
+        });
+        (endpoint, tasks)
+    }
+
+    async fn request(stream: &mut tokio::net::TcpStream) -> Option<(String, String, Vec<u8>)> {
+        use tokio::io::AsyncReadExt as _;
+        let mut bytes = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if let Some((head, _)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+                let start = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("found") + 4;
+                if bytes.len() >= start + length.parse::<usize>().expect("a length") {
+                    assert!(head.contains("authorization: AWS4-HMAC-SHA256 Credential=AKIA/"));
+                    let mut words = head.split(' ');
+                    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+                    return Some((method, path, bytes.split_off(start)));
+                }
+            }
+            if stream.read_buf(&mut bytes).await.ok()? == 0 {
+                return None;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn each_flaw_of_a_store_is_found() {
+        for (flaw, state, reason) in [
+            (Flaw::None, State::Up, ""),
+            (Flaw::Refuses, State::Down, "could not write: the access key may not do that (status 403, AccessDenied)"),
+            (Flaw::Skewed, State::Unknown, "its clock and ours are too far apart"),
+            (Flaw::Shortens, State::Down, "what is read back is shorter than what was written"),
+            (Flaw::Changes, State::Down, "what is read back is not what was written"),
+            (Flaw::Hides, State::Down, "the object was written and is not in the listing"),
+            (Flaw::Keeps, State::Down, "the object was deleted and is still answered (status 200)"),
+            (Flaw::Forbids, State::Down, "could not delete: the access key may not do that (status 403)"),
+            (Flaw::Floods, State::Down, "no complete answer: answer exceeds 64 bytes"),
+        ] {
+            let (endpoint, _tasks) = store(flaw).await;
+            let probe = (KIND.build)(&options(&endpoint)).expect("sound");
+            let seen = probe.run(&ctx(Duration::from_secs(5))).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (state, reason), "{flaw:?}");
+            if flaw == Flaw::None {
+                assert_eq!(seen.facts.get("leftovers"), Some(&crate::fact::Fact::Int(1)));
+                assert!(seen.figures.contains_key("write_milliseconds") && seen.timings.first_byte.is_some());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_or_speaks_no_tls_is_down() {
+        let probe = (KIND.build)(&options("http://127.0.0.1:1")).expect("sound");
+        let seen = probe.run(&ctx(Duration::from_secs(2))).await;
+        assert_eq!(seen.reason, "could not connect: connection refused");
+        let (endpoint, _tasks) = store(Flaw::None).await;
+        let probe = (KIND.build)(&options(&endpoint.replace("http:", "https:"))).expect("sound");
+        let seen = probe.run(&ctx(Duration::from_millis(300))).await;
+        assert!(seen.reason.starts_with("TLS handshake failed: "), "{}", seen.reason);
+    }
+
+    #[test]
+    fn errors_become_words_of_ours() {
+        let answer = |status: u16, code: &str| Answer {
+            status: http::StatusCode::from_u16(status).expect("a status"),
+            headers: http::HeaderMap::new(),
+            body: format!("<?xml?><Error><Code>{code}</Code></Error>").into_bytes(),
+            trailers: http::HeaderMap::new(),
+            took: Duration::ZERO,
+        };
+        for (status, code, words) in [
+            (404, "NoSuchBucket", "the bucket does not exist (status 404, NoSuchBucket)"),
+            (403, "InvalidAccessKeyId", "it refuses the access key (status 403, InvalidAccessKeyId)"),
+            (503, "SlowDown", "it is overloaded (status 503, SlowDown)"),
+            (503, "", "it is overloaded (status 503)"),
+            (404, "NoSuchKey", "the object is not there (status 404, NoSuchKey)"),
+            (507, "x", "it is full (status 507, x)"),
+            (500, "<b>", "it has an internal error (status 500)"),
+            (400, "Other", "it answers with an error (status 400, Other)"),
+        ] {
+            let Err(Broken::Says(_, reason)) = expect(&answer(status, code), "read", 200) else { panic!("{code}") };
+            assert_eq!(reason, format!("could not read: {words}"));
+        }
+        assert_eq!(between(&[0xff], "a", "b"), None);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_once() {
+        for (key, value, path) in [
+            ("bucket", json!("a/b"), "bucket"),
+            ("prefix", json!("a b"), "prefix"),
+            ("region", json!(""), "region"),
+            ("object_size", json!("2MiB"), "object_size"),
+            ("endpoint", json!("https://s3.example/x"), "endpoint"),
+            ("secret_key", Json::Null, "secret_key"),
+        ] {
+            let mut options = options("https://s3.example");
+            options[key] = value;
+            let issues = (KIND.build)(&options).map(|_| ()).expect_err("it cannot work");
+            assert_eq!(issues[0].path, path, "{issues:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_named_as_they_are_signed() {
+        let host = |endpoint: &str, path_style: bool| {
+            let mut options = options(endpoint);
+            options["path_style"] = path_style.into();
+            read(&options).expect("sound").host()
+        };
+        assert_eq!(host("https://s3.example", true), "s3.example");
+        assert_eq!(host("https://s3.example", false), "backups.s3.example");
+        assert_eq!(host("http://s3.example:9000", true), "s3.example:9000");
+        assert_eq!(host("http://[::1]:80", true), "[::1]");
+    }
 }

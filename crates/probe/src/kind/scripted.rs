@@ -39,7 +39,7 @@ pub(crate) fn say(bytes: impl AsRef<[u8]>) -> Step {
 }
 
 pub(crate) fn ctx(within: Duration) -> Ctx {
-    let means = Means::new(Arc::new(OsClock::default()), Arc::new(SeededRng::new(1)), Arc::new(OsDisk::default()));
+    let means = Means::new(Arc::new(OsClock::default()), Arc::new(SeededRng::new(1)), Arc::new(OsDisk));
     let reads = ["tls", "banner"].map(str::to_owned).into_iter().collect();
     Ctx { means, id: "scripted".into(), deadline: Instant::now() + within, reads: Arc::new(reads) }
 }
@@ -92,7 +92,13 @@ async fn follow<S: AsyncRead + AsyncWrite + Unpin + Send>(mut stream: S, mut scr
             return;
         }
     }
+    part(stream).await;
+}
+
+/// Closes our side and takes what still comes, so that the other side sees an end and not a reset.
+async fn part<S: AsyncRead + AsyncWrite + Unpin + Send>(mut stream: S) {
     let _ = stream.shutdown().await;
+    while hear(&mut stream).await.is_some() {}
 }
 
 /// The same steps over TLS; apart, so that the type does not contain itself.
@@ -107,7 +113,7 @@ async fn follow_encrypted<S: AsyncRead + AsyncWrite + Unpin + Send>(mut stream: 
             return;
         }
     }
-    let _ = stream.shutdown().await;
+    part(stream).await;
 }
 
 async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {

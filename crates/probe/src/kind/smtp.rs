@@ -237,3 +237,146 @@ async fn reply(stream: &mut TimedStream) -> Result<Reply, Broken> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::State;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::scripted::{Step, look, look_many, say};
+
+    fn account(tls: &str) -> Json {
+        json!({"user": "dihya", "password": "hunter2", "tls": tls, "insecure": true})
+    }
+
+    #[tokio::test]
+    async fn starttls_then_a_login_in_two_steps() {
+        let script = vec![
+            say("220-mail.test\r\n220 ready\r\n"),
+            Step::HearExactly("EHLO dihya.invalid\r\n".len()),
+            say("250-mail.test\r\n250-STARTTLS\r\n250 SIZE 1000\r\n"),
+            Step::HearExactly("STARTTLS\r\n".len()),
+            say("220 go\r\n"),
+            Step::Tls,
+            Step::HearWith("EHLO"),
+            say("250-mail.test\r\n250-AUTH=LOGIN\r\n250 8BITMIME\r\n"),
+            Step::HearWith("AUTH LOGIN"),
+            say("334 VXNlcm5hbWU6\r\n"),
+            Step::HearWith("ZGloeWE="),
+            say("334 UGFzc3dvcmQ6\r\n"),
+            Step::HearWith("aHVudGVyMg=="),
+            say("235 2.7.0 ok\r\n"),
+            Step::HearWith("NOOP"),
+            say("250\r\n"),
+            Step::Hear,
+        ];
+        let seen = look(&KIND, account("auto"), script).await;
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Up, ""));
+        assert_eq!(seen.facts.get("authenticated"), Some(&Fact::Bool(true)));
+        assert_eq!(seen.facts.get("capabilities"), Some(&Fact::from(vec!["AUTH", "8BITMIME"])));
+        assert_eq!(seen.facts.get("banner"), Some(&Fact::Hidden("mail.test".into())));
+        assert!(seen.facts.get("tls").is_some() && seen.timings.tls.is_some());
+    }
+
+    #[tokio::test]
+    async fn hostile_and_broken_answers_say_why() {
+        let endless = "220-x\r\n".repeat(200);
+        let long = "2".repeat(3_000);
+        let hello = |answer: &str| vec![say("220 x\r\n"), Step::Hear, say(answer)];
+        let over_tls = |answer: &str| {
+            vec![Step::Tls, say("220 x\r\n"), Step::Hear, say("250-x\r\n250 AUTH PLAIN\r\n"), Step::Hear, say(answer)]
+        };
+        let cases: Vec<(Json, Vec<Step>, State, &str)> = vec![
+            (json!({}), vec![], State::Down, "no complete answer: connection closed by the peer"),
+            (
+                json!({}),
+                vec![say("421 too many\r\n")],
+                State::Down,
+                "it is closing, or has too many connections (reply 421)",
+            ),
+            (json!({}), vec![say("554 alice@x go away\r\n")], State::Down, "it refuses us (reply 554)"),
+            (json!({}), vec![say("x\r\n")], State::Down, "not what was expected: a reply without a code"),
+            (json!({}), vec![say("abc hello\r\n")], State::Down, "not what was expected: a reply without a code"),
+            (json!({}), vec![say("220?x\r\n")], State::Down, "not what was expected: a reply without a code"),
+            (json!({}), vec![say(&endless)], State::Down, "not what was expected: a reply that does not end"),
+            (json!({}), vec![say(&long)], State::Down, "no complete answer: line exceeds 2048 bytes"),
+            (json!({}), hello("502 what\r\n"), State::Down, "it answers with an error (reply 502)"),
+            (json!({}), hello("455 later\r\n"), State::Down, "it answers with a temporary error (reply 455)"),
+            (json!({}), hello("354 go\r\n"), State::Down, "it answers with an unexpected code (reply 354)"),
+            (account("starttls"), hello("250 x\r\n"), State::Down, "it does not offer STARTTLS"),
+            (
+                account("none"),
+                hello("250 AUTH PLAIN\r\n"),
+                State::Unknown,
+                "it would take the password without TLS, which we refuse",
+            ),
+            (
+                account("implicit"),
+                over_tls("535 no\r\n"),
+                State::Down,
+                "it refuses the user or the password (reply 535)",
+            ),
+            (account("implicit"), over_tls("454 no\r\n"), State::Down, "it cannot do that now (reply 454)"),
+            (
+                account("implicit"),
+                vec![Step::Tls, say("220 x\r\n"), Step::Hear, say("250 x\r\n")],
+                State::Down,
+                "it does not offer a login that we know",
+            ),
+            (
+                account("auto"),
+                vec![say("220 x\r\n"), Step::Hear, say("250-x\r\n250 STARTTLS\r\n"), Step::Hear, say("454 no\r\n")],
+                State::Down,
+                "it cannot do that now (reply 454)",
+            ),
+            (
+                json!({}),
+                vec![say("220 x\r\n"), Step::Hear, say("250 x\r\n"), Step::Hear, say("450 full\r\n")],
+                State::Down,
+                "it cannot take mail now (reply 450)",
+            ),
+        ];
+        for (options, script, state, reason) in cases {
+            let seen = look(&KIND, options, script.clone()).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (state, reason), "{script:?}");
+            assert!(!format!("{seen:?}").contains("hunter2"));
+        }
+        let seen = look_many(&KIND, json!({}), vec![vec![Step::Hang]], Duration::from_millis(100)).await;
+        assert_eq!(seen.reason, "no complete answer: timed out");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_does_not_verify_ends_it() {
+        let options = json!({"tls": "starttls"});
+        let script = vec![
+            say("220 x\r\n"),
+            Step::HearExactly("EHLO dihya.invalid\r\n".len()),
+            say("250-x\r\n250 STARTTLS\r\n"),
+            Step::HearExactly("STARTTLS\r\n".len()),
+            say("220 go\r\n"),
+            Step::Tls,
+        ];
+        let seen = look(&KIND, options, script).await;
+        assert!(seen.reason.starts_with("TLS handshake failed: "), "{}", seen.reason);
+        assert!(seen.facts.get("tls").is_some(), "what was seen of the certificate is kept");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_once() {
+        for (options, path) in [
+            (json!({"address": "mail", "user": "dihya"}), "user"),
+            (json!({"address": "mail", "password": "x"}), "password"),
+            (json!({"address": "mail", "helo": "a b"}), "helo"),
+            (json!({"address": "mail", "helo": ""}), "helo"),
+        ] {
+            let issues = (KIND.build)(&options).map(|_| ()).expect_err("it cannot work");
+            assert_eq!(issues[0].path, path, "{issues:?}");
+        }
+        let service = |address: &str| read(&json!({"address": address})).map(|smtp| smtp.service.encrypt);
+        assert_eq!(service("mail"), Ok(Encrypt::Auto));
+        assert_eq!(service("mail:465"), Ok(Encrypt::Implicit));
+    }
+}

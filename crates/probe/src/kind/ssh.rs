@@ -293,3 +293,193 @@ impl Offer {
         common(key_exchanges, &self.key_exchanges) && common(host_keys, &self.host_keys)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::State;
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::kind::scripted::{Step, ctx, look, look_many, say};
+
+    fn packet(message: &[u8]) -> Vec<u8> {
+        let padding = 4 + (8 - (5 + message.len() + 4) % 8) % 8;
+        let length = u32::try_from(1 + message.len() + padding).expect("short");
+        let padding = vec![0; padding];
+        [&length.to_be_bytes()[..], &[u8::try_from(padding.len()).expect("few")], message, &padding].concat()
+    }
+
+    fn offers(key_exchanges: &str, host_keys: &str, guessed: u8) -> Vec<u8> {
+        let mut message = vec![KEXINIT];
+        message.extend_from_slice(&[7; 16]);
+        for list in [key_exchanges, host_keys, "aes128-ctr", "aes128-ctr", "", "", "none", "none", "", ""] {
+            message.extend_from_slice(&string(list.as_bytes()));
+        }
+        message.extend_from_slice(&[guessed, 0, 0, 0, 0]);
+        message
+    }
+
+    const BANNER_LINE: &str = "SSH-2.0-Test_1\r\n";
+
+    #[tokio::test]
+    async fn hostile_and_broken_servers_say_why() {
+        let hello = |message: &[u8]| vec![say(BANNER_LINE), Step::Hear, say(packet(message))];
+        let common = offers("curve25519-sha256", "ssh-ed25519", 0);
+        let replied = |reply: &[u8]| {
+            vec![
+                say(BANNER_LINE),
+                say(packet(&common)),
+                Step::HearWith("SSH-2.0-dihya"),
+                say(packet(reply)),
+                Step::Hear,
+            ]
+        };
+        let part = |text: &[u8]| string(text);
+        let other = [&[KEX_ECDH_REPLY][..], &part(b"?"), &part(&[9; 32]), &part(b"")].concat();
+        let weak = [&[KEX_ECDH_REPLY][..], &part(b"?"), &part(&[0; 32]), &part(b"")].concat();
+        let asides: Vec<u8> = (0..20).flat_map(|_| packet(&[IGNORE, 0, 0, 0, 0])).collect();
+        let cases: Vec<(Vec<Step>, &str)> = vec![
+            (vec![], "no complete answer: connection closed by the peer"),
+            (vec![say("220 mail\r\n".repeat(50))], "not what was expected: no banner"),
+            (vec![say("x".repeat(2_000))], "no complete answer: line exceeds 1024 bytes"),
+            (vec![say("SSH-1.5-old\r\n")], "it speaks an outdated version of SSH"),
+            (vec![say(BANNER_LINE), say([0xff; 8])], "not what was expected: a packet of impossible length"),
+            (vec![say(BANNER_LINE), say([0, 0, 0, 2, 9, 1])], "not what was expected: a packet of impossible length"),
+            (hello(&[DISCONNECT]), "it ends the connection"),
+            (hello(&[99]), "not what was expected: an unexpected message"),
+            (hello(&[KEXINIT, 1]), "not what was expected: an offer of algorithms that cannot be read"),
+            (hello(&offers("a,\u{7f}", "b", 0)), "not what was expected: an offer of algorithms that cannot be read"),
+            (vec![say(BANNER_LINE), say(asides)], "not what was expected: asides that do not end"),
+            (replied(&[KEX_ECDH_REPLY, 0]), "not what was expected: a key exchange that cannot be read"),
+            (replied(&other), "not what was expected: a host key that cannot be read"),
+            (replied(&weak), "not what was expected: a key that cannot be used"),
+        ];
+        for (script, reason) in cases {
+            let seen = look(&KIND, json!({}), script.clone()).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (State::Down, reason), "{script:?}");
+        }
+        let seen = look_many(&KIND, json!({}), vec![vec![Step::Hang]], Duration::from_millis(100)).await;
+        assert_eq!(seen.reason, "no complete answer: timed out");
+    }
+
+    #[tokio::test]
+    async fn nothing_in_common_is_up_unless_a_key_is_expected() {
+        let fingerprint = format!("SHA256:{}", STANDARD_NO_PAD.encode([1; 32]));
+        let script = || vec![say(BANNER_LINE), say(packet(&offers("sntrup761", "ssh-ed25519", 0))), Step::Hear];
+        let seen = look(&KIND, json!({}), script()).await;
+        assert_eq!((seen.state, seen.facts.get("fingerprint")), (State::Up, None));
+        assert_eq!(seen.facts.get("key_exchanges"), Some(&Fact::from(vec!["sntrup761"])));
+        assert_eq!(seen.facts.get("ciphers"), Some(&Fact::from(vec!["aes128-ctr"])));
+        let seen = look(&KIND, json!({"fingerprint": fingerprint}), script()).await;
+        assert_eq!(seen.state, State::Unknown);
+        let guesses = vec![say(BANNER_LINE), say(packet(&offers("curve25519-sha256", "ssh-ed25519", 1))), Step::Hear];
+        assert_eq!(look(&KIND, json!({}), guesses).await.state, State::Unknown);
+    }
+
+    /// A server that knows the protocol and signs with `key`; it shows `shown` as its host key.
+    async fn sshd(listener: TcpListener, key: Ed25519KeyPair, shown: Vec<u8>) {
+        use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let theirs = offers("curve25519-sha256", "ssh-ed25519", 0);
+        stream.write_all(&[BANNER_LINE.as_bytes(), &packet(&theirs)].concat()).await.expect("written");
+        let mut heard = vec![0; BANNER.len() + 2];
+        stream.read_exact(&mut heard).await.expect("a banner");
+        let mut messages = Vec::new();
+        for _ in 0..2 {
+            let length = stream.read_u32().await.expect("a length");
+            let padding = stream.read_u8().await.expect("a length");
+            let mut message = vec![0; usize::try_from(length).expect("short") - 1];
+            stream.read_exact(&mut message).await.expect("a message");
+            message.truncate(message.len() - usize::from(padding));
+            messages.push(message);
+        }
+        let public = Reader::new(&messages[1][1..]).string().expect("a key").to_vec();
+        let random = ring::rand::SystemRandom::new();
+        let private = EphemeralPrivateKey::generate(&X25519, &random).expect("a key");
+        let ours = private.compute_public_key().expect("a key");
+        let hash = agree_ephemeral(private, &UnparsedPublicKey::new(&X25519, &public), |shared| {
+            let mut hash = Sha256::new();
+            let banner = BANNER_LINE.trim_end().as_bytes();
+            for text in [BANNER.as_bytes(), banner, &messages[0], &theirs, &shown, &public, ours.as_ref()] {
+                hash.update(string(text));
+            }
+            hash.update(wire::mpint(shared));
+            hash.finalize()
+        })
+        .expect("agreed");
+        let signature = [string(b"ssh-ed25519"), string(key.sign(&hash).as_ref())].concat();
+        let reply = [&[KEX_ECDH_REPLY][..], &string(&shown), &string(ours.as_ref()), &string(&signature)].concat();
+        stream.write_all(&packet(&reply)).await.expect("written");
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_shown_and_not_held_is_found_out() {
+        let key = |seed: u8| Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a key");
+        let blob = |key: &Ed25519KeyPair| [string(b"ssh-ed25519"), string(key.public_key().as_ref())].concat();
+        for (shown, state, reason) in
+            [(1, State::Up, ""), (2, State::Down, "it does not prove that it holds its host key")]
+        {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("an address").to_string();
+            let mut tasks = tokio::task::JoinSet::new();
+            tasks.spawn(sshd(listener, key(1), blob(&key(shown))));
+            let probe = (KIND.build)(&json!({"address": address})).expect("sound");
+            let seen = probe.run(&ctx(Duration::from_secs(5))).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (state, reason));
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_once() {
+        for (options, path) in [
+            (json!({"address": "x", "fingerprint": "MD5:aa"}), "fingerprint"),
+            (json!({"address": "x", "fingerprint": ["SHA256:short"]}), "fingerprint"),
+            (json!({"address": "x:y"}), "address"),
+        ] {
+            let issues = (KIND.build)(&options).map(|_| ()).expect_err("it cannot work");
+            assert_eq!(issues[0].path, path, "{issues:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_as_rfc_4251_shows_them() {
+        assert_eq!(wire::mpint(&[0, 0]), [0, 0, 0, 0]);
+        assert_eq!(wire::mpint(&[0, 0x80]), [0, 0, 0, 2, 0, 0x80]);
+        assert_eq!(wire::mpint(&[0x09, 0xa3]), [0, 0, 0, 2, 0x09, 0xa3]);
+        assert_eq!(wire::unpadded(&[]), b"");
+    }
+
+    #[test]
+    fn keys_and_signatures_that_do_not_fit_are_refused() {
+        assert!(HostKey::read(b"").is_none());
+        assert!(HostKey::read(&string(b"ssh-dss")).is_none());
+        let p256 = [string(b"ecdsa-sha2-nistp256"), string(b"nistp256"), string(&[4; 65])].concat();
+        let p384 = [string(b"ecdsa-sha2-nistp384"), string(b"nistp384"), string(&[4; 97])].concat();
+        let rsa = [string(b"ssh-rsa"), string(&[1, 0, 1]), string(&[0, 0xc1, 1])].concat();
+        let ed = [string(b"ssh-ed25519"), string(&[1; 32])].concat();
+        let long = [string(&[1; 60]), string(&[1; 60])].concat();
+        let fitting = [string(&[1; 30]), string(&[0, 1])].concat();
+        for (blob, kind, names) in [
+            (&p256, "ecdsa", &["ecdsa-sha2-nistp256"][..]),
+            (&p384, "ecdsa", &["ecdsa-sha2-nistp384"]),
+            (&rsa, "rsa", &["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"]),
+            (&ed, "ed25519", &["ssh-ed25519", "rsa-sha2-512"]),
+        ] {
+            let key = HostKey::read(blob).expect("a key");
+            assert_eq!(key.kind(), kind);
+            for name in names {
+                for bytes in [&long, &fitting] {
+                    let signature = [string(name.as_bytes()), string(bytes)].concat();
+                    assert!(!key.verify(b"message", &signature), "{name}");
+                }
+            }
+            assert!(!key.verify(b"message", b""));
+        }
+    }
+}
