@@ -13,6 +13,7 @@ use model::{Labels, Sector, Severity, Tenant};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 use crate::condition::Conditions;
 use crate::kind::{self, Kind, Probe};
@@ -131,7 +132,7 @@ pub struct Check {
     /// What looks.
     pub probe: Arc<dyn Probe>,
     /// What must hold.
-    pub conditions: Conditions,
+    pub conditions: Arc<Conditions>,
     /// How often it runs.
     pub interval: Duration,
     /// How long one run may take.
@@ -142,13 +143,13 @@ pub struct Check {
     pub thresholds: Thresholds,
     /// Checks whose failure explains its own.
     pub depends_on: Vec<String>,
-    /// As it was declared: what tells a changed check from an unchanged one.
-    pub(crate) declared: Json,
+    /// Hash of how it was declared: what tells a changed check from an unchanged one.
+    pub(crate) declared: [u8; 32],
 }
 
 impl std::fmt::Debug for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Without `declared` and the probe: they hold secrets.
+        // Without the probe: it holds secrets.
         f.debug_struct("Check").field("id", &self.id).field("kind", &self.kind.name).finish_non_exhaustive()
     }
 }
@@ -186,9 +187,10 @@ impl Config {
         let mut issues = Vec::new();
         let mut config = Self::default();
         let mut ids = HashSet::new();
+        let mut compiled = Compiled::default();
         for (id, json) in checks.as_object().into_iter().flatten() {
             ids.insert(id.as_str());
-            match read_check(id, json) {
+            match read_check(id, json, &mut compiled) {
                 Ok(None) => {}
                 Ok(Some(check)) => config.checks.push(Arc::new(check)),
                 Err(found) => issues.extend(found.into_iter().map(|issue| issue.below(&format!("checks.{id}")))),
@@ -275,7 +277,29 @@ struct Common {
     depends_on: Option<Vec<String>>,
 }
 
-fn read_check(id: &str, json: &Json) -> Result<Option<Check>, Vec<Issue>> {
+/// Conditions compiled so far: ten thousand checks that say the same share them.
+#[derive(Default)]
+struct Compiled(HashMap<(&'static str, Vec<String>, Vec<String>), Arc<Conditions>>);
+
+impl Compiled {
+    fn get(
+        &mut self,
+        kind: &'static Kind,
+        conditions: Vec<String>,
+        degraded_if: Vec<String>,
+    ) -> Result<Arc<Conditions>, Vec<Issue>> {
+        let key = (kind.name, conditions, degraded_if);
+        if let Some(found) = self.0.get(&key) {
+            return Ok(Arc::clone(found));
+        }
+        let names: Vec<_> = kind.facts.iter().map(|fact| fact.name).collect();
+        let made = Arc::new(Conditions::compile(&key.1, &key.2, &names)?);
+        self.0.insert(key, Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+fn read_check(id: &str, json: &Json, compiled: &mut Compiled) -> Result<Option<Check>, Vec<Issue>> {
     let common: Common = read(json)?;
     let mut issues = check_common(id, &common);
     let Some(kind) = kind::find(&common.kind.to_ascii_lowercase()) else {
@@ -285,10 +309,9 @@ fn read_check(id: &str, json: &Json) -> Result<Option<Check>, Vec<Issue>> {
     let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let conditions = common.conditions.unwrap_or_else(|| own(kind.defaults.conditions));
     let degraded_if = common.degraded_if.unwrap_or_else(|| own(kind.defaults.degraded_if));
-    let names: Vec<_> = kind.facts.iter().map(|fact| fact.name).collect();
-    let conditions = Conditions::compile(&conditions, &degraded_if, &names).unwrap_or_else(|found| {
+    let conditions = compiled.get(kind, conditions, degraded_if).unwrap_or_else(|found| {
         issues.extend(found);
-        Conditions::default()
+        Arc::default()
     });
     let probe = match (kind.build)(json) {
         Ok(probe) => probe,
@@ -327,7 +350,7 @@ fn read_check(id: &str, json: &Json) -> Result<Option<Check>, Vec<Issue>> {
             success: common.success_threshold.unwrap_or(1).max(1),
         },
         depends_on: common.depends_on.unwrap_or_default(),
-        declared: json.clone(),
+        declared: Sha256::digest(json.to_string()).into(),
     }))
 }
 

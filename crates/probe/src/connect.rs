@@ -547,3 +547,6 @@ async fn ask_proxy(tcp: &mut TcpStream, target: &Target, proxy: &Url) -> Result<
         _ => Err(Error::ours(Phase::Tunnel, Fault::Network, "the proxy does not speak HTTP")),
     }
 }
+
+#[cfg(test)]
+mod tests;

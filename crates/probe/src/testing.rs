@@ -180,10 +180,14 @@ impl Wanted {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::named("Test Authority")
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::<String>::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "Test Authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         let pem = params.self_signed(&key).expect("signs").pem();
         let dir = tempfile::tempdir().expect("a directory");
         Self { issuer: Issuer::new(params, key), pem, dir }

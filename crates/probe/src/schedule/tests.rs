@@ -7,7 +7,6 @@ use model::{BoxFuture, Clock, State, Timestamp};
 use serde_json::json;
 
 use super::*;
-use crate::condition::Conditions;
 use crate::kind::{Ctx, Observation, Probe, canary};
 use crate::maintenance::Windows;
 use crate::testing::means_with;
@@ -113,13 +112,13 @@ fn fake(id: &str, interval_s: u64, probe: &Arc<Fake>) -> Check {
         labels: model::Labels::new(),
         kind: &canary::KIND,
         probe: Arc::new(Shared(Arc::clone(probe))),
-        conditions: Conditions::default(),
+        conditions: Arc::default(),
         interval,
         timeout: interval / 2,
         retry_interval: Duration::from_secs(2),
         thresholds: Thresholds { failure: 2, success: 1 },
         depends_on: Vec::new(),
-        declared: json!({"id": id, "interval": interval_s}),
+        declared: [u8::try_from(interval_s % 251).expect("small"); 32],
     }
 }
 

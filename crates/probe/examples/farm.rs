@@ -1,0 +1,215 @@
+//! Measures what 10,000 HTTPS checks every 10 s cost, against a farm of targets on 127.0.0.0/16 in another process.
+//!
+//! `farm MODE [CHECKS] [SECONDS]` with the mode `normal`, `stalled` (every TLS handshake stalls)
+//! or `blackhole` (no SYN is answered). Prints one JSON object. Release builds only mean something.
+
+#![expect(clippy::print_stdout, reason = "its output is the measurement")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use disk::{OsClock, OsDisk, OsRng};
+use model::{CheckChange, CheckResult};
+use probe::schedule::{Full, Results, Scheduler, descriptors_needed, raise_descriptors};
+use probe::{Check, Config, Means};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let argument = |at: usize| arguments.get(at).map(String::as_str);
+    let mode = argument(1).unwrap_or("normal");
+    if mode == "serve" {
+        return serve(argument(2).unwrap_or("normal"), Path::new(argument(3).unwrap_or("/tmp")));
+    }
+    let checks: usize = argument(2).unwrap_or("10000").parse()?;
+    let seconds: u64 = argument(3).unwrap_or("40").parse()?;
+    let dir = tempfile::tempdir()?;
+    let mut farm = Command::new(std::env::current_exe()?)
+        .args(["serve", mode])
+        .arg(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut port = String::new();
+    BufReader::new(farm.stdout.take().ok_or("no output")?).read_line(&mut port)?;
+    let measured = measure(mode, port.trim().parse()?, dir.path(), checks, seconds);
+    drop(farm.stdin.take());
+    farm.wait()?;
+    println!("{}", measured?);
+    Ok(())
+}
+
+/// Counts results by state and by reason.
+#[derive(Default)]
+struct Tally {
+    results: AtomicU64,
+    by_state: Mutex<BTreeMap<String, u64>>,
+    a_reason: Mutex<String>,
+}
+
+impl Results for Tally {
+    fn take(&self, _: &Check, result: &CheckResult, _: Option<&CheckChange>) -> Result<(), Full> {
+        self.results.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut by_state) = self.by_state.lock() {
+            *by_state.entry(result.observed.to_string()).or_default() += 1;
+        }
+        if let (false, Ok(mut reason)) = (result.reason.is_empty(), self.a_reason.lock()) {
+            reason.clone_from(&result.reason);
+        }
+        Ok(())
+    }
+}
+
+fn measure(mode: &str, port: u16, dir: &Path, checks: usize, seconds: u64) -> Outcome<serde_json::Value> {
+    let declared: serde_json::Map<_, _> = (0..checks)
+        .map(|n| {
+            let url = format!("https://127.0.{}.{}:{port}/", n / 250, n % 250 + 1);
+            let check = json!({"kind": "http", "url": url, "ca_file": dir.join("ca.pem"), "server_name": "farm.test",
+                "interval": "10s", "timeout": "9.5s"});
+            (format!("farm-{n}"), check)
+        })
+        .collect();
+    let config = Config::read(&declared.into(), &json!({})).map_err(|issues| format!("{issues:?}"))?;
+    let descriptors = raise_descriptors(descriptors_needed(&config.checks));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let loaded = rss_bytes("VmRSS");
+    let tally = Arc::new(Tally::default());
+    let figures = runtime.block_on(async {
+        let means = Means::new(Arc::new(OsClock::default()), Arc::new(OsRng), Arc::new(OsDisk::default()));
+        let sink = Arc::clone(&tally) as Arc<dyn Results>;
+        let scheduler = Scheduler::start(config, means, sink, &[]);
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        let (before, runs_before) = (cpu_seconds(), scheduler.stats().runs);
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let (stats, cpu) = (scheduler.stats(), cpu_seconds() - before);
+        let (rss, peak) = (rss_bytes("VmRSS"), rss_bytes("VmHWM"));
+        let runs = stats.runs - runs_before;
+        scheduler.stop(Duration::ZERO).await;
+        json!({
+            "runs": runs, "cpu_seconds": cpu, "cores": cpu / seconds as f64,
+            "cpu_us_per_check": cpu * 1e6 / runs.max(1) as f64,
+            "running": stats.running, "skipped": stats.skipped,
+            "lag_p50_ms_max": stats.lag_quantile(0.5) * 1e3, "lag_p99_ms_max": stats.lag_quantile(0.99) * 1e3,
+            "rss_mb": rss / 1e6, "rss_peak_mb": peak / 1e6,
+        })
+    });
+    let states = tally.by_state.lock().map_err(|_| "poisoned")?.clone();
+    let reason = tally.a_reason.lock().map_err(|_| "poisoned")?.clone();
+    Ok(json!({
+        "mode": mode, "checks": checks, "seconds": seconds, "figures": figures, "states": states, "a_reason": reason,
+        "rss_loaded_mb": loaded / 1e6, "descriptors_suffice": descriptors.suffice(),
+    }))
+}
+
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let fields: Vec<f64> = after.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
+    // utime and stime, the fields 14 and 15, in hundredths of a second.
+    fields.iter().skip(11).take(2).sum::<f64>() / 100.0
+}
+
+fn rss_bytes(key: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0.0);
+    kib * 1024.0
+}
+
+/// The farm: prints its port and serves until its input closes.
+fn serve(mode: &str, dir: &Path) -> Outcome<()> {
+    let _ = raise_descriptors(0);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let acceptor = acceptor(dir)?;
+    let _guard = runtime.enter();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    let any: std::net::SocketAddr = ([0, 0, 0, 0], 0).into();
+    socket.bind(&any.into())?;
+    socket.listen(if mode == "blackhole" { 0 } else { 4_096 })?;
+    socket.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let port = listener.local_addr()?.port();
+    let mut tasks = JoinSet::new();
+    if mode == "blackhole" {
+        // Nobody accepts: once the queue of one is full, the kernel drops every further SYN.
+        for _ in 0..4 {
+            tasks.spawn_on(
+                async move {
+                    let held = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+                    std::future::pending::<()>().await;
+                    drop(held);
+                },
+                runtime.handle(),
+            );
+        }
+        runtime.block_on(tokio::time::sleep(Duration::from_millis(300)));
+        println!("{port}");
+        std::io::stdin().read_to_end(&mut Vec::new())?;
+        return Ok(());
+    }
+    let stalls = mode == "stalled";
+    tasks.spawn_on(
+        async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                while connections.try_join_next().is_some() {}
+                let acceptor = acceptor.clone();
+                connections.spawn(async move {
+                    let mut stream = stream;
+                    if stalls {
+                        let _ = stream.read_to_end(&mut Vec::new()).await;
+                        return;
+                    }
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let mut request = [0; 1_024];
+                    if matches!(stream.read(&mut request).await, Ok(1..)) {
+                        let _ = stream.write_all(ANSWER).await;
+                        let _ = stream.shutdown().await;
+                    }
+                });
+            }
+        },
+        runtime.handle(),
+    );
+    println!("{port}");
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Leaf, intermediate and root, all P-256.
+fn acceptor(dir: &Path) -> Outcome<tokio_rustls::TlsAcceptor> {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        Ok::<_, rcgen::Error>(params)
+    };
+    let root = CertifiedIssuer::self_signed(authority("farm root")?, KeyPair::generate()?)?;
+    let middle = CertifiedIssuer::signed_by(authority("farm intermediate")?, KeyPair::generate()?, &root)?;
+    let key = KeyPair::generate()?;
+    let leaf = CertificateParams::new(vec!["farm.test".to_owned()])?.signed_by(&key, &middle)?;
+    disk::write_atomic(&OsDisk::default(), &dir.join("ca.pem"), root.pem().as_bytes())?;
+    let chain = vec![leaf.der().clone(), middle.der().clone()];
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    Ok(Arc::new(config).into())
+}
