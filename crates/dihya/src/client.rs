@@ -86,7 +86,7 @@ impl Client {
     /// # Errors
     /// When there is no answer, or it says no.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<serde_json::Value> {
-        Ok(serde_json::from_slice(&self.call(Method::GET, path, None).await?).context("the answer is not JSON")?)
+        serde_json::from_slice(&self.call(Method::GET, path, None).await?).context("the answer is not JSON")
     }
 
     /// Asks for something that is text.

@@ -63,12 +63,14 @@ impl Pipeline {
         &self.ledger
     }
 
-    /// Reads a tenant's records from `from` on.
+    /// Reads a tenant's records from `from` on. A `view` has kept, whenever it reads on, all that it read before: the
+    /// ledger keeps payloads for it until then.
     ///
     /// # Errors
     /// When the tenant has no log.
-    pub(crate) fn feed(&self, tenant: &Tenant, from: Position) -> Result<Records, Refusal> {
-        Ok(Records { tenant: tenant.clone(), cursor: Some(self.ledger.cursor(tenant, from)?) })
+    pub(crate) fn feed(&self, tenant: &Tenant, from: Position, view: Option<&'static str>) -> Result<Records, Refusal> {
+        let cursor = Some(self.ledger.cursor(tenant, from)?);
+        Ok(Records { ledger: self.ledger.clone(), tenant: tenant.clone(), view, cursor })
     }
 
     /// Counts signals that nobody will send again.
@@ -177,7 +179,9 @@ impl Admit for Pipeline {
 
 /// One tenant's records, read back.
 pub(crate) struct Records {
+    ledger: Ledger,
     tenant: Tenant,
+    view: Option<&'static str>,
     /// Absent only while a read runs; a read that was dropped half-way took it along.
     cursor: Option<Cursor>,
 }
@@ -192,6 +196,9 @@ impl Feed for Records {
             loop {
                 let lost = || Refusal { kind: RefusalKind::Stop, reason: "a read was given up half-way".to_owned() };
                 let mut cursor = self.cursor.take().ok_or_else(lost)?;
+                if let Some(view) = self.view {
+                    self.ledger.consumed(view, &self.tenant, cursor.position())?;
+                }
                 // Old records come from the disk, which may block no runtime thread.
                 let read = tokio::task::spawn_blocking(move || {
                     let read = cursor.read(max);

@@ -28,6 +28,8 @@ use supervisor::Supervisor;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often figures are refreshed that take a query.
 const GAUGE_EVERY: Duration = Duration::from_secs(5);
+/// How long after the first asking to stop another one is the same one.
+const SAME_ASKING: Duration = Duration::from_millis(500);
 /// Longest orderly stop.
 const STOP_MAX: Duration = Duration::from_secs(25);
 
@@ -74,7 +76,7 @@ pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<u8> {
     tokio::select! {
         () = running.stop() => {}
         () = tokio::time::sleep(STOP_MAX) => tracing::warn!("stopped before everything was in order"),
-        () = signals.stop() => tracing::warn!("told twice to stop, so stopped at once"),
+        () = signals.again() => tracing::warn!("told twice to stop, so stopped at once"),
     }
     Ok(code)
 }
@@ -94,6 +96,20 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
         })
+    }
+
+    /// Waits until somebody asks once more. What comes with the first asking, as from a service manager that tells a
+    /// whole group of processes, is the same asking.
+    async fn again(&mut self) {
+        tokio::time::sleep(SAME_ASKING).await;
+        // Both are drained: a signal that came while we slept is ready at once.
+        let drained = async {
+            loop {
+                self.stop().await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::ZERO, drained).await;
+        self.stop().await;
     }
 
     async fn stop(&mut self) {

@@ -31,6 +31,15 @@ pub(crate) struct Spooled {
     pub(crate) at: Timestamp,
 }
 
+/// What lies in the spool.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Waiting {
+    /// What can be read, oldest first, with its file.
+    pub(crate) good: Vec<(PathBuf, Spooled)>,
+    /// What cannot.
+    pub(crate) broken: Vec<PathBuf>,
+}
+
 /// Returns the directory.
 pub(crate) fn dir(data_dir: &Path) -> PathBuf {
     data_dir.join("spool")
@@ -65,27 +74,27 @@ pub(crate) fn overwrite(disk: &dyn Disk, path: &Path, spooled: &Spooled) -> anyh
 ///
 /// # Errors
 /// When the directory cannot be listed.
-pub(crate) fn list(disk: &dyn Disk, data_dir: &Path) -> anyhow::Result<(Vec<(PathBuf, Spooled)>, Vec<PathBuf>)> {
+pub(crate) fn list(disk: &dyn Disk, data_dir: &Path) -> anyhow::Result<Waiting> {
     let dir = dir(data_dir);
     if !disk.exists(&dir) {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(Waiting::default());
     }
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let mut waiting = Waiting::default();
     for entry in disk.list(&dir)? {
         let path = dir.join(&entry.name);
         if entry.is_dir || !entry.name.ends_with(".json") {
             continue;
         }
-        if good.len() >= FILES_MAX {
+        if waiting.good.len() >= FILES_MAX {
             break;
         }
         let read = (entry.len <= FILE_BYTES_MAX).then(|| disk::read(disk, &path).ok()).flatten();
         match read.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            Some(spooled) => good.push((path, spooled)),
-            None => bad.push(path),
+            Some(spooled) => waiting.good.push((path, spooled)),
+            None => waiting.broken.push(path),
         }
     }
-    Ok((good, bad))
+    Ok(waiting)
 }
 
 /// Admits what waits, each alert on its own so that one that is refused keeps no other back, and removes what the ledger
@@ -99,12 +108,12 @@ pub(crate) async fn admit(
     pipeline: &Pipeline,
     now: Timestamp,
 ) -> anyhow::Result<usize> {
-    let (waiting, broken) = list(disk, data_dir)?;
-    for path in broken {
+    let waiting = list(disk, data_dir)?;
+    for path in waiting.broken {
         tracing::warn!(path = %path.display(), "left a file in the spool that cannot be read");
     }
     let mut admitted = Vec::new();
-    for (path, spooled) in waiting {
+    for (path, spooled) in waiting.good {
         let mut alert = spooled.alert;
         if spooled.delivered {
             // Whoever was named has heard it; the routes still decide about everybody else.
@@ -166,19 +175,19 @@ mod tests {
             delivered: false,
             at: Timestamp::from_second(second).expect("in range"),
         };
-        assert_eq!(list(&disk, place.path()).expect("lists"), (vec![], vec![]));
+        assert_eq!(list(&disk, place.path()).expect("lists"), Waiting::default());
         let rng = SeededRng::new(1);
         for second in [200, 3] {
             put(&disk, place.path(), &rng, &spooled(second)).expect("written");
         }
         let bad = dir(place.path()).join("000-broken.json");
         disk::write_atomic(&disk, &bad, b"{").expect("written");
-        let (good, broken) = list(&disk, place.path()).expect("lists");
+        let Waiting { good, broken } = list(&disk, place.path()).expect("lists");
         assert_eq!(good.iter().map(|(_, s)| s.at.as_second()).collect::<Vec<_>>(), [3, 200]);
         assert_eq!(broken, [bad]);
         let files: Vec<PathBuf> = good.into_iter().map(|(path, _)| path).collect();
         remove(&disk, place.path(), &files).expect("removed");
-        assert!(list(&disk, place.path()).expect("lists").0.is_empty());
+        assert!(list(&disk, place.path()).expect("lists").good.is_empty());
         assert!(remove(&disk, place.path(), &files).is_err());
     }
 }

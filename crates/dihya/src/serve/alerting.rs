@@ -92,7 +92,7 @@ pub(crate) async fn start(
         started.firing.extend(firing.into_iter().map(|alert| (tenant.clone(), alert)));
         let parts = alert::Parts::new(
             Arc::clone(state) as _,
-            Box::new(pipeline.feed(&tenant, from)?),
+            Box::new(pipeline.feed(&tenant, from, Some("alert"))?),
             Arc::clone(pipeline) as _,
             setup,
             Arc::clone(&means.clock),
@@ -120,7 +120,7 @@ async fn firing_after(
     known.for_each(|alert| {
         fold(alert);
     });
-    let mut feed = pipeline.feed(tenant, from)?;
+    let mut feed = pipeline.feed(tenant, from, None)?;
     loop {
         let records = feed.read(model::limits::APPEND_RECORDS_MAX).await?;
         if records.is_empty() {

@@ -77,22 +77,11 @@ pub(super) struct Pulse {
     pub(super) ledger: Ledger,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) outboxes: RwLock<Vec<OutboxGauge>>,
-    /// Why the program should not be relied on, by the part that says so.
-    pub(super) ailments: RwLock<BTreeMap<&'static str, String>>,
     /// Since when each log has had records without a checkpoint, and up to which position that was.
     pub(super) behind: Mutex<BTreeMap<Origin, (Position, Duration)>>,
 }
 
 impl Pulse {
-    /// Says, or takes back, that a part does not work.
-    pub(super) fn ail(&self, part: &'static str, why: Option<String>) {
-        let mut ailments = self.ailments.write().unwrap_or_else(PoisonError::into_inner);
-        match why {
-            Some(why) => ailments.insert(part, why),
-            None => ailments.remove(part),
-        };
-    }
-
     fn lag(&self, log: &ledger::LogStatus) -> Duration {
         let now = self.clock.monotonic();
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,13 +102,7 @@ impl Pulse {
 
 impl Vitals for Pulse {
     fn ailments(&self) -> Vec<String> {
-        let mut found: Vec<String> = self
-            .ailments
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .map(|(part, why)| format!("{part}: {why}"))
-            .collect();
+        let mut found = Vec::new();
         match self.ledger.status() {
             Err(error) => found.push(format!("ledger: {error}")),
             Ok(status) => {

@@ -10,7 +10,7 @@ use privacy::Clearer;
 use server::seam::OutboxGauge;
 
 use super::alerting;
-use super::start::Running;
+use super::start::{HISTORY, Running};
 use crate::config::{self, Loaded, Rejected};
 use crate::events;
 
@@ -163,6 +163,9 @@ impl Running {
     pub(super) async fn refresh_gauges(&mut self) {
         let mut gauges = Vec::new();
         for (tenant, engine) in &self.engines {
+            if let Ok(position) = self.history.position(tenant).await {
+                let _ = self.pipeline.ledger().consumed(HISTORY, tenant, position);
+            }
             match engine.depths().await {
                 Ok(depths) => gauges.extend(depths.into_iter().map(|(channel, depth)| OutboxGauge {
                     tenant: tenant.clone(),

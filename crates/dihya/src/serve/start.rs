@@ -9,7 +9,7 @@ use alert::state::State as _;
 use alert::{Engine, SqliteState};
 use anyhow::Context as _;
 use disk::{Disk, OsClock, OsDisk, OsRng};
-use model::{AdminAct, Admit as _, Clock, ConfigLoad, Level, Private, RefusalKind, Rng, Signal, Tenant};
+use model::{AdminAct, Admit as _, Alert, Clock, ConfigLoad, Level, Private, RefusalKind, Rng, Signal, Tenant};
 use privacy::Clearer;
 use probe::Scheduler;
 use server::{History, Metrics, Server, Tokens};
@@ -54,134 +54,162 @@ pub(crate) struct Running {
     /// Syncs of the ledger when it was last looked at.
     pub(super) syncs_seen: u64,
     pub(super) alert_means: alerting::Means,
+    pub(super) history: Arc<History>,
     state: Arc<SqliteState>,
     stop: watch::Sender<bool>,
     pool: SqlitePool,
 }
 
-impl Running {
-    /// Starts everything. Whatever fails is an error, and nothing is left running.
-    pub(super) async fn start(loaded: Loaded, data_dir: PathBuf, listen: Option<String>) -> anyhow::Result<Self> {
+/// What everything else is built on: time, chance, files, and the way into the ledger.
+struct Base {
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    metrics: Arc<Metrics>,
+    pipeline: Arc<Pipeline>,
+    token_key: [u8; 32],
+}
+
+impl Base {
+    async fn open(loaded: &Loaded, data_dir: &Path) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
         let rng: Arc<dyn Rng> = Arc::new(OsRng);
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        disk.create_dir_all(&data_dir).context("could not make the data directory")?;
+        disk.create_dir_all(data_dir).context("could not make the data directory")?;
         let data_dir = data_dir.canonicalize().context("could not find the data directory")?;
-        let limits = probe::schedule::raise_descriptors(probe::schedule::descriptors_needed(&loaded.checks.checks));
-        if !limits.suffice() {
-            tracing::warn!(
-                needed = limits.needed,
-                allowed = limits.allowed,
-                "too few file descriptors for all checks at once"
-            );
-        }
-
         let metrics = Arc::new(Metrics::new());
-        let ledger = open_ledger(&loaded, &data_dir, &disk, &clock, &rng).await?;
+        let ledger = open_ledger(loaded, &data_dir, &disk, &clock, &rng).await?;
         let token_key = store::token_key(&*disk, &data_dir, &*rng)?;
         let clearer = Arc::new(Clearer::new(Arc::new(loaded.redactor()?), token_key));
-        let pipeline = Arc::new(Pipeline::new(clearer, ledger.clone(), Arc::clone(&clock), Arc::clone(&metrics)));
-        record_config(&pipeline, &loaded, &*clock).await?;
+        let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&clock), Arc::clone(&metrics)));
+        record_config(&pipeline, loaded, &*clock).await?;
         spool::admit(&*disk, &data_dir, &pipeline, clock.now()).await?;
+        Ok(Self { clock, rng, disk, data_dir, metrics, pipeline, token_key })
+    }
 
-        let pool = open_state(&data_dir).await?;
-        let tokens = Arc::new(Tokens::open(pool.clone(), Arc::clone(&clock), Arc::clone(&rng)).await?);
-        let first_token = first_token(&tokens, &pipeline, &*disk, &data_dir, &*clock).await?;
-        let history = Arc::new(History::open(pool.clone(), Arc::clone(&clock)).await?);
+    fn alert_means(&self) -> alerting::Means {
+        alerting::Means { disk: Arc::clone(&self.disk), clock: Arc::clone(&self.clock), rng: Arc::clone(&self.rng) }
+    }
+}
 
-        let state =
-            Arc::new(SqliteState::open(&data_dir.join(STATE_FILE)).await.context("could not open the control state")?);
-        let alert_means = alerting::Means { disk: Arc::clone(&disk), clock: Arc::clone(&clock), rng: Arc::clone(&rng) };
-        let guessed_url = external_url(&loaded.server);
-        let setups = alerting::setups(&loaded, &guessed_url, pipeline.clearer().redactor(), &alert_means, &data_dir)?;
-        let alerting::Started { engines, firing } = alerting::start(setups, &state, &pipeline, &alert_means).await?;
+/// The control state and what is kept in it.
+struct Control {
+    pool: SqlitePool,
+    tokens: Arc<Tokens>,
+    first_token: Option<Private<String>>,
+    history: Arc<History>,
+    state: Arc<SqliteState>,
+}
+
+impl Control {
+    async fn open(base: &Base) -> anyhow::Result<Self> {
+        let pool = open_state(&base.data_dir).await?;
+        let tokens = Arc::new(Tokens::open(pool.clone(), Arc::clone(&base.clock), Arc::clone(&base.rng)).await?);
+        let first_token = first_token(&tokens, base).await?;
+        let history = Arc::new(History::open(pool.clone(), Arc::clone(&base.clock)).await?);
+        let state = SqliteState::open(&base.data_dir.join(STATE_FILE)).await;
+        let state = Arc::new(state.context("could not open the control state")?);
+        Ok(Self { pool, tokens, first_token, history, state })
+    }
+}
+
+/// The checks and what takes their results.
+struct Watching {
+    scheduler: Arc<Scheduler>,
+    sink: Arc<Sink>,
+}
+
+impl Watching {
+    fn start(
+        checks: probe::Config,
+        base: &Base,
+        firing: Vec<(Tenant, Alert)>,
+        tasks: &mut JoinSet<&'static str>,
+    ) -> Self {
+        let limits = probe::schedule::raise_descriptors(probe::schedule::descriptors_needed(&checks.checks));
+        if !limits.suffice() {
+            let (needed, allowed) = (limits.needed, limits.allowed);
+            tracing::warn!(needed, allowed, "too few file descriptors for all checks at once");
+        }
         let standing = alerting::standing(&firing);
-
-        let mut tasks = JoinSet::new();
-        watch_engines(&mut tasks, &engines);
-        let (sink, drain) = results::channel(Arc::clone(&metrics), firing);
+        let (sink, drain) = results::channel(Arc::clone(&base.metrics), firing);
         let sink = Arc::new(sink);
-        let draining = drain.run(Arc::clone(&pipeline));
+        let draining = drain.run(Arc::clone(&base.pipeline));
         tasks.spawn(async move {
             draining.await;
             "results"
         });
-        let means = probe::Means::new(Arc::clone(&clock), Arc::clone(&rng), Arc::clone(&disk));
-        let (server_config, tenants) = (loaded.server.clone(), loaded.tenants.clone());
-        let instance = loaded.ledger.instance.clone();
-        let file = ConfigFile::new(&loaded, listen);
-        let scheduler =
-            Arc::new(Scheduler::start(loaded.checks, means, Arc::clone(&sink) as Arc<dyn probe::Results>, &standing));
+        let means = probe::Means::new(Arc::clone(&base.clock), Arc::clone(&base.rng), Arc::clone(&base.disk));
+        let scheduler = Scheduler::start(checks, means, Arc::clone(&sink) as Arc<dyn probe::Results>, &standing);
+        Self { scheduler: Arc::new(scheduler), sink }
+    }
+}
 
-        let public = tenants.iter().map(|(tenant, config)| (tenant.clone(), config.public)).collect();
+/// The name of the history among the ledger's views.
+pub(super) const HISTORY: &str = "history";
+
+impl Running {
+    /// Starts everything. Whatever fails is an error, and nothing is left running.
+    pub(super) async fn start(loaded: Loaded, data_dir: PathBuf, listen: Option<String>) -> anyhow::Result<Self> {
+        let base = Base::open(&loaded, &data_dir).await?;
+        let control = Control::open(&base).await?;
+        let mut tasks = JoinSet::new();
+
+        let alert_means = base.alert_means();
+        let url = external_url(&loaded.server);
+        let redactor = Arc::clone(base.pipeline.clearer().redactor());
+        let setups = alerting::setups(&loaded, &url, &redactor, &alert_means, &base.data_dir)?;
+        let started = alerting::start(setups, &control.state, &base.pipeline, &alert_means).await?;
+        let engines = started.engines;
+        watch_engines(&mut tasks, &engines);
+
+        let file = ConfigFile::new(&loaded, listen);
         let logs = Arc::new(Logs {
-            disk: Arc::clone(&disk),
-            data_dir: data_dir.clone(),
-            ledger: ledger.clone(),
-            instance,
-            tenants: RwLock::new(public),
+            disk: Arc::clone(&base.disk),
+            data_dir: base.data_dir.clone(),
+            ledger: base.pipeline.ledger().clone(),
+            instance: loaded.ledger.instance.clone(),
+            tenants: RwLock::new(loaded.tenants.iter().map(|(tenant, of)| (tenant.clone(), of.public)).collect()),
         });
         let pulse = Arc::new(Pulse {
-            ledger: ledger.clone(),
-            clock: Arc::clone(&clock),
+            ledger: base.pipeline.ledger().clone(),
+            clock: Arc::clone(&base.clock),
             outboxes: RwLock::default(),
-            ailments: RwLock::default(),
             behind: Mutex::default(),
         });
-        for tenant in tenants.keys() {
-            follow_history(&mut tasks, &history, &pipeline, tenant).await?;
+        for tenant in loaded.tenants.keys() {
+            follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;
         }
-        let board =
-            Arc::new(Board { scheduler: Arc::clone(&scheduler), sink: Arc::clone(&sink), clock: Arc::clone(&clock) });
-        let people = Arc::new(Engines { by_tenant: engines.clone(), clock: Arc::clone(&clock) });
-        let parts = server::Parts {
-            admit: Arc::clone(&pipeline) as _,
-            checks: Arc::clone(&board) as _,
-            incidents: Arc::clone(&people) as _,
-            silences: Arc::clone(&people) as _,
-            notifications: people,
-            heartbeats: board,
-            ledgers: Arc::clone(&logs) as _,
-            vitals: Arc::clone(&pulse) as _,
-            tokens,
-            history,
-            metrics: Arc::clone(&metrics),
-            clock: Arc::clone(&clock),
-            rng,
-        };
-        let server = Server::bind(server_config, parts).await?;
+        let watching = Watching::start(loaded.checks, &base, started.firing, &mut tasks);
+        let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse);
+        let server = Server::bind(loaded.server, parts).await?;
         let (url, handle) = (server.url(), server.handle());
-        let (stop, mut stopping) = watch::channel(false);
-        tasks.spawn(async move {
-            let stopped = async move {
-                let _ = stopping.wait_for(|stop| *stop).await;
-            };
-            server.serve(stopped).await;
-            "server"
-        });
-        metrics.config_loaded(true, clock.now());
+        let stop = serve_http(server, &mut tasks);
+        base.metrics.config_loaded(true, base.clock.now());
         Ok(Self {
-            pipeline,
-            scheduler,
-            sink,
-            metrics,
+            pipeline: base.pipeline,
+            scheduler: watching.scheduler,
+            sink: watching.sink,
+            metrics: base.metrics,
             logs,
             pulse,
             server: handle,
-            clock,
-            token_key,
+            clock: base.clock,
+            token_key: base.token_key,
             file,
             url,
-            data_dir,
-            first_token,
+            data_dir: base.data_dir,
+            first_token: control.first_token,
             tasks,
             engines,
             redactions_seen: BTreeMap::new(),
             syncs_seen: 0,
             alert_means,
-            state,
+            history: control.history,
+            state: control.state,
             stop,
-            pool,
+            pool: control.pool,
         })
     }
 
@@ -213,6 +241,50 @@ impl Running {
     }
 }
 
+fn server_parts(
+    base: &Base,
+    control: &Control,
+    watching: &Watching,
+    engines: &BTreeMap<Tenant, Arc<Engine>>,
+    logs: &Arc<Logs>,
+    pulse: &Arc<Pulse>,
+) -> server::Parts {
+    let board = Arc::new(Board {
+        scheduler: Arc::clone(&watching.scheduler),
+        sink: Arc::clone(&watching.sink),
+        clock: Arc::clone(&base.clock),
+    });
+    let people = Arc::new(Engines { by_tenant: engines.clone(), clock: Arc::clone(&base.clock) });
+    server::Parts {
+        admit: Arc::clone(&base.pipeline) as _,
+        checks: Arc::clone(&board) as _,
+        incidents: Arc::clone(&people) as _,
+        silences: Arc::clone(&people) as _,
+        notifications: people,
+        heartbeats: board,
+        ledgers: Arc::clone(logs) as _,
+        vitals: Arc::clone(pulse) as _,
+        tokens: Arc::clone(&control.tokens),
+        history: Arc::clone(&control.history),
+        metrics: Arc::clone(&base.metrics),
+        clock: Arc::clone(&base.clock),
+        rng: Arc::clone(&base.rng),
+    }
+}
+
+/// Answers from now on; the returned end stops it.
+fn serve_http(server: Server, tasks: &mut JoinSet<&'static str>) -> watch::Sender<bool> {
+    let (stop, mut stopping) = watch::channel(false);
+    tasks.spawn(async move {
+        let stopped = async move {
+            let _ = stopping.wait_for(|stop| *stop).await;
+        };
+        server.serve(stopped).await;
+        "server"
+    });
+    stop
+}
+
 async fn record_config(pipeline: &Pipeline, loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<()> {
     let load = ConfigLoad {
         accepted: true,
@@ -239,13 +311,7 @@ async fn open_state(data_dir: &Path) -> anyhow::Result<SqlitePool> {
 }
 
 /// Makes the administrator's token on the first start.
-async fn first_token(
-    tokens: &Tokens,
-    pipeline: &Pipeline,
-    disk: &dyn Disk,
-    data_dir: &Path,
-    clock: &dyn Clock,
-) -> anyhow::Result<Option<Private<String>>> {
+async fn first_token(tokens: &Tokens, base: &Base) -> anyhow::Result<Option<Private<String>>> {
     if !tokens.is_empty() {
         return Ok(None);
     }
@@ -254,10 +320,10 @@ async fn first_token(
         act: "token.add".to_owned(),
         target: "admin".to_owned(),
         detail: "first start".to_owned(),
-        at: clock.now(),
+        at: base.clock.now(),
     };
-    pipeline.admit(vec![Signal::ours(Tenant::default(), act)], Level::Durable).await?;
-    let (token, path) = tokens.first_start(disk, data_dir).await?;
+    base.pipeline.admit(vec![Signal::ours(Tenant::default(), act)], Level::Durable).await?;
+    let (token, path) = tokens.first_start(&*base.disk, &base.data_dir).await?;
     tracing::info!(path = %path.display(), "made the administrator's token");
     Ok(Some(token))
 }
@@ -268,7 +334,10 @@ async fn follow_history(
     pipeline: &Pipeline,
     tenant: &Tenant,
 ) -> anyhow::Result<()> {
-    let feed = pipeline.feed(tenant, history.position(tenant).await?)?;
+    let from = history.position(tenant).await?;
+    // It writes some time after it reads: how far it is, it is asked (`refresh_gauges`).
+    pipeline.ledger().consumed(HISTORY, tenant, from)?;
+    let feed = pipeline.feed(tenant, from, None)?;
     let history = Arc::clone(history);
     tasks.spawn(async move {
         let Err(error) = history.follow(Box::new(feed)).await;
