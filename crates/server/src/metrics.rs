@@ -145,7 +145,7 @@ impl Metrics {
         self.of(tenant).notifications.get_or_create(&labels).inc();
     }
 
-    /// Counts one alert that was admitted.
+    /// Counts one alert that was admitted; those sent over the API are counted by the server.
     pub fn alert(&self, tenant: &Tenant, severity: model::Severity) {
         self.of(tenant).alerts.get_or_create(&[("level", severity.as_str().to_owned())]).inc();
     }

@@ -141,3 +141,34 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_status() {
+        for (problem, status) in [
+            (Problem::from(Declined::Missing { what: "check" }), 404),
+            (Declined::Conflict { reason: "it fires".into() }.into(), 409),
+            (Declined::Invalid { field: "x".into(), reason: "expected y".into() }.into(), 400),
+            (Declined::broken("the outbox stopped").into(), 503),
+            (Error::Token { field: "name", reason: "taken".into() }.into(), 400),
+            (Error::Feed(Refusal { kind: RefusalKind::Stop, reason: "inner".into() }).into(), 503),
+        ] {
+            assert_eq!(problem.status, status, "{problem:?}");
+            assert_eq!(problem.into_response().status().as_u16(), status);
+        }
+    }
+
+    #[test]
+    fn a_chain_says_every_cause_once() {
+        let error = Error::Feed(Refusal { kind: RefusalKind::Stop, reason: "the disk failed".into() });
+        assert_eq!(chain(&error), "could not fold the ledger: the disk failed");
+        let refused = Declined::Refused(Refusal { kind: RefusalKind::Retry, reason: "full".into() });
+        assert_eq!(refused.to_string(), "full");
+        assert_eq!(Declined::Missing { what: "check" }.to_string(), "there is no such check");
+        let invalid = Declined::Invalid { field: "a.b".into(), reason: "expected c".into() };
+        assert_eq!(invalid.to_string(), "a.b: expected c");
+    }
+}

@@ -47,7 +47,7 @@ pub(crate) async fn readyz(State(app): Shared) -> (StatusCode, &'static str) {
 /// Gives the figures of the instance and of the token's tenant.
 #[utoipa::path(
     get, path = "/metrics", tag = "status",
-    responses((status = 200, content_type = "application/openmetrics-text", body = String))
+    responses((status = 200, content((String = "application/openmetrics-text"), (String = "text/plain"))))
 )]
 pub(crate) async fn metrics(State(app): Shared, caller: Caller, request: Request) -> Response {
     let tenant = &caller.account.tenant;

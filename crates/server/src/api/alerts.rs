@@ -110,7 +110,8 @@ impl AlertDraft {
 /// Sends an alert. The answer comes when it is durable, with the receipt that its proof is asked for by.
 #[utoipa::path(
     post, path = "/api/dihya/v1/alerts", tag = "alerts", request_body = AlertDraft,
-    responses((status = 202, body = crate::openapi::ReceiptShape), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 202, body = crate::openapi::ReceiptShape), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn send(State(app): Shared, caller: Caller, Body(draft): Body<AlertDraft>) -> Answer<Response> {
     let alert = draft.into_alert(app.parts.clock.now()).map_err(|(field, expected)| Problem::field(field, expected))?;

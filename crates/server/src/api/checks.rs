@@ -22,7 +22,8 @@ use crate::seam::{Check, Listing};
         ("limit" = Option<u16>, Query, description = "Most rows, 1 to 1000; 100 when left out"),
         ("cursor" = Option<String>, Query, description = "The `next` of the answer to read on from"),
     ),
-    responses((status = 200, body = Overview), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Overview), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn list(State(app): Shared, caller: Caller, mut params: Params, request: Request) -> Answer {
     let state: Option<CheckState> = params.word("state", "expected up, degraded, down or unknown")?;
@@ -46,7 +47,8 @@ pub(crate) async fn list(State(app): Shared, caller: Caller, mut params: Params,
 #[utoipa::path(
     get, path = "/api/dihya/v1/checks/{id}", tag = "checks",
     params(("id" = String, Path, description = "The check's id")),
-    responses((status = 200, body = Service), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Service), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn one(State(app): Shared, caller: Caller, Path(id): Path<String>) -> Answer<Json<Service>> {
     match app.parts.checks.find(&caller.account.tenant, &id) {
@@ -59,7 +61,8 @@ pub(crate) async fn one(State(app): Shared, caller: Caller, Path(id): Path<Strin
 #[utoipa::path(
     post, path = "/api/dihya/v1/checks/{id}/run", tag = "checks",
     params(("id" = String, Path, description = "The check's id")),
-    responses((status = 200, body = Service), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Service), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn run(State(app): Shared, caller: Caller, Path(id): Path<String>) -> Answer {
     let check = app.parts.checks.run(&caller.account.tenant, &id).await?;

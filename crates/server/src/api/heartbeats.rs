@@ -14,7 +14,8 @@ use crate::seam::{Beat, Declined};
 #[utoipa::path(
     post, path = "/api/dihya/v1/heartbeats/{id}", tag = "heartbeats", security(()),
     params(("id" = String, Path, description = "The heartbeat's unguessable id")),
-    responses((status = 204, description = "Taken, and durable"), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 204, description = "Taken, and durable"), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn success(State(app): Shared, Path(id): Path<String>, peer: Peer) -> Answer<StatusCode> {
     beat(&app, &id, Beat::Success, peer).await
@@ -27,7 +28,8 @@ pub(crate) async fn success(State(app): Shared, Path(id): Path<String>, peer: Pe
         ("id" = String, Path, description = "The heartbeat's unguessable id"),
         ("event" = String, Path, description = "`start`, `fail`, or an exit code from 0 to 255"),
     ),
-    responses((status = 204, description = "Taken, and durable"), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 204, description = "Taken, and durable"), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn event(
     State(app): Shared,

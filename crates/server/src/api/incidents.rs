@@ -42,7 +42,8 @@ pub(crate) struct NoteDraft {
         ("limit" = Option<u16>, Query, description = "Most rows, 1 to 1000; 100 when left out"),
         ("cursor" = Option<String>, Query, description = "The `next` of the answer to read on from"),
     ),
-    responses((status = 200, body = Listing<Incident>), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Listing<Incident>), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn list(State(app): Shared, caller: Caller, taken: Taken, mut params: Params) -> Answer {
     let state = params.word("state", "expected open, acknowledged or resolved")?;
@@ -57,7 +58,8 @@ pub(crate) async fn list(State(app): Shared, caller: Caller, taken: Taken, mut p
 #[utoipa::path(
     get, path = "/api/dihya/v1/incidents/{id}", tag = "incidents",
     params(("id" = String, Path, description = "The incident's id")),
-    responses((status = 200, body = Incident), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Incident), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn one(
     State(app): Shared,
@@ -74,7 +76,8 @@ pub(crate) async fn one(
 #[utoipa::path(
     post, path = "/api/dihya/v1/incidents/{id}/ack", tag = "incidents", request_body = Remark,
     params(("id" = String, Path, description = "The incident's id")),
-    responses((status = 200, body = Incident), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Incident), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn ack(
     State(app): Shared,
@@ -90,7 +93,8 @@ pub(crate) async fn ack(
 #[utoipa::path(
     post, path = "/api/dihya/v1/incidents/{id}/resolve", tag = "incidents", request_body = Remark,
     params(("id" = String, Path, description = "The incident's id")),
-    responses((status = 200, body = Incident), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Incident), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn resolve(
     State(app): Shared,
@@ -106,7 +110,8 @@ pub(crate) async fn resolve(
 #[utoipa::path(
     post, path = "/api/dihya/v1/incidents/{id}/notes", tag = "incidents", request_body = NoteDraft,
     params(("id" = String, Path, description = "The incident's id")),
-    responses((status = 200, body = Incident), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Incident), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn note(
     State(app): Shared,

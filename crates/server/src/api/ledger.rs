@@ -22,7 +22,8 @@ const FRESH: &str = "no-cache";
 #[utoipa::path(
     get, path = "/ledger/{path}", tag = "ledger", security((), ("token" = [])),
     params(("path" = String, Path, description = "`<origin>/checkpoint`, `<origin>/tile/<L>/<N>[.p/<W>]`, `<origin>/tile/entries/<N>[.p/<W>]`, `<origin>/vkey` or `<origin>/mldsa.pub`")),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn file(State(app): Shared, caller: Option<Caller>, Path(path): Path<String>) -> Answer {
     let missing = || Problem::missing("file of a log");
@@ -65,7 +66,8 @@ pub(crate) async fn file(State(app): Shared, caller: Option<Caller>, Path(path):
 #[utoipa::path(
     get, path = "/api/dihya/v1/ledger/proof", tag = "ledger",
     params(("position" = u64, Query, description = "The position in a receipt")),
-    responses((status = 200, content_type = "text/plain", body = String), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, content_type = "text/plain", body = String), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn proof(State(app): Shared, caller: Caller, mut params: Params) -> Answer {
     let expected = "expected a position from 0";

@@ -18,7 +18,8 @@ use crate::seam::{Listing, Notification, NotificationFilter};
         ("limit" = Option<u16>, Query, description = "Most rows, 1 to 1000; 100 when left out"),
         ("cursor" = Option<String>, Query, description = "The `next` of the answer to read on from"),
     ),
-    responses((status = 200, body = Listing<Notification>), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Listing<Notification>), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn list(State(app): Shared, caller: Caller, taken: Taken, mut params: Params) -> Answer {
     let filter = NotificationFilter {

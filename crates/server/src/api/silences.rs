@@ -50,7 +50,8 @@ pub(crate) struct SilenceRequest {
         ("limit" = Option<u16>, Query, description = "Most rows, 1 to 1000; 100 when left out"),
         ("cursor" = Option<String>, Query, description = "The `next` of the answer to read on from"),
     ),
-    responses((status = 200, body = Listing<Silence>), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Listing<Silence>), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn list(State(app): Shared, caller: Caller, mut params: Params) -> Answer<Json<Listing<Silence>>> {
     let state = params.word("state", "expected pending, active or expired")?;
@@ -62,7 +63,8 @@ pub(crate) async fn list(State(app): Shared, caller: Caller, mut params: Params)
 /// Sets a silence.
 #[utoipa::path(
     post, path = "/api/dihya/v1/silences", tag = "silences", request_body = SilenceRequest,
-    responses((status = 201, body = Silence), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 201, body = Silence), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn set(State(app): Shared, caller: Caller, Body(request): Body<SilenceRequest>) -> Answer<Response> {
     let draft = read(request, app.parts.clock.now())?;
@@ -76,7 +78,8 @@ pub(crate) async fn set(State(app): Shared, caller: Caller, Body(request): Body<
 #[utoipa::path(
     delete, path = "/api/dihya/v1/silences/{id}", tag = "silences",
     params(("id" = String, Path, description = "The silence's id")),
-    responses((status = 200, body = Silence), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Silence), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn expire(State(app): Shared, caller: Caller, Path(id): Path<String>) -> Answer<Json<Silence>> {
     if !is_id(&id) {

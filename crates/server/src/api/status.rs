@@ -97,7 +97,8 @@ impl Overview {
 /// Says how all checks of the tenant stand.
 #[utoipa::path(
     get, path = "/api/dihya/v1/status", tag = "status",
-    responses((status = 200, body = Overview), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Overview), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn status(State(app): Shared, caller: Caller, request: Request) -> Answer {
     let board = app.parts.checks.board(&caller.account.tenant);

@@ -324,6 +324,10 @@ async fn logs_are_read_by_whom_they_are_for() {
     ] {
         problem(&fixture.get(&format!("/ledger/{path}")).await, 404, None);
     }
+    let sender = fixture.token(&[Role::Ingest]).await;
+    let ask = async |path: &str| fixture.send(request("GET", path, &sender, "")).await.status;
+    assert_eq!(ask("/ledger/localhost/open/checkpoint").await, 200);
+    assert_eq!(ask("/ledger/localhost/default/checkpoint").await, 401);
     // The meta-log is the instance's: for its administrators and auditors.
     assert_eq!(fixture.get("/ledger/localhost/meta/checkpoint").await.status, 200);
     let viewer = fixture.token(&[Role::Viewer]).await;

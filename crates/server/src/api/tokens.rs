@@ -53,7 +53,8 @@ pub(crate) struct Made {
         ("limit" = Option<u16>, Query, description = "Most rows, 1 to 1000; 100 when left out"),
         ("cursor" = Option<String>, Query, description = "The `next` of the answer to read on from"),
     ),
-    responses((status = 200, body = Listing<Account>), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Listing<Account>), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn list(State(app): Shared, caller: Caller, taken: Taken, mut params: Params) -> Answer {
     let page = params.page()?;
@@ -65,7 +66,8 @@ pub(crate) async fn list(State(app): Shared, caller: Caller, taken: Taken, mut p
 /// Makes a token.
 #[utoipa::path(
     post, path = "/api/dihya/v1/tokens", tag = "tokens", request_body = TokenRequest,
-    responses((status = 201, body = Made), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 201, body = Made), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn add(State(app): Shared, caller: Caller, Body(request): Body<TokenRequest>) -> Answer<Response> {
     let draft = TokenDraft {
@@ -87,7 +89,8 @@ pub(crate) async fn add(State(app): Shared, caller: Caller, Body(request): Body<
 #[utoipa::path(
     delete, path = "/api/dihya/v1/tokens/{id}", tag = "tokens",
     params(("id" = String, Path, description = "The token's id")),
-    responses((status = 204, description = "Revoked"), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses((status = 204, description = "Revoked"), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn revoke(State(app): Shared, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
     let tenant = &caller.account.tenant;

@@ -57,7 +57,7 @@ entries! {
     LEDGER_SYNC_SECONDS = "dihya_ledger_sync_seconds" "histogram" []
         "How long the syncs of the write-ahead log took";
     ALERTS = "dihya_alerts_admitted_total" "counter" ["tenant", "level"]
-        "Alerts admitted over the API";
+        "Alerts admitted, from failing checks and over the API";
     NOTIFICATIONS = "dihya_notification_attempts_total" "counter" ["tenant", "channel", "outcome"]
         "Attempts at notifications: delivered, retry or failed";
     OUTBOX_PENDING = "dihya_outbox_pending" "gauge" ["tenant", "channel"]
