@@ -579,3 +579,6 @@ pub mod de {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

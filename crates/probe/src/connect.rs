@@ -34,6 +34,8 @@ pub use trust::{CertSeen, Chain, TlsProblem, TlsSeen};
 
 /// How long the next address waits for the one before it (RFC 8305, section 8).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Most addresses of a name that are tried: each can hold a descriptor until the deadline.
+const ADDRESSES_MAX: usize = 8;
 /// Longest answer of a proxy to CONNECT.
 const PROXY_HEAD_BYTES_MAX: usize = 8 << 10;
 
@@ -72,6 +74,13 @@ impl Target {
         };
         let sound = |c: char| !c.is_whitespace() && !c.is_control() && !"/@?#".contains(c);
         if target.host.is_empty() || !target.host.chars().all(sound) { Err(SHAPE) } else { Ok(target) }
+    }
+
+    /// Returns how many descriptors connecting to it usually takes at once: one to an address, two to a name, whose
+    /// families are tried beside each other.
+    #[must_use]
+    pub fn descriptors(&self) -> u64 {
+        if self.host.parse::<IpAddr>().is_ok() { 1 } else { 2 }
     }
 
     /// Returns `host:port`, IPv6 in brackets.
@@ -465,7 +474,7 @@ fn interleave(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
         let before = ordered.len();
         ordered.extend(six.next());
         ordered.extend(four.next());
-        if ordered.len() == before {
+        if ordered.len() == before || ordered.len() >= ADDRESSES_MAX {
             return ordered;
         }
     }

@@ -4,12 +4,12 @@
 //! a `KIND` that joins them; and one line in the list below.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use disk::Disk;
 use model::config::Spec;
-use model::{BoxFuture, Clock, Rng, State, Timings};
+use model::{BoxFuture, Clock, FollowLog, Rng, State, Timings};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -39,7 +39,7 @@ macro_rules! kinds {
 
 kinds![
     http, tcp, tls, dns, heartbeat, exec, host, disk_space, file, icmp, ssh, smtp, imap, postgres, mysql, redis, s3,
-    grpc, group, canary,
+    grpc, ledger, group, canary,
 ];
 
 /// Returns the kind called `name`.
@@ -136,6 +136,8 @@ pub struct Means {
     pub board: Arc<Board>,
     /// Permits for plugin processes.
     pub plugins: Arc<Semaphore>,
+    /// The verifier of ledgers: set by who may depend on it, else the kind `ledger` cannot tell.
+    pub follow: OnceLock<Arc<dyn FollowLog>>,
 }
 
 impl Means {
@@ -150,11 +152,13 @@ impl Means {
             heartbeats: Arc::new(Heartbeats::default()),
             board: Arc::new(Board::default()),
             plugins: Arc::new(Semaphore::new(model::limits::PLUGINS_RUNNING_MAX)),
+            follow: OnceLock::new(),
         })
     }
 }
 
 /// What one run works with.
+#[derive(Clone)]
 pub struct Ctx {
     /// What all probes work with.
     pub means: Arc<Means>,
@@ -300,3 +304,6 @@ impl Observation {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,21 @@
 //! What the tests of this crate share: certificates of every kind, servers that behave and misbehave, one-shot checks.
 
 use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use disk::{OsClock, OsDisk};
+use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{NS, TXT};
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use model::{CheckResult, Clock, SeededRng};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 use crate::config::{Check, Config};
@@ -209,4 +214,51 @@ impl Authority {
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.file("ca.pem", &self.pem)
     }
+}
+
+/// A name server that answers by the first label of the name; `silent` it does not answer.
+pub(crate) struct Names {
+    pub(crate) address: SocketAddr,
+    pub(crate) asked: Arc<AtomicUsize>,
+    _tasks: JoinSet<()>,
+}
+
+pub(crate) async fn names(root_works: bool) -> Names {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+    let address = socket.local_addr().expect("an address");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    let counter = Arc::clone(&asked);
+    tasks.spawn(async move {
+        let mut packet = [0; 1_500];
+        while let Ok((len, from)) = socket.recv_from(&mut packet).await {
+            let Ok(question) = Message::from_vec(&packet[..len]) else { continue };
+            let query = question.queries[0].clone();
+            let mut answer = Message::response(question.metadata.id, OpCode::Query);
+            answer.add_query(query.clone());
+            counter.fetch_add(usize::from(query.query_type() == RecordType::A), Ordering::SeqCst);
+            let name = query.name().to_string();
+            let code = match name.split('.').next().unwrap_or_default() {
+                "silent" => continue,
+                "gone" => ResponseCode::NXDomain,
+                "broken" => ResponseCode::ServFail,
+                "refused" => ResponseCode::Refused,
+                "" if !root_works => ResponseCode::ServFail,
+                _ => ResponseCode::NoError,
+            };
+            answer.metadata.response_code = code;
+            let data = match query.query_type() {
+                RecordType::A if name.starts_with("private") => Some(RData::A(Ipv4Addr::new(10, 0, 0, 1).into())),
+                RecordType::A if name.starts_with("here") => Some(RData::A(Ipv4Addr::LOCALHOST.into())),
+                RecordType::TXT if name.starts_with("here") => Some(RData::TXT(TXT::new(vec!["v=1".to_owned()]))),
+                RecordType::NS if code == ResponseCode::NoError => {
+                    Some(RData::NS(NS("ns.example.".parse().expect("a name"))))
+                }
+                _ => None,
+            };
+            answer.add_answers(data.map(|data| Record::from_rdata(query.name().clone(), 60, data)));
+            let _ = socket.send_to(&answer.to_vec().expect("encodes"), from).await;
+        }
+    });
+    Names { address, asked, _tasks: tasks }
 }

@@ -2,18 +2,14 @@
 
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
-use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use model::State;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UdpSocket;
-use tokio::task::JoinSet;
 
 use super::*;
-use crate::testing::{Authority, Issued, Server, Wanted, means, observe, read_head};
+use crate::testing::{Authority, Issued, Names, Server, Wanted, means, names, observe, read_head};
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(5)
@@ -89,52 +85,6 @@ async fn the_next_address_is_tried_when_one_fails_and_the_targets_fault_is_told(
     // An address that is not ours to reach says nothing when the other one was refused.
     let mixed = ["255.255.255.255", "127.0.0.1"].map(|ip| ip.parse().expect("an address"));
     assert_eq!(race(&mixed, port, soon()).await.expect_err("refused").fault, None);
-}
-
-/// A name server that answers from a table: name to (code, address), and `None` never answers.
-struct Names {
-    address: SocketAddr,
-    asked: Arc<AtomicUsize>,
-    _tasks: JoinSet<()>,
-}
-
-async fn names(root_works: bool) -> Names {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
-    let address = socket.local_addr().expect("an address");
-    let asked = Arc::new(AtomicUsize::new(0));
-    let mut tasks = JoinSet::new();
-    let counter = Arc::clone(&asked);
-    tasks.spawn(async move {
-        let mut packet = [0; 1_500];
-        while let Ok((len, from)) = socket.recv_from(&mut packet).await {
-            let Ok(question) = Message::from_vec(&packet[..len]) else { continue };
-            let query = question.queries[0].clone();
-            let mut answer = Message::response(question.metadata.id, OpCode::Query);
-            answer.add_query(query.clone());
-            counter.fetch_add(usize::from(query.query_type() == RecordType::A), Ordering::SeqCst);
-            let name = query.name().to_string();
-            let code = match name.split('.').next().unwrap_or_default() {
-                "silent" => continue,
-                "gone" => ResponseCode::NXDomain,
-                "broken" => ResponseCode::ServFail,
-                "refused" => ResponseCode::Refused,
-                "" if !root_works => ResponseCode::ServFail,
-                _ => ResponseCode::NoError,
-            };
-            answer.metadata.response_code = code;
-            let data = match query.query_type() {
-                RecordType::A if name.starts_with("private") => Some(RData::A(Ipv4Addr::new(10, 0, 0, 1).into())),
-                RecordType::A if name.starts_with("here") => Some(RData::A(Ipv4Addr::LOCALHOST.into())),
-                RecordType::NS if code == ResponseCode::NoError => {
-                    Some(RData::NS(hickory_resolver::proto::rr::rdata::NS("ns.example.".parse().expect("a name"))))
-                }
-                _ => None,
-            };
-            answer.add_answers(data.map(|data| Record::from_rdata(query.name().clone(), 60, data)));
-            let _ = socket.send_to(&answer.to_vec().expect("encodes"), from).await;
-        }
-    });
-    Names { address, asked, _tasks: tasks }
 }
 
 fn by(names: &Names) -> NetOptions {

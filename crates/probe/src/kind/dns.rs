@@ -160,3 +160,52 @@ fn code(rcode: ResponseCode) -> String {
         other => format!("RCODE{}", u16::from(other)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::State;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{names, observe};
+
+    #[tokio::test]
+    async fn answers_and_codes_are_facts() {
+        let names = names(true).await;
+        for (query, extra, state, reason) in [
+            ("here.example", json!({}), State::Up, ""),
+            ("here.example", json!({"expect": "127.0.0.1"}), State::Up, ""),
+            ("here.example", json!({"record": "TXT", "expect": ["v=1"]}), State::Up, ""),
+            ("any.example", json!({"record": "ns", "expect": "NS.example"}), State::Up, ""),
+            ("here.example", json!({"expect": ["127.0.0.1", "10.0.0.1"]}), State::Down, "the answer lacks 1 of 2 expected values"),
+            ("gone.example", json!({}), State::Down, "rcode == 'NOERROR' does not hold: rcode = \"NXDOMAIN\"; 1 more do not"),
+            ("gone.example", json!({"conditions": "rcode == 'NXDOMAIN'"}), State::Up, ""),
+            ("empty.example", json!({}), State::Down, "size(answers) > 0 does not hold: answers = []"),
+            ("broken.example", json!({"conditions": "rcode == 'SERVFAIL'"}), State::Up, ""),
+            ("refused.example", json!({"conditions": "rcode == 'REFUSED'"}), State::Up, ""),
+            ("here.example", json!({"conditions": "ttl == 60"}), State::Up, ""),
+            ("silent.example", json!({"timeout": "200ms"}), State::Down, "no complete answer: no answer from the name server"),
+        ] {
+            let mut check = json!({"kind": "dns", "query": query, "resolver": names.address.to_string()});
+            for (key, value) in extra.as_object().into_iter().flatten() {
+                check[key] = value.clone();
+            }
+            let result = observe(check).await;
+            assert_eq!((result.state, result.reason.as_str()), (state, reason), "{query} {extra}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_question_is_refused() {
+        for (check, path) in [
+            (json!({"query": "a", "record": "B0RK"}), "record"),
+            (json!({"query": "a..b"}), "query"),
+            (json!({"query": "a", "resolver": "x"}), ""),
+        ] {
+            assert_eq!(build(&check).err().expect("refused")[0].path, path, "{check}");
+        }
+        for (rcode, name) in [(ResponseCode::FormErr, "FORMERR"), (ResponseCode::NotImp, "NOTIMP"), (ResponseCode::NotAuth, "RCODE9")] {
+            assert_eq!(code(rcode), name);
+        }
+    }
+}

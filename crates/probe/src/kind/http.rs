@@ -201,6 +201,10 @@ impl Probe for Http {
         KIND.name
     }
 
+    fn descriptors(&self) -> u64 {
+        target_of(&self.url).descriptors()
+    }
+
     fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
         Box::pin(async move {
             match self.look(ctx).await {
@@ -244,8 +248,7 @@ impl Http {
     }
 
     async fn hop(&self, ctx: &Ctx, next: &Next) -> Result<Hop, Error> {
-        let host = next.url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let target = Target { host, port: next.url.port_or_known_default().unwrap_or(80) };
+        let target = target_of(&next.url);
         let mut stream = ctx.connector().tcp(&target, &next.net, ctx.deadline).await?;
         if next.url.scheme() == "https" {
             stream = ctx.connector().start_tls(stream, &target.host, &self.tls).await?;
@@ -319,6 +322,11 @@ impl Next {
         }
         self.url = url;
     }
+}
+
+fn target_of(url: &Url) -> Target {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    Target { host, port: url.port_or_known_default().unwrap_or(80) }
 }
 
 /// Returns where an answer points, if it does.

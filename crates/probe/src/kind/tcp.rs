@@ -56,6 +56,10 @@ impl Probe for Tcp {
         KIND.name
     }
 
+    fn descriptors(&self) -> u64 {
+        self.address.descriptors()
+    }
+
     fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
         Box::pin(async move { self.look(ctx).await.unwrap_or_else(Into::into) })
     }

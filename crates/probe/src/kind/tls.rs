@@ -54,6 +54,10 @@ impl Probe for Tls {
         KIND.name
     }
 
+    fn descriptors(&self) -> u64 {
+        self.address.descriptors()
+    }
+
     fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
         Box::pin(async move {
             match ctx.connector().tls(&self.address, &self.net, &self.tls, ctx.deadline).await {

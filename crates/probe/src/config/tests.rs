@@ -1,0 +1,180 @@
+//! Checks as operators write them, rightly and wrongly.
+
+use serde_json::json;
+
+use super::*;
+
+fn issues(checks: Json) -> Vec<(String, String)> {
+    check(&checks, &Json::Null).into_iter().map(|issue| (issue.path, issue.message)).collect()
+}
+
+fn one(check: Json) -> Arc<Check> {
+    Config::read(&json!({ "c": check }), &Json::Null).expect("sound").checks.remove(0)
+}
+
+#[test]
+fn defaults_are_those_of_the_kind() {
+    let check = one(json!({"kind": "HTTP", "url": "http://a/"}));
+    assert_eq!((&*check.id, check.name.as_str(), check.kind.name), ("c", "c", "http"));
+    assert_eq!((check.interval, check.timeout, check.retry_interval).0, Duration::from_secs(60));
+    assert_eq!((check.timeout, check.retry_interval), (Duration::from_secs(10), Duration::from_secs(15)));
+    assert_eq!(check.thresholds, Thresholds { failure: 2, success: 1 });
+    assert_eq!((check.severity, check.sector), (Severity::Critical, Sector::default()));
+    assert!(check.conditions.reads().contains("status") && check.conditions.reads().contains("tls"));
+    assert_eq!((check.heartbeat(), check.probe.descriptors(), check.probe.kind()), (None, 2, "http"));
+    let beat = one(json!({"kind": "heartbeat", "interval": "1h"}));
+    assert_eq!((beat.heartbeat(), beat.thresholds.failure), (Some("c"), 1));
+    assert_eq!((beat.cadence(), beat.interval), (Duration::from_secs(30), Duration::from_secs(3_600)));
+    assert_eq!(one(json!({"kind": "heartbeat", "ping_id": "x-1"})).heartbeat(), Some("x-1"));
+    assert_eq!(format!("{check:?}"), r#"Check { id: "c", kind: "http", .. }"#);
+}
+
+#[test]
+fn everything_said_is_taken() {
+    let check = one(json!({"kind": "tcp", "address": "127.0.0.1:1", "name": "N", "description": "D", "group": "G",
+        "sector": "santé", "severity": "WARN", "labels": {"team": "a"}, "interval": "4s", "timeout": "2s",
+        "retry_interval": "500ms", "failure_threshold": 3, "success_threshold": 2, "conditions": "1 == 1",
+        "degraded_if": ["1 == 2"], "tenant": "clinic"}));
+    assert_eq!((check.name.as_str(), check.description.as_str(), check.group.as_str()), ("N", "D", "G"));
+    assert_eq!((check.sector, check.severity, check.labels["team"].as_str()), (Sector::Health, Severity::Warning, "a"));
+    assert_eq!(check.thresholds, Thresholds { failure: 3, success: 2 });
+    assert_eq!((check.retry_interval, check.tenant.as_str()), (Duration::from_millis(500), "clinic"));
+    let off = Config::read(&json!({"c": {"kind": "canary", "enabled": false}}), &Json::Null).expect("sound");
+    assert!(off.checks.is_empty());
+    let quick = one(json!({"kind": "canary", "interval": "2s"}));
+    assert_eq!((quick.timeout, quick.retry_interval), (Duration::from_secs(2), Duration::from_secs(1)));
+}
+
+#[test]
+fn all_problems_come_at_once_with_their_paths() {
+    let found = issues(json!({
+        "a b": {"kind": "canary"},
+        "b": {"kind": "nonsense"},
+        "c": {"kind": "http", "url": "x", "conditions": ["status ==", "nope == 1"], "degraded_if": "("},
+        "d": {"kind": "canary", "interval": "10s", "timeout": "20s", "name": "", "tenant": "A B", "sector": "war",
+              "severity": "loud", "labels": {"a-b": "c"}},
+        "e": {"kind": "canary", "interval": "10ms", "timeout": "1h"},
+        "f": {"kind": "canary", "interval": "often"},
+        "g": {"kind": "canary", "depends_on": ["canaries", "d"]},
+        "h": {"interval": "1m"},
+    }));
+    let paths: Vec<_> = found.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "checks.a b",
+            "checks.b.kind",
+            "checks.c.conditions.0",
+            "checks.c.conditions.1",
+            "checks.c.degraded_if.0",
+            "checks.c.url",
+            "checks.d.name",
+            "checks.d.tenant",
+            "checks.d.sector",
+            "checks.d.severity",
+            "checks.d.labels.a-b",
+            "checks.d.timeout",
+            "checks.e.interval",
+            "checks.e.timeout",
+            "checks.e.timeout",
+            "checks.f",
+            "checks.h",
+            "checks.g.depends_on",
+        ]
+    );
+    let many: serde_json::Map<_, _> = (0..70).map(|n| (format!("l{n}"), json!("x"))).collect();
+    assert_eq!(issues(json!({"a": {"kind": "canary", "labels": many}}))[0].0, "checks.a.labels");
+}
+
+#[test]
+fn what_is_named_must_be_there_and_nothing_waits_for_itself() {
+    let canary = || json!({"kind": "canary"});
+    let found = Config::read(&json!({"alpha": canary(), "b": {"kind": "canary", "depends_on": "alhpa"}}), &Json::Null);
+    let issue = found.expect_err("unknown").remove(0);
+    assert_eq!(
+        (issue.path.as_str(), issue.suggestion.as_deref()),
+        ("checks.b.depends_on", Some("did you mean alpha?"))
+    );
+    let far = Config::read(&json!({"alpha": canary(), "b": {"kind": "canary", "depends_on": "zzzzzzz"}}), &Json::Null);
+    assert_eq!(far.expect_err("unknown")[0].suggestion, None);
+    let group = |members: Json| json!({"kind": "group", "members": members});
+    for checks in [
+        json!({"a": {"kind": "canary", "depends_on": "a"}}),
+        json!({"a": {"kind": "canary", "depends_on": "b"}, "b": group(json!(["c"])), "c": group(json!(["a"]))}),
+    ] {
+        let found = issues(checks);
+        assert!(found[0].1.starts_with("depends on itself"), "{found:?}");
+    }
+    let diamond = json!({"a": {"kind": "canary", "depends_on": ["b", "c"]}, "b": {"kind": "canary", "depends_on": "d"},
+        "c": {"kind": "canary", "depends_on": ["d", "b"]}, "d": canary()});
+    assert_eq!(issues(diamond), []);
+    let windows = json!({"w": {"checks": ["a", "x"], "at": "01:00"}, "v": {"checks": "a", "at": "25:00"}});
+    let paths: Vec<_> = check(&json!({"a": canary()}), &windows).into_iter().map(|issue| issue.path).collect();
+    assert_eq!(paths, ["maintenance.v.at"]);
+    let windows = json!({"w": {"checks": ["a", "x"], "at": "01:00"}});
+    let paths: Vec<_> = check(&json!({"a": canary()}), &windows).into_iter().map(|issue| issue.path).collect();
+    assert_eq!(paths, ["maintenance.w.checks"]);
+    let config = Config::read(&json!({"a": canary()}), &json!({"w": {"checks": "a", "at": "01:00"}})).expect("sound");
+    let at = "2026-01-01T01:30:00Z".parse().expect("a time");
+    assert_eq!(config.in_maintenance("a", at).map(|window| window.id.as_str()), Some("w"));
+    assert_eq!(config.in_maintenance("b", at), None);
+}
+
+#[test]
+fn what_runs_without_configuration_is_sound() {
+    let config = Config::read(&builtin(Path::new("/")), &Json::Null).expect("sound");
+    let kinds: Vec<_> = config.checks.iter().map(|check| check.kind.name).collect();
+    assert!(kinds.contains(&"host") && kinds.contains(&"disk") && kinds.contains(&"dns"), "{kinds:?}");
+}
+
+#[test]
+fn every_kind_has_its_tables() {
+    let Ty::Map(Ty::Tagged { tag, common, variants }) = &TY else { panic!("checks are a map of tagged objects") };
+    assert_eq!((*tag, variants.len()), ("kind", kind::KINDS.len()));
+    let taken: HashSet<_> = common.fields.iter().map(|field| field.key).collect();
+    for (name, spec) in *variants {
+        let kind = kind::find(name).expect("listed");
+        let mut keys = HashSet::new();
+        for field in spec.fields {
+            assert!(keys.insert(field.key) && !taken.contains(field.key), "{name}.{} is declared twice", field.key);
+            assert!(!field.doc.is_empty());
+        }
+        let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let names: Vec<_> = kind.facts.iter().map(|fact| fact.name).collect();
+        let (up, degraded) = (own(kind.defaults.conditions), own(kind.defaults.degraded_if));
+        Conditions::compile(&up, &degraded, &names).expect("defaults compile");
+        assert!(kind.facts.iter().all(|fact| !fact.doc.is_empty()), "{name}");
+    }
+}
+
+#[test]
+fn text_is_read_as_durations_sizes_and_lists() {
+    #[derive(Deserialize)]
+    struct All {
+        #[serde(deserialize_with = "de::duration")]
+        time: Duration,
+        #[serde(default, deserialize_with = "de::size_opt")]
+        size: Option<u64>,
+        #[serde(default, deserialize_with = "de::secret_opt")]
+        secret: Option<model::Private<String>>,
+        #[serde(deserialize_with = "de::one_or_more")]
+        list: Vec<String>,
+    }
+    let all: All = read(&json!({"time": "1m", "size": "2KiB", "secret": "s", "list": "a"})).expect("sound");
+    assert_eq!((all.time.as_secs(), all.size, all.list.len()), (60, Some(2_048), 1));
+    assert_eq!(all.secret.expect("there").expose(), "s");
+    let all: All = read(&json!({"time": "1m", "size": 5, "list": ["a", "b"]})).expect("sound");
+    assert_eq!((all.size, all.list.len()), (Some(5), 2));
+    let all: All = read(&json!({"time": "1m", "size": null, "list": []})).expect("sound");
+    assert_eq!((all.size, all.secret.is_none()), (None, true));
+    for bad in [
+        json!({"time": "x", "list": "a"}),
+        json!({"time": "1s", "size": "x", "list": "a"}),
+        json!({"time": "1s", "list": 1}),
+    ] {
+        assert!(read::<All>(&bad).is_err(), "{bad}");
+    }
+    for (a, b, expected) in [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("a", "a", 0)] {
+        assert_eq!(distance(a, b), expected);
+    }
+}

@@ -1,0 +1,236 @@
+//! The kinds that need no server of their own, each run once.
+
+use std::time::Duration;
+
+use model::{Clock, State, StepClock, Timestamp};
+use serde_json::{Value as Json, json};
+
+use crate::board::Standing;
+use crate::config::Config;
+use crate::heartbeat::Ping;
+use crate::schedule::run_once;
+use crate::testing::{check, means, means_with, observe, observe_with};
+use std::sync::Arc;
+
+#[tokio::test]
+async fn the_canary_is_seen_down() {
+    let result = observe(json!({"kind": "canary"})).await;
+    assert_eq!((result.state, result.reason.as_str()), (State::Down, "could not connect: connection refused"));
+}
+
+#[tokio::test]
+async fn this_host_and_its_disk_are_looked_at() {
+    let host = observe(json!({"kind": "host", "load_per_cpu_max": 1_000_000, "conditions": "cpus >= 1.0"})).await;
+    assert_eq!((host.state, host.reason.as_str()), (State::Up, ""));
+    assert!(host.figures["uptime_seconds"] > 0.0);
+    let disk = observe(json!({"kind": "disk", "path": "/", "degraded_percent": 100, "down_percent": 100,
+        "conditions": "total_bytes > 0.0 && !read_only"}))
+    .await;
+    assert_eq!((disk.state, disk.reason.as_str()), (State::Up, ""));
+    let gone = observe(json!({"kind": "disk", "path": "/no/such/path"})).await;
+    assert_eq!((gone.state, gone.reason.as_str()), (State::Down, "there is no such path"));
+    let below_a_file = observe(json!({"kind": "disk", "path": "/proc/version/x"})).await;
+    assert_eq!(below_a_file.reason, "the file system does not answer");
+}
+
+fn shell(script: &str) -> Json {
+    json!({"kind": "exec", "command": ["/bin/sh", "-c", script], "timeout": "5s"})
+}
+
+#[tokio::test]
+async fn plugins_tell_by_their_exit_code() {
+    for (script, state, reason) in [
+        ("echo 'OK - fine|time=0.5s;1;2'", State::Up, ""),
+        ("echo 'WARN - slow'; exit 1", State::Degraded, "WARN - slow"),
+        ("echo 'CRIT'; exit 2", State::Down, "CRIT"),
+        ("exit 2", State::Down, "the plugin says critical"),
+        ("echo oops >&2; exit 1", State::Degraded, "oops"),
+        ("echo '?'; exit 3", State::Unknown, "?"),
+        ("exit 99", State::Unknown, "the plugin ended with exit code 99"),
+        ("exec /no/such/program", State::Unknown, "/bin/sh: 1: exec: /no/such/program: not found"),
+        ("kill -9 $$", State::Unknown, "the plugin was killed by a signal"),
+    ] {
+        let result = observe(shell(script)).await;
+        assert_eq!((result.state, result.reason.as_str()), (state, reason), "{script}");
+    }
+    let mut check = shell("echo \"$A:$HOME:$(pwd):$LANG|a=1;;; b=2%\"");
+    check["env"] = json!({"A": "x"});
+    check["working_dir"] = "/tmp".into();
+    check["conditions"] = json!(["output == 'x::/tmp:C.UTF-8'", "exit_code == 0", "perfdata.b_percent == 2.0"]);
+    let result = observe(check).await;
+    assert_eq!((result.state, result.reason.as_str()), (State::Up, ""));
+    assert_eq!(result.figures.into_iter().collect::<Vec<_>>(), [("a".to_owned(), 1.0), ("b_percent".to_owned(), 2.0)]);
+}
+
+#[tokio::test]
+async fn plugins_that_do_not_end_are_killed_with_their_children() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pid = dir.path().join("pid");
+    let mut check = shell(&format!("sleep 600 & echo $! > {}; wait", pid.display()));
+    check["timeout"] = "300ms".into();
+    let result = observe(check).await;
+    assert_eq!((result.state, result.reason.as_str()), (State::Down, "the plugin did not end in time and was killed"));
+    let pid = std::fs::read_to_string(pid).expect("the child said who it is");
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    // Killed at once; whether it was already reaped is up to who adopted it.
+    assert!(
+        stat().is_empty() || stat().contains(") Z ") || {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            stat().is_empty() || stat().contains(") Z ")
+        }
+    );
+    let mut flood = shell("while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done");
+    flood["timeout"] = "300ms".into();
+    assert_eq!(observe(flood).await.state, State::Down);
+}
+
+#[tokio::test]
+async fn plugins_that_cannot_be_started_are_our_fault() {
+    for (command, reason) in [
+        ("/no/such/plugin", "the plugin, or its working directory, is not there"),
+        ("/etc/passwd", "the plugin may not be run"),
+    ] {
+        let result = observe(json!({"kind": "exec", "command": [command]})).await;
+        assert_eq!((result.state, result.reason.as_str()), (State::Unknown, reason));
+    }
+    let means = means();
+    let all = means.plugins.acquire_many(u32::try_from(model::limits::PLUGINS_RUNNING_MAX).expect("small")).await;
+    let mut waiting = shell("exit 0");
+    waiting["timeout"] = "50ms".into();
+    let result = observe_with(waiting, &means).await;
+    assert_eq!((result.state, result.reason.as_str()), (State::Unknown, "too many plugins are running"));
+    drop(all);
+    for bad in [json!([]), json!(["check_ping"])] {
+        assert!(Config::read(&json!({"c": {"kind": "exec", "command": bad}}), &Json::Null).is_err());
+    }
+}
+
+fn beating(extra: Json) -> Json {
+    let mut check = json!({"kind": "heartbeat", "interval": "1h", "grace": "5m"});
+    for (key, value) in extra.as_object().into_iter().flatten() {
+        check[key] = value.clone();
+    }
+    check
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_late_only_after_its_grace() {
+    let clock = Arc::new(StepClock::new(Timestamp::UNIX_EPOCH));
+    let means = means_with(Arc::clone(&clock) as Arc<dyn Clock>);
+    let declared = check(beating(json!({"max_runtime": "10m", "conditions": "exit_code == 0 || runtime != null"})));
+    let look = async || run_once(&[Arc::clone(&declared)], &means, 1).await.remove(0);
+    let said = async || {
+        let result = look().await;
+        (result.state, result.reason)
+    };
+    let told = |state: State, reason: &str| (state, reason.to_owned());
+    let minutes = |minutes: u64| clock.advance(Duration::from_secs(minutes * 60));
+    assert_eq!(said().await, told(State::Unknown, "not declared: signs of life are received by a server only"));
+    means.heartbeats.declare([("c", "c")], &*clock);
+    assert_eq!(said().await, told(State::Unknown, "no sign of life yet"));
+    minutes(66);
+    assert_eq!(said().await, told(State::Down, "no sign of life yet, and one is due"));
+    assert_eq!(means.heartbeats.ping("c", Ping::Start, &*clock).as_deref(), Some("c"));
+    minutes(5);
+    means.heartbeats.ping("c", Ping::Success, &*clock);
+    let result = look().await;
+    assert_eq!(
+        (result.state, result.figures["runtime_seconds"], result.figures["age_seconds"]),
+        (State::Up, 300.0, 0.0)
+    );
+    minutes(64);
+    assert_eq!(said().await.0, State::Up, "within its grace");
+    // A clock that jumps a day does not make it late.
+    clock.jump(86_400_000);
+    assert_eq!(said().await.0, State::Up);
+    minutes(2);
+    assert_eq!(said().await, told(State::Down, "no sign of life for 66 min, expected every 60 min"));
+    means.heartbeats.ping("c", Ping::Exit(3), &*clock);
+    assert_eq!(said().await, told(State::Down, "reported failure, exit code 3"));
+    means.heartbeats.ping("c", Ping::Fail, &*clock);
+    assert_eq!(said().await, told(State::Down, "reported failure, exit code 1"));
+    means.heartbeats.ping("c", Ping::Success, &*clock);
+    means.heartbeats.ping("c", Ping::Start, &*clock);
+    minutes(11);
+    assert_eq!(said().await, told(State::Down, "started 11 min ago and has not ended"));
+    // Declared again it keeps its signs; what is no longer declared is forgotten.
+    means.heartbeats.declare([("c", "c"), ("d", "d")], &*clock);
+    assert!(means.heartbeats.beats("c").expect("declared").started.is_some());
+    means.heartbeats.declare([("d", "d")], &*clock);
+    assert_eq!(means.heartbeats.ping("c", Ping::Success, &*clock), None);
+    assert_eq!(means.heartbeats.check_of("c"), None);
+}
+
+#[tokio::test]
+async fn signs_from_before_a_restart_count_by_civil_time() {
+    let clock = Arc::new(StepClock::new("2026-01-02T00:00:00Z".parse().expect("a time")));
+    let means = means_with(Arc::clone(&clock) as Arc<dyn Clock>);
+    means.heartbeats.declare([("c", "c")], &*clock);
+    let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+    assert_eq!(means.heartbeats.restore("x", Ping::Start, at("2026-01-01T00:00:00Z")), None);
+    means.heartbeats.restore("c", Ping::Start, at("2026-01-01T00:00:00Z"));
+    means.heartbeats.restore("c", Ping::Success, at("2026-01-01T00:01:00Z"));
+    let result = run_once(&[check(beating(json!({})))], &means, 1).await.remove(0);
+    assert_eq!(result.reason, "no sign of life for 23 h, expected every 60 min");
+    assert_eq!(result.figures["runtime_seconds"], 60.0);
+    means.heartbeats.restore("c", Ping::Success, at("2026-01-03T00:00:00Z"));
+    let result = run_once(&[check(beating(json!({})))], &means, 1).await.remove(0);
+    assert_eq!((result.state, result.figures["age_seconds"]), (State::Up, 0.0), "from the future: just now");
+    assert!(Config::read(&json!({"c": {"kind": "heartbeat", "ping_id": "a b"}}), &Json::Null).is_err());
+    let days = check(beating(json!({"interval": "3d"})));
+    means.heartbeats.restore("c", Ping::Success, at("2025-12-20T00:00:00Z"));
+    let result = run_once(&[days], &means, 1).await.remove(0);
+    assert_eq!(result.reason, "no sign of life for 13 days, expected every 3 days");
+}
+
+#[tokio::test]
+async fn a_group_counts_its_members() {
+    let means = means();
+    let mut template = observe_with(json!({"kind": "canary"}), &means).await;
+    let mut set = |id: &str, state: State| {
+        template.id = id.to_owned();
+        template.state = state;
+        means.board.set(Arc::new(Standing { result: template.clone(), flapping: false }));
+    };
+    for (id, state) in
+        [("u1", State::Up), ("u2", State::Up), ("g", State::Degraded), ("d1", State::Down), ("d2", State::Down)]
+    {
+        set(id, state);
+    }
+    for (members, least, state, reason) in [
+        (vec!["u1", "u2"], None, State::Up, ""),
+        (vec!["u1", "g"], None, State::Degraded, "1 of 2 are up"),
+        (vec!["u1", "u2", "d1"], Some(2), State::Degraded, "2 of 3 are up"),
+        (vec!["u1", "d1", "d2"], Some(2), State::Down, "1 of 3 are up, it takes 2; not: d1, d2"),
+        (vec!["u1", "d1", "new"], Some(2), State::Unknown, "1 of 3 are up, it takes 2; not: new"),
+    ] {
+        let mut group = json!({"kind": "group", "members": members, "conditions": "members == up + down + unknown"});
+        if let Some(least) = least {
+            group["at_least"] = least.into();
+        }
+        let mut checks: serde_json::Map<_, _> =
+            members.iter().map(|id| ((*id).to_owned(), json!({"kind": "canary"}))).collect();
+        checks.insert("c".to_owned(), group);
+        let config = Config::read(&checks.into(), &Json::Null).expect("sound");
+        let group = config.checks.iter().find(|check| &*check.id == "c").expect("there");
+        let result = run_once(&[Arc::clone(group)], &means, 1).await.remove(0);
+        assert_eq!((result.state, result.reason.as_str()), (state, reason), "{members:?}");
+    }
+    for bad in [json!({"members": []}), json!({"members": ["a"], "at_least": 2}), json!({"members": 1})] {
+        assert!((super::group::KIND.build)(&bad).is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn run_once_runs_groups_after_their_members() {
+    let checks = json!({
+        "a-outer": {"kind": "group", "members": ["b-inner"]},
+        "b-inner": {"kind": "group", "members": ["z-down"]},
+        "z-down": {"kind": "canary"},
+    });
+    let config = Config::read(&checks, &Json::Null).expect("sound");
+    let results = run_once(&config.checks, &means(), 2).await;
+    let states: Vec<_> = results.iter().map(|result| (result.id.as_str(), result.state)).collect();
+    assert_eq!(states, [("a-outer", State::Down), ("b-inner", State::Down), ("z-down", State::Down)]);
+    assert!(run_once(&[], &means(), 0).await.is_empty());
+}
