@@ -97,6 +97,8 @@ pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(60);
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Most incidents that the status page remembers, per tenant.
 pub const STATUS_INCIDENTS_MAX: usize = 1_000;
+/// Most checks that the status page shows; the worst come first, the rest are counted.
+pub const STATUS_CHECKS_MAX: usize = 200;
 /// Days that the status page looks back.
 pub const STATUS_DAYS: i64 = 90;
 

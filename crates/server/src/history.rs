@@ -242,20 +242,24 @@ impl History {
         }
     }
 
-    /// Returns the times of `checks` from `since` days ago until today.
+    /// Returns the times of `checks` on the last `count` days, today included.
     ///
     /// # Errors
     /// When the control state cannot be read.
-    pub async fn days(&self, tenant: &Tenant, since: i64) -> Result<HashMap<String, Days>, Error> {
+    pub async fn days(&self, tenant: &Tenant, checks: &[&str], count: i64) -> Result<HashMap<String, Days>, Error> {
         let failed = || Error::state("read the days of the history");
         let today = self.clock.now().as_millisecond().div_euclid(DAY_MS);
-        let rows = sqlx::query("SELECT * FROM status_day WHERE tenant = ? AND day > ?")
+        // The wanted ids drive the join, so that ten thousand other checks cost nothing.
+        let sql = "SELECT d.* FROM json_each(?1) AS wanted
+                   CROSS JOIN status_day AS d ON d.tenant = ?2 AND d.check_id = wanted.value AND d.day > ?3";
+        let rows = sqlx::query(sql)
+            .bind(serde_json::Value::from(checks.to_vec()).to_string())
             .bind(tenant.as_str())
-            .bind(today - since)
+            .bind(today - count)
             .fetch_all(&self.pool)
             .await
             .map_err(failed())?;
-        let mut checks: HashMap<String, Days> = HashMap::new();
+        let mut times: HashMap<String, Days> = HashMap::new();
         for row in &rows {
             let ms = |column: &str| row.try_get::<i64, _>(column).map_err(failed());
             let day = Day {
@@ -266,9 +270,9 @@ impl History {
                 maintenance_ms: ms("maintenance_ms")?,
             };
             let id: String = row.try_get("check_id").map_err(failed())?;
-            checks.entry(id).or_default().insert(ms("day")?, day);
+            times.entry(id).or_default().insert(ms("day")?, day);
         }
-        Ok(checks)
+        Ok(times)
     }
 
     /// Returns the incidents that are remembered, newest first.

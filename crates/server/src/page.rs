@@ -20,7 +20,7 @@ mod view;
 mod words;
 
 use badge::Badge;
-use snapshot::Snapshot;
+use snapshot::{Allowed, Snapshot};
 use view::{Feed, Frame, IncidentPage, MissingPage, StatusPage};
 use words::Lang;
 
@@ -71,10 +71,10 @@ async fn rendered(app: &App) -> Answer<Arc<Rendered>> {
     }
     let config = app.config();
     let tenant = &config.status_page.tenant;
-    let days = app.parts.history.days(tenant, STATUS_DAYS).await?;
+    let allowed = Allowed::of(&config, app.bound, app.parts.checks.board(tenant));
+    let days = app.parts.history.days(tenant, &allowed.shown_ids(), STATUS_DAYS).await?;
     let incidents = app.parts.history.incidents(tenant).await?;
-    let board = app.parts.checks.board(tenant);
-    let snapshot = Snapshot::of(&config, app.bound, app.parts.clock.now(), board, days, incidents);
+    let snapshot = Snapshot::of(&config, app.bound, app.parts.clock.now(), allowed, days, incidents);
     let made =
         Arc::new(Rendered { snapshot, revision, made_at: now, status: Default::default(), feed: Default::default() });
     *app.pages.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&made));

@@ -55,9 +55,10 @@ async fn what_was_folded_is_read_back() {
     assert_eq!(history.position(&tenant).await.expect("reads"), 0);
     follow(&history, records()).await;
     assert_eq!(history.position(&tenant).await.expect("reads"), 12);
-    let days = history.days(&tenant, 90).await.expect("reads");
+    let days = history.days(&tenant, &["web", "nope"], 90).await.expect("reads");
     let today = now().as_millisecond().div_euclid(DAY_MS);
     assert_eq!(days["web"][&today], Day { up_ms: 15_000, down_ms: 5_000, ..Day::default() });
+    assert!(history.days(&tenant, &["we", "\"]"], 90).await.expect("reads").is_empty());
     let incidents = history.incidents(&tenant).await.expect("reads");
     let seen: Vec<(&str, bool, usize)> = incidents
         .iter()
@@ -141,7 +142,7 @@ async fn old_days_and_old_incidents_are_forgotten() {
     }
     follow(&history, records).await;
     let tenant = Tenant::default();
-    assert!(history.days(&tenant, 1_000).await.expect("reads").is_empty());
+    assert!(history.days(&tenant, &["web"], 1_000).await.expect("reads").is_empty());
     let incidents = history.incidents(&tenant).await.expect("reads");
     assert_eq!((incidents.len(), incidents.last().map(|incident| incident.id.as_str())), (1_000, Some("00005")));
     let steps = sqlx::query("SELECT count(*) FROM status_incident_step").fetch_one(&pool).await.expect("reads");
@@ -168,6 +169,6 @@ async fn what_cannot_be_read_is_said() {
     assert!(matches!(history.follow(feed()).await, Err(Error::Unreadable { .. })));
     pool.close().await;
     assert!(matches!(history.follow(feed()).await, Err(Error::State { .. })));
-    assert!(matches!(history.days(&tenant, 90).await, Err(Error::State { .. })));
+    assert!(matches!(history.days(&tenant, &["web", "nope"], 90).await, Err(Error::State { .. })));
     assert!(matches!(open(&pool).await, Err(Error::State { .. })));
 }

@@ -1,10 +1,10 @@
 //! What the public may see at one moment: the checks of the allow-list, their days, and the incidents about them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
-use model::limits::STATUS_DAYS;
+use model::limits::{STATUS_CHECKS_MAX, STATUS_DAYS};
 use model::{Sector, State};
 
 use crate::config::Config;
@@ -109,6 +109,35 @@ impl Shown {
     }
 }
 
+/// The checks that the configuration lets the public see, before their history is known.
+pub(crate) struct Allowed {
+    overall: Look,
+    working: usize,
+    names: BTreeMap<String, String>,
+    shown: Vec<Check>,
+}
+
+impl Allowed {
+    /// Keeps what the allow-list names; of more than a page can hold, the worst.
+    pub(crate) fn of(config: &Config, bound: SocketAddr, board: Vec<Check>) -> Self {
+        let look = |check: &Check| Look::of_state(check.result.state, check.result.maintenance);
+        let mut shown: Vec<Check> = board.into_iter().filter(|check| config.shows(&check.result.id, bound)).collect();
+        let names = shown.iter().map(|check| (check.result.id.clone(), check.result.name.clone())).collect();
+        let overall = Look::worst(shown.iter().map(look));
+        let working = shown.iter().filter(|check| matches!(look(check), Look::Up | Look::Degraded)).count();
+        if shown.len() > STATUS_CHECKS_MAX {
+            shown.sort_by_key(|check| std::cmp::Reverse(look(check).gravity()));
+            shown.truncate(STATUS_CHECKS_MAX);
+        }
+        shown.sort_by(|a, b| a.result.name.cmp(&b.result.name).then_with(|| a.result.id.cmp(&b.result.id)));
+        Self { overall, working, names, shown }
+    }
+
+    pub(crate) fn shown_ids(&self) -> Vec<&str> {
+        self.shown.iter().map(|check| check.result.id.as_str()).collect()
+    }
+}
+
 /// What the public may see at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
@@ -117,57 +146,59 @@ pub(crate) struct Snapshot {
     pub(crate) at: Timestamp,
     /// The number of today since 1970-01-01, UTC.
     pub(crate) today: i64,
+    /// The verdict on all checks of the list, shown or only counted.
+    pub(crate) overall: Look,
+    /// How many of them work, degraded or not.
+    pub(crate) working: usize,
+    /// Ascending by name.
     pub(crate) checks: Vec<Shown>,
+    /// How many further checks of the list the page has no room for.
+    pub(crate) more: usize,
     /// Newest first; each names at least one check of the list, and only such.
     pub(crate) incidents: Vec<PublicIncident>,
+    names: BTreeMap<String, String>,
 }
 
 impl Snapshot {
-    /// Keeps of the board and of the history what the configuration lets the public see.
+    /// Joins what the public may see of the board with what the history says about it.
     pub(crate) fn of(
         config: &Config,
         bound: SocketAddr,
         at: Timestamp,
-        board: Vec<Check>,
-        mut days: std::collections::HashMap<String, Days>,
+        allowed: Allowed,
+        mut days: HashMap<String, Days>,
         incidents: Vec<PublicIncident>,
     ) -> Self {
         let today = at.as_millisecond().div_euclid(DAY_MS);
-        let checks: Vec<Shown> = board
-            .into_iter()
-            .filter(|check| config.shows(&check.result.id, bound))
-            .map(|check| {
-                let days = days.remove(&check.result.id).unwrap_or_default();
-                Shown {
-                    days: ((today - STATUS_DAYS + 1)..=today).map(|day| days.get(&day).copied()).collect(),
-                    look: Look::of_state(check.result.state, check.result.maintenance),
-                    id: check.result.id,
-                    name: check.result.name,
-                    group: check.group,
-                    sector: check.sector,
-                    since: check.result.since,
-                }
-            })
-            .collect();
-        let ids: BTreeSet<&str> = checks.iter().map(|check| check.id.as_str()).collect();
+        let Allowed { overall, working, names, shown } = allowed;
+        let more = names.len() - shown.len();
+        let show = |check: Check| {
+            let days = days.remove(&check.result.id).unwrap_or_default();
+            Shown {
+                days: ((today - STATUS_DAYS + 1)..=today).map(|day| days.get(&day).copied()).collect(),
+                look: Look::of_state(check.result.state, check.result.maintenance),
+                id: check.result.id,
+                name: check.result.name,
+                group: check.group,
+                sector: check.sector,
+                since: check.result.since,
+            }
+        };
+        let checks = shown.into_iter().map(show).collect();
         let incidents = incidents
             .into_iter()
             .filter_map(|mut incident| {
-                incident.checks.retain(|id| ids.contains(id.as_str()));
+                incident.checks.retain(|id| names.contains_key(id));
                 (!incident.checks.is_empty()).then_some(incident)
             })
             .collect();
         let title = &config.status_page.title;
         let title = if title.is_empty() { "Dihya".to_owned() } else { title.clone() };
-        Self { title, url: config.url(bound), at, today, checks, incidents }
-    }
-
-    pub(crate) fn overall(&self) -> Look {
-        Look::worst(self.checks.iter().map(|check| check.look))
+        Self { title, url: config.url(bound), at, today, overall, working, checks, more, incidents, names }
     }
 
     pub(crate) fn name_of<'a>(&'a self, id: &'a str) -> &'a str {
-        self.checks.iter().find(|check| check.id == id).map_or(id, |check| check.name.as_str())
+        self.names.get(id).map_or(id, String::as_str)
     }
 }
 

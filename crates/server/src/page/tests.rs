@@ -294,6 +294,19 @@ async fn an_empty_page_says_why() {
 }
 
 #[tokio::test]
+async fn a_page_has_room_for_the_worst() {
+    let fixture = Fixture::new().await;
+    for at in 0..250 {
+        let state = if at == 249 { State::Down } else { State::Up };
+        fixture.board.put(check(&format!("c{at:03}"), &format!("Check {at:03}"), state));
+    }
+    let page = fixture.open("/status?lang=en").await.text;
+    assert!(page.contains("Some services are down") && page.contains("Check 249"));
+    assert!(page.contains("50 more services are counted above") && page.contains("249/250 working"), "{page}");
+    assert_eq!(page.matches("<li class=\"service\">").count(), 200);
+}
+
+#[tokio::test]
 async fn a_history_that_cannot_be_read_is_an_answer() {
     let fixture = Fixture::new().await;
     fixture.pool.close().await;

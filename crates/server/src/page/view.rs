@@ -37,6 +37,7 @@ pub(super) struct StatusPage {
     open: Vec<IncidentView>,
     past: Vec<PastDay>,
     legend: Vec<(Look, &'static str)>,
+    more: usize,
 }
 
 struct Group {
@@ -151,15 +152,16 @@ impl StatusPage {
         let (open, closed): (Vec<_>, Vec<_>) =
             snapshot.incidents.iter().partition(|incident| incident.resolved_at.is_none());
         Self {
-            overall: snapshot.overall(),
-            headline: lang.headline(snapshot.overall()),
+            overall: snapshot.overall,
+            headline: lang.headline(snapshot.overall),
             as_of: lang.instant(snapshot.at),
             as_of_machine: machine(snapshot.at),
-            up_count: snapshot.checks.iter().filter(|check| matches!(check.look, Look::Up | Look::Degraded)).count(),
-            count: snapshot.checks.len(),
+            up_count: snapshot.working,
+            count: snapshot.checks.len() + snapshot.more,
             groups: groups(snapshot, lang),
             open: open.into_iter().map(|incident| IncidentView::new(snapshot, incident, lang)).collect(),
             past: past(snapshot, &closed, lang),
+            more: snapshot.more,
             legend: Look::ALL.into_iter().map(|look| (look, lang.look(look))).collect(),
             frame,
         }

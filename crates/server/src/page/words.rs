@@ -235,6 +235,7 @@ words! {
     counted_up: "working", "en service";
     services: "Services", "Services";
     other_services: "Other services", "Autres services";
+    not_shown: "more services are counted above and not shown here.", "autres services sont comptés ci-dessus et ne sont pas affichés ici.";
     health: "Health", "Santé";
     education: "Education", "Éducation";
     ecommerce: "E-commerce", "E-commerce";
