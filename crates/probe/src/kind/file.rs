@@ -326,7 +326,8 @@ fn age(now: Timestamp, modified: SystemTime) -> (Duration, Duration) {
     }
 }
 
-fn spoken(duration: Duration) -> String {
+/// Says a length of time in its largest whole unit.
+pub(super) fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),
