@@ -1,4 +1,5 @@
-//! Runs many crash histories, for CI: `cargo run --release -p ledger --example crash -- --runs 100000 [--start SEED]`.
+//! Runs many crash histories, for CI: `cargo run --release -p ledger --example crash -- --runs 100000 [--start SEED]
+//! [--threads N] [--first]`.
 //! Prints the seed of each history that failed, and exits 1 if one did.
 
 #[path = "../tests/it/history.rs"]
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     };
     let (runs, start) = (number("--runs", 2_000), number("--start", 0));
     let threads = number("--threads", std::thread::available_parallelism().map_or(2, |n| n.get() as u64)).max(1);
+    let first = arguments.iter().any(|argument| argument == "--first");
     let (next, failed) = (AtomicU64::new(start), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
                 let pool = history::Pool::new();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= start + runs {
+                    if seed >= start + runs || (first && failed.load(Ordering::Relaxed) > 0) {
                         return;
                     }
                     if let Err(why) = history::run(seed, &pool) {

@@ -317,6 +317,9 @@ impl Publisher {
     /// Deletes the payloads of a segment, whose retention records are signed by now.
     pub(crate) fn strip(&self, due: &Due) -> Result<(), Error> {
         let stripped = retain::rewrite(&self.shared, due.segment);
+        for (origin, record) in due.records() {
+            self.shared.origins[origin].forget_below(record.until_position);
+        }
         stripped.map_err(|error| if error.is_full() { error } else { self.shared.stop(&error) })
     }
 }

@@ -135,6 +135,16 @@ impl OriginShared {
         }
     }
 
+    /// Forgets the groups below a position: their payloads were deleted on the disk, so they go from memory too.
+    pub(crate) fn forget_below(&self, position: Position) {
+        let mut recent = lock(&self.recent);
+        while recent.groups.front().is_some_and(|group| group.position < position)
+            && let Some(oldest) = recent.groups.pop_front()
+        {
+            recent.bytes -= oldest.body.len();
+        }
+    }
+
     /// Returns the remembered groups from the one that holds `position`; empty when that one is forgotten.
     pub(crate) fn recent_from(&self, position: Position, records: usize) -> Vec<Arc<Group>> {
         let recent = lock(&self.recent);
