@@ -2,15 +2,12 @@
 //!
 //! `cargo run --release -p privacy --example speed`
 
-use std::time::Instant;
-
 use model::SeededRng;
 use privacy::Redactor;
 
 const BYTES: usize = 32 << 20;
 
 #[expect(clippy::print_stdout, reason = "its output is what it is for")]
-#[expect(clippy::disallowed_methods, reason = "a bench needs the real clock")]
 fn main() {
     let redactor = Redactor::new();
     for (name, line) in [("logs", log as fn(&SeededRng) -> String), ("dense", dense)] {
@@ -22,9 +19,9 @@ fn main() {
             bytes += line.len();
             lines.push(line);
         }
-        let start = Instant::now();
+        let start = cpu_seconds();
         let changed = lines.iter().filter(|line| matches!(redactor.redact(line), std::borrow::Cow::Owned(_))).count();
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = cpu_seconds() - start;
         let share = 100 * changed / lines.len();
         println!(
             "{name}: {:.0} MB/s, {} bytes a line, {share} % of lines changed",
@@ -32,6 +29,12 @@ fn main() {
             bytes / lines.len()
         );
     }
+}
+
+/// Returns the processor time that this process has used: what else the machine does is not measured.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn log(rng: &SeededRng) -> String {

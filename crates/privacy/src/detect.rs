@@ -187,6 +187,9 @@ fn numbers(bytes: &[u8], floor: usize, at: usize, hits: &mut Vec<Hit>) -> usize 
             return at + digits::run_len(bytes, at);
         }
     }
+    if let Some(len) = timestamp_len(bytes, at) {
+        return at + len;
+    }
     let digits = Digits::read(bytes, at);
     let mut group = 0;
     while group < digits.len() {
@@ -210,6 +213,23 @@ fn numbers(bytes: &[u8], floor: usize, at: usize, hits: &mut Vec<Hit>) -> usize 
         }
     }
     digits.end(digits.len() - 1)
+}
+
+/// Returns the length of the RFC 3339 time stamp at `at`: most lines start with one, and it is nobody's number.
+fn timestamp_len(bytes: &[u8], at: usize) -> Option<usize> {
+    const FORM: &[u8; 19] = b"dddd-dd-ddTdd:dd:dd";
+    let text = bytes.get(at..at + FORM.len())?;
+    let fits = text.iter().zip(FORM).all(|(byte, form)| match form {
+        b'd' => byte.is_ascii_digit(),
+        b'T' => matches!(byte, b'T' | b' ' | b't'),
+        form => byte == form,
+    });
+    let fraction = match bytes.get(at + FORM.len()) {
+        Some(b'.' | b',') => 1 + digits::run_len(bytes, at + FORM.len() + 1),
+        _ => 0,
+    };
+    let ends = !bytes.get(at + FORM.len() + fraction).is_some_and(u8::is_ascii_digit) && fraction <= 10;
+    (fits && ends).then_some(FORM.len() + fraction)
 }
 
 /// Returns the length of the token at the start of `bytes`: `[email]`, or `[email:7f3a…]` with 16 hexadecimal digits.

@@ -12,7 +12,7 @@ pub(crate) enum Gap {
 }
 
 /// Most groups of one run that are looked at together; a longer run is read in pieces.
-const GROUPS_MAX: usize = 24;
+const GROUPS_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Group {

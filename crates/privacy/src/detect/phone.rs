@@ -224,6 +224,7 @@ fn trunk(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
     let second = if digits.width(group) > 1 { bytes[start + 1] } else { *bytes.get(digits.start(group + 1))? };
     let shape = TRUNK
         .iter()
+        .filter(|(widths, _)| widths.first() == Some(&digits.width(group)))
         .filter(|(widths, seconds)| seconds.contains(&second) && fits(bytes, digits, group, widths))
         .max_by_key(|(widths, _)| widths.len())?
         .0;
@@ -232,9 +233,13 @@ fn trunk(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
 
 fn bare(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
+    if digits.width(group) > 10 {
+        return None;
+    }
     // `(0)6 12 34 56 78` and `1-800-555-0199` start one group before the number proper.
     let shape = BARE
         .iter()
+        .filter(|(widths, _, _)| widths.first() == Some(&digits.width(group)))
         .filter(|(widths, firsts, _)| firsts.contains(&bytes[start]) && fits(bytes, digits, group, widths))
         .filter(|(widths, _, _)| **widths != [3, 3, 4] || is_nanp(bytes, digits, group))
         .max_by_key(|(widths, _, _)| widths.len())?;

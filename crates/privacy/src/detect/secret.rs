@@ -220,7 +220,7 @@ const STRONG: [&str; 37] = [
     "sessionid",
     "jsessionid",
     "phpsessid",
-    "contrasena",
+    "contrasea",
     "passwort",
 ];
 
@@ -295,9 +295,11 @@ const HARMLESS: [&str; 44] = [
 /// Looks at the `=` or `:` at `at`: is the key in front of it that of a secret, then its value is one.
 pub(crate) fn value(bytes: &[u8], at: usize) -> Option<Hit> {
     let (name, in_query) = key_before(bytes, at)?;
-    let strong =
-        STRONG.iter().any(|end| name.ends_with(end)) && !name.ends_with("bypass") && !name.ends_with("compass");
-    let weak = !strong && WEAK.contains(&name.as_str());
+    let name = name.as_bytes();
+    let strong = STRONG.iter().any(|end| name.ends_with(end.as_bytes()))
+        && !name.ends_with(b"bypass")
+        && !name.ends_with(b"compass");
+    let weak = !strong && WEAK.iter().any(|word| name == word.as_bytes());
     if !strong && !weak {
         return None;
     }
@@ -320,7 +322,7 @@ pub(crate) fn value(bytes: &[u8], at: usize) -> Option<Hit> {
 }
 
 /// Returns the folded name of the key that ends before the separator at `at`, and whether it stands in a query string.
-fn key_before(bytes: &[u8], at: usize) -> Option<(String, bool)> {
+fn key_before(bytes: &[u8], at: usize) -> Option<(KeyName, bool)> {
     let skip = |from: usize, belongs: &dyn Fn(u8) -> bool| {
         let mut to = from;
         while to > 0 && from - to < 48 && belongs(bytes[to - 1]) {
@@ -334,16 +336,39 @@ fn key_before(bytes: &[u8], at: usize) -> Option<(String, bool)> {
         return None;
     }
     let in_query = start > 0 && matches!(bytes[start - 1], b'?' | b'&');
-    let mut name: String = String::from_utf8_lossy(bytes.get(start..end)?)
-        .chars()
-        .flat_map(char::to_lowercase)
-        .filter(|c| c.is_alphanumeric())
-        .map(|c| if c == 'ñ' { 'n' } else { c })
-        .collect();
-    if name == "passe" && bytes.get(..start).is_some_and(|head| head.to_ascii_lowercase().ends_with(b"mot de ")) {
-        name = "motdepasse".to_owned();
+    let mut name = KeyName::fold(bytes.get(start..end)?);
+    if name.as_bytes() == b"passe"
+        && bytes.get(..start).is_some_and(|head| head.to_ascii_lowercase().ends_with(b"mot de "))
+    {
+        name = KeyName::fold(b"motdepasse");
     }
     Some((name, in_query))
+}
+
+/// Longest key name that is compared.
+const NAME_MAX: usize = 48;
+
+/// A key's name in lower case, letters and digits of ASCII only.
+struct KeyName {
+    bytes: [u8; NAME_MAX],
+    len: usize,
+}
+
+impl KeyName {
+    fn fold(name: &[u8]) -> Self {
+        let mut folded = Self { bytes: [0; NAME_MAX], len: 0 };
+        for byte in name.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
+            if let Some(slot) = folded.bytes.get_mut(folded.len) {
+                *slot = byte.to_ascii_lowercase();
+                folded.len += 1;
+            }
+        }
+        folded
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
 }
 
 /// Returns where the value starts that follows the separator at `at`.
