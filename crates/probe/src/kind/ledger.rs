@@ -378,3 +378,183 @@ impl Remote {
         request.body(Full::default()).expect("invariant: URL and token have no character that a request cannot have")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{FollowLog, State};
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::fact::Fact;
+    use crate::kind::scripted::{Step, ctx, say};
+
+    /// A verifier to whom a log is a number of entries, and its keys whatever they are.
+    struct Counts;
+
+    impl FollowLog for Counts {
+        fn follow(&self, files: &dyn LogFiles, keys: &LogKeys, earlier: Option<&[u8]>) -> Result<LogSeen, LogFault> {
+            let note = files.read("checkpoint", 64).map_err(LogFault::Unread)?;
+            let note = note.ok_or_else(|| LogFault::Unsound("checkpoint is missing".to_owned()))?;
+            let number = |note: &[u8]| String::from_utf8_lossy(note).trim().parse::<u64>().ok();
+            let size = number(&note).ok_or_else(|| LogFault::Unsound("checkpoint is no number".to_owned()))?;
+            assert_eq!(keys.vkey, b"key");
+            if earlier.and_then(number).is_some_and(|earlier| earlier > size) {
+                return Err(LogFault::Unsound("the log is shorter than it was".to_owned()));
+            }
+            let newest_ms = (size > 0 && keys.ml_dsa.is_some()).then_some(size * 1_000);
+            Ok(LogSeen { origin: "x/y".to_owned(), size, newest_ms, checkpoint: note })
+        }
+    }
+
+    fn with_verifier(within: Duration) -> Ctx {
+        let ctx = ctx(within);
+        assert!(ctx.means.follow.set(Arc::new(Counts)).is_ok());
+        ctx
+    }
+
+    fn write(dir: &TempDir, name: &str, content: &str) {
+        disk::write_atomic(&disk::OsDisk, &dir.path().join(name), content.as_bytes()).expect("writes");
+    }
+
+    async fn look(probe: &Arc<dyn Probe>) -> (State, String) {
+        let seen = probe.run(&with_verifier(Duration::from_secs(5))).await;
+        (seen.state, seen.reason)
+    }
+
+    fn said(state: State, reason: &str) -> (State, String) {
+        (state, reason.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_followed_from_look_to_look() {
+        let dir = TempDir::new().expect("a directory");
+        let probe = (KIND.build)(&json!({"dir": dir.path()})).expect("sound");
+        assert_eq!(look(&probe).await, said(State::Down, "the ledger cannot be relied on: mldsa.pub is missing"));
+        for (name, content) in [("vkey", "key"), ("mldsa.pub", "key"), ("checkpoint", "3")] {
+            write(&dir, name, content);
+        }
+        let seen = probe.run(&with_verifier(Duration::from_secs(5))).await;
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Up, ""));
+        assert_eq!(seen.facts.get("size"), Some(&Fact::Int(3)));
+        assert_eq!(seen.facts.get("origin"), Some(&Fact::Text("x/y".into())));
+        assert_eq!(seen.facts.get("grown"), None);
+        write(&dir, "vkey", "another"); // pinned: no longer asked for
+        write(&dir, "checkpoint", "8");
+        let seen = probe.run(&with_verifier(Duration::from_secs(5))).await;
+        assert_eq!(seen.facts.get("grown"), Some(&Fact::Int(5)));
+        assert!(seen.figures["age_seconds"] > 1e9);
+        write(&dir, "checkpoint", "5");
+        let shorter = said(State::Down, "the ledger cannot be relied on: the log is shorter than it was");
+        assert_eq!(look(&probe).await, shorter);
+        assert_eq!(look(&probe).await, shorter, "what was seen before is not forgotten");
+        write(&dir, "checkpoint", &"9".repeat(100));
+        let long = said(State::Unknown, "could not read the ledger: checkpoint is longer than 64 bytes");
+        assert_eq!(look(&probe).await, long);
+    }
+
+    #[tokio::test]
+    async fn keys_and_age_are_judged() {
+        let dir = TempDir::new().expect("a directory");
+        for (name, content) in [("vkey", "key"), ("checkpoint", "3"), ("empty/checkpoint", "0"), ("empty/vkey", "key")]
+        {
+            if name.starts_with("empty/") {
+                std::fs::create_dir_all(dir.path().join("empty")).expect("a directory");
+            }
+            write(&dir, name, content);
+        }
+        let key = dir.path().join("vkey");
+        let old = json!({"dir": dir.path(), "vkey_file": key, "mldsa_file": key, "max_age": "1h"});
+        let (state, reason) = look(&(KIND.build)(&old).expect("sound")).await;
+        assert_eq!(state, State::Down);
+        assert!(
+            reason.starts_with("its last entry is ") && reason.ends_with(" old, expected at most 60 min"),
+            "{reason}"
+        );
+        let empty = json!({"dir": dir.path().join("empty"), "vkey_file": key, "mldsa_file": key, "max_age": "1h"});
+        assert_eq!(look(&(KIND.build)(&empty).expect("sound")).await, said(State::Down, "it has no entry yet"));
+        let foreign = json!({"dir": dir.path(), "vkey_file": key, "foreign": true});
+        assert_eq!(look(&(KIND.build)(&foreign).expect("sound")).await, said(State::Up, ""));
+        let foreign = json!({"dir": dir.path(), "foreign": true});
+        assert_eq!(look(&(KIND.build)(&foreign).expect("sound")).await, said(State::Up, ""));
+        for (key, why) in [("vkey_file", "vkey_file cannot be read"), ("mldsa_file", "mldsa_file cannot be read")] {
+            let mut options = old.clone();
+            options[key] = json!("/nowhere");
+            assert_eq!(look(&(KIND.build)(&options).expect("sound")).await, said(State::Unknown, why));
+        }
+        let file = json!({"dir": key, "vkey_file": key, "foreign": true});
+        let (state, reason) = look(&(KIND.build)(&file).expect("sound")).await;
+        assert_eq!(state, State::Unknown, "{reason}");
+    }
+
+    async fn fetch(scripts: Vec<Vec<Step>>, within: Duration) -> Observation {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/ledger/x/y/", listener.local_addr().expect("an address"));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(crate::kind::scripted::serve(listener, scripts));
+        let probe = (KIND.build)(&json!({"url": url, "foreign": true, "token": "dhy_secret"})).expect("sound");
+        probe.run(&with_verifier(within)).await
+    }
+
+    fn file(content: &str) -> Step {
+        say(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{content}", content.len()))
+    }
+
+    #[tokio::test]
+    async fn a_log_over_http_is_followed() {
+        let seconds = Duration::from_secs(5);
+        let script = vec![
+            Step::HearWith("GET /ledger/x/y/vkey HTTP/1.1"),
+            file("key"),
+            Step::HearWith("authorization: Bearer dhy_secret"),
+            file("3"),
+        ];
+        let seen = fetch(vec![script], seconds).await;
+        assert_eq!((seen.state, seen.reason.as_str()), (State::Up, ""));
+        assert!(seen.timings.connect.is_some() && seen.timings.first_byte.is_some());
+        let status = |status: u16| vec![Step::Hear, say(format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n"))];
+        for (script, reason) in [
+            (status(404), "the ledger cannot be relied on: vkey is missing"),
+            (status(403), "could not read the ledger: it does not let us read it (status 403)"),
+            (status(500), "could not read the ledger: vkey is answered with status 500"),
+            (vec![], "no complete answer: connection closed by the peer"),
+            (vec![Step::Hear, file(&"x".repeat(5_000))], "no complete answer: answer exceeds 4096 bytes"),
+        ] {
+            let seen = fetch(vec![script], seconds).await;
+            assert_eq!((seen.state, seen.reason.as_str()), (State::Down, reason));
+            assert!(!format!("{seen:?}").contains("dhy_secret"));
+        }
+        let seen = fetch(vec![vec![Step::Hang]], Duration::from_millis(200)).await;
+        assert_eq!(seen.state, State::Down);
+        assert!(seen.reason.ends_with("timed out"), "{}", seen.reason);
+        let once = vec![Step::Hear, say("HTTP/1.0 200 OK\r\n\r\nkey")];
+        let seen = fetch(vec![once, vec![Step::Hear, file("3")]], seconds).await;
+        assert_eq!(seen.state, State::Up, "a server that closes after each answer is asked again: {}", seen.reason);
+    }
+
+    #[tokio::test]
+    async fn without_a_verifier_we_cannot_tell() {
+        let dir = TempDir::new().expect("a directory");
+        let probe = (KIND.build)(&json!({"dir": dir.path()})).expect("sound");
+        let seen = probe.run(&ctx(Duration::from_secs(5))).await;
+        assert_eq!((seen.state, seen.fault), (State::Unknown, Some(Fault::Internal)));
+        let probe = (KIND.build)(&json!({"url": "https://127.0.0.1:1/ledger/x/y"})).expect("sound");
+        let (state, reason) = look(&probe).await;
+        assert_eq!((state, reason.as_str()), (State::Down, "could not connect: connection refused"));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_once() {
+        for (options, path) in [
+            (json!({}), "url"),
+            (json!({"url": "http://x/", "dir": "/x"}), "url"),
+            (json!({"dir": "/x", "mldsa_file": "/k"}), "mldsa_file"),
+            (json!({"dir": "/x", "vkey_file": "/k"}), "mldsa_file"),
+            (json!({"dir": "/x", "foreign": true, "max_age": "1h"}), "foreign"),
+            (json!({"url": "http://x/", "token": "a b"}), "token"),
+        ] {
+            let issues = (KIND.build)(&options).map(|_| ()).expect_err("it cannot work");
+            assert_eq!(issues[0].path, path, "{issues:?}");
+        }
+    }
+}

@@ -53,17 +53,20 @@ pub(crate) async fn look_many(kind: &Kind, options: Json, scripts: Vec<Vec<Step>
     options["address"] = json!(address);
     let probe = (kind.build)(&options).expect("the options are sound");
     let mut server = JoinSet::new();
-    server.spawn(async move {
-        let mut connections = JoinSet::new();
-        for script in scripts {
-            let (stream, _) = listener.accept().await.expect("a connection");
-            connections.spawn(async move { follow(stream, script.into()).await });
-        }
-        connections.join_all().await;
-    });
+    server.spawn(serve(listener, scripts));
     assert_eq!(probe.kind(), kind.name);
     let ctx = ctx(within);
     tokio::time::timeout(within + Duration::from_secs(2), probe.run(&ctx)).await.expect("a probe ends by its deadline")
+}
+
+/// Follows one script per connection.
+pub(crate) async fn serve(listener: TcpListener, scripts: Vec<Vec<Step>>) {
+    let mut connections = JoinSet::new();
+    for script in scripts {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        connections.spawn(async move { follow(stream, script.into()).await });
+    }
+    connections.join_all().await;
 }
 
 /// As [`look_many`] for one connection and five seconds.
