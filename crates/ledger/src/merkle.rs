@@ -440,6 +440,15 @@ mod tests {
     }
 
     #[test]
+    fn a_subtree_that_ends_with_the_tree_is_part_of_it() {
+        let leaves = leaves(13);
+        let (left, right, top) = (root_of(&leaves[..8]), root_of(&leaves[8..]), root_of(&leaves));
+        assert_eq!(verify_subtree_consistency(8, 13, 13, &right, &top, &[left]), Ok(()));
+        assert!(verify_subtree_consistency(8, 13, 13, &left, &top, &[left]).is_err());
+        assert!(verify_subtree_consistency(8, 13, 13, &right, &top, &[]).is_err());
+    }
+
+    #[test]
     fn what_there_is_no_proof_of_has_none() {
         let leaves = leaves(5);
         let mut nodes = leaves.as_slice();

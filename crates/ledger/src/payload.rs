@@ -108,14 +108,14 @@ fn type_of(value: &Value) -> Result<u8, Malformed> {
 
 fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), Malformed> {
     match value {
-        Value::Null => {}
         Value::Bool(value) => out.push(u8::from(*value)),
         Value::U64(value) => out.extend_from_slice(&value.to_be_bytes()),
         Value::I64(value) => out.extend_from_slice(&value.to_be_bytes()),
         Value::F64(value) => out.extend_from_slice(&f64_bits(*value).to_be_bytes()),
         Value::Text(value) => out.extend_from_slice(value.as_bytes()),
         Value::Bytes(value) => out.extend_from_slice(value),
-        Value::List(_) | Value::Map(_) => cbor::encode(out, value)?,
+        // Null was refused with its type already.
+        Value::List(_) | Value::Map(_) | Value::Null => cbor::encode(out, value)?,
     }
     Ok(())
 }
