@@ -1,0 +1,112 @@
+//! `dihya alert send` when no server runs, and when one runs and does not answer.
+
+use serde_json::Value;
+
+use crate::journey::config;
+use crate::program::{Place, Server, eventually, run, text, verify};
+use crate::web::Service;
+
+fn rows(place: &Place) -> Vec<Value> {
+    let output = run(&["ledger", "show", "--limit", "10000", "--format", "json", "--data-dir", &place.data()]);
+    serde_json::from_slice(&output.stdout).expect("is JSON")
+}
+
+#[test]
+fn without_a_server_the_alert_goes_the_whole_way() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let file = place.put("dihya.yaml", &config(&service, &hook, ""));
+    let nobody = "http://127.0.0.1:9";
+    let output = run(&[
+        "alert",
+        "send",
+        "backup failed",
+        "--level",
+        "CRITICAL",
+        "--channel",
+        "hook",
+        "--service",
+        "db",
+        "--sector",
+        "santé",
+        "--label",
+        "k=v",
+        "--config",
+        &file,
+        "--data-dir",
+        &place.data(),
+        "--url",
+        nobody,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains("told through hook"), "{}", text(&output.stdout));
+    let labels = &hook.post()["alerts"][0]["labels"];
+    assert_eq!((&labels["service"], &labels["sector"], &labels["k"]), (&"db".into(), &"health".into(), &"v".into()));
+    let kinds: Vec<String> = rows(&place).iter().filter_map(|row| row["kind"].as_str().map(str::to_owned)).collect();
+    for kind in ["alert", "incident", "intent", "delivery"] {
+        assert!(kinds.iter().any(|found| found == kind), "{kind} in {kinds:?}");
+    }
+    assert_eq!(verify(&place.path("data"))["sound"], true);
+
+    let unknown = run(&[
+        "alert",
+        "send",
+        "x",
+        "--channel",
+        "hok",
+        "--config",
+        &file,
+        "--data-dir",
+        &place.data(),
+        "--url",
+        nobody,
+    ]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("did you mean hook?"), "{}", text(&unknown.stderr));
+}
+
+#[test]
+fn a_server_that_does_not_answer_gets_it_with_its_next_start() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let file = place.put("dihya.yaml", &config(&service, &hook, ""));
+    let server = Server::start(&place, &["--config", &file]);
+    let output = run(&[
+        "alert",
+        "send",
+        "nobody hears",
+        "--channel",
+        "hook",
+        "--config",
+        &file,
+        "--data-dir",
+        &place.data(),
+        "--url",
+        "http://127.0.0.1:9",
+        "--format",
+        "json",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let sent: Value = serde_json::from_slice(&output.stdout).expect("is JSON");
+    let spooled = sent["spooled"]["file"].as_str().expect("it was spooled").to_owned();
+    assert!(std::path::Path::new(&spooled).exists());
+    assert_eq!(hook.post()["alerts"][0]["labels"]["alertname"], "nobody hears");
+    assert_eq!(server.stop(), Some(0));
+
+    let server = Server::start(&place, &["--config", &file]);
+    assert!(!std::path::Path::new(&spooled).exists());
+    eventually("the incident", || {
+        let incidents = server.get("/api/dihya/v1/incidents");
+        incidents["items"].as_array()?.iter().any(|item| item["title"] == "nobody hears").then_some(())
+    });
+}
+
+#[test]
+fn with_a_server_it_is_the_server_that_records() {
+    let place = Place::new();
+    let server = Server::start(&place, &[]);
+    let output = server.client(&["alert", "send", "hello", "--level", "info"]);
+    assert!(text(&output.stdout).contains("of localhost/default"), "{}", text(&output.stderr));
+    let refused = server.client(&["alert", "send", " ", "--level", "info"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stdout));
+}

@@ -1,0 +1,112 @@
+//! Backups, what an auditor verifies, and what tampering looks like.
+
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::program::{Place, Server, done, eventually, run, text, verify};
+
+/// A server with some records under a checkpoint.
+fn with_records(place: &Place) -> Server {
+    let server = Server::start(place, &[]);
+    for i in 0..20 {
+        let sent = server.client(&["alert", "send", &format!("alert {i}"), "--level", "info"]);
+        assert!(sent.status.success(), "{}", text(&sent.stderr));
+    }
+    server
+}
+
+#[test]
+fn a_backup_of_a_running_server_restores_and_verifies() {
+    let place = Place::new();
+    let server = with_records(&place);
+    let to = place.path("backup").to_str().expect("UTF-8").to_owned();
+    done(&["backup", &to, "--data-dir", &place.data()]);
+    assert_eq!(server.stop(), Some(0));
+
+    let restored = place.path("restored").to_str().expect("UTF-8").to_owned();
+    done(&["restore", &to, "--data-dir", &restored]);
+    assert_eq!(verify(Path::new(&restored))["sound"], true);
+    let rows = done(&["ledger", "show", "--limit", "10000", "--format", "json", "--data-dir", &restored]);
+    let rows: Vec<Value> = serde_json::from_str(&rows).expect("is JSON");
+    let alerts = rows.iter().filter(|row| row["kind"] == "alert").count();
+    assert!(alerts >= 20, "{alerts}");
+    assert!(rows.iter().any(|row| row["body"]["act"] == "backup.restored"));
+
+    let again = run(&["restore", &to, "--data-dir", &restored]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("it is not empty"), "{}", text(&again.stderr));
+    let over = run(&["backup", &to, "--data-dir", &place.data()]);
+    assert!(text(&over.stderr).contains("it is not empty"), "{}", text(&over.stderr));
+    let nothing = run(&["backup", &to, "--data-dir", place.path("none").to_str().expect("UTF-8")]);
+    assert_eq!(nothing.status.code(), Some(2));
+
+    flip(&Path::new(&to).join("admin-token"), 3);
+    let elsewhere = place.path("elsewhere").to_str().expect("UTF-8").to_owned();
+    let spoilt = run(&["restore", &to, "--data-dir", &elsewhere]);
+    assert!(text(&spoilt.stderr).contains("admin-token is not what was copied"), "{}", text(&spoilt.stderr));
+}
+
+#[test]
+fn a_proof_is_given_by_the_server_and_without_it() {
+    let place = Place::new();
+    let server = with_records(&place);
+    let proof = eventually("a checkpoint over position 3", || {
+        let output = server.client(&["ledger", "prove", "3"]);
+        output.status.success().then(|| text(&output.stdout))
+    });
+    assert!(proof.starts_with("c2sp.org/tlog-proof@v1\n") && proof.contains("localhost/default"), "{proof}");
+    let none = server.client(&["ledger", "prove", "999999"]);
+    assert_eq!(none.status.code(), Some(1), "{}", text(&none.stderr));
+    let url = server.url();
+    assert_eq!(server.stop(), Some(0));
+    let alone = done(&["ledger", "prove", "3", "--url", &url, "--data-dir", &place.data()]);
+    assert!(alone.starts_with("c2sp.org/tlog-proof@v1\n"));
+}
+
+#[test]
+fn verification_fails_after_any_tampering() {
+    let place = Place::new();
+    let server = with_records(&place);
+    assert_eq!(server.stop(), Some(0));
+    let data = place.path("data");
+    assert_eq!(verify(&data)["sound"], true);
+    let log = data.join("ledger/localhost/default");
+    let bundle = widest(&log.join("tile/entries"));
+    let hashes = widest(&log.join("tile/0"));
+    for (file, offset) in [(bundle, 40), (hashes, 5), (log.join("checkpoint"), 30), (log.join("vkey"), 30)] {
+        flip(&file, offset);
+        let report = verify(&data);
+        assert_eq!(report["sound"], false, "{} at {offset}", file.display());
+        let output = run(&["ledger", "verify", "--data-dir", data.to_str().expect("UTF-8")]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stdout).contains("NOT SOUND"), "{}", text(&output.stdout));
+        flip(&file, offset);
+    }
+    assert_eq!(verify(&data)["sound"], true);
+    let nothing = run(&["ledger", "verify", "--origin", "no/such", "--data-dir", data.to_str().expect("UTF-8")]);
+    assert_eq!(nothing.status.code(), Some(2));
+}
+
+/// Returns the last partial tile below a level: the one that the checkpoint covers.
+fn widest(dir: &Path) -> PathBuf {
+    let partials = dir.join("000.p");
+    let mut widths: Vec<u32> = std::fs::read_dir(&partials)
+        .expect("partial tiles")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    widths.sort_unstable();
+    partials.join(widths.last().expect("at least one").to_string())
+}
+
+/// Flips one bit of a file.
+fn flip(path: &Path, offset: u64) {
+    let mut file = std::fs::OpenOptions::new().read(true).write(true).open(path).expect("opens");
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(offset)).expect("seeks");
+    file.read_exact(&mut byte).expect("reads");
+    byte[0] ^= 1;
+    file.seek(SeekFrom::Start(offset)).expect("seeks");
+    file.write_all(&byte).expect("writes");
+}

@@ -1,0 +1,139 @@
+//! A service breaks and heals: people are told of both, once each, and it is all in the ledger.
+
+use serde_json::{Value, json};
+
+use crate::program::{Place, Server, eventually, run, text, verify};
+use crate::web::{Service, request};
+
+pub(crate) fn config(service: &Service, hook: &Service, more: &str) -> String {
+    format!(
+        "checks:\n  shop:\n    kind: http\n    name: The shop\n    url: {}\n    interval: 1s\n    timeout: 1s\n    \
+         failure_threshold: 1\n    conditions: status == 200\n    sector: commerce\nchannels:\n  hook:\n    kind: webhook\n    \
+         url: ${{file:hook.txt}}\nalerting:\n  route:\n    receiver: ops\n    group_by: [check]\n    group_wait: 0s\n    \
+         group_interval: 1s\n    repeat_interval: 1h\n  receivers:\n    - name: ops\n      dihya_configs:\n        - \
+         channel: hook\n{more}",
+        service.url(),
+    )
+    .replace("${file:hook.txt}", &format!("${{file:{}}}", hook_file(hook)))
+}
+
+/// The hook's address stands in a file of its own, as a secret does.
+fn hook_file(hook: &Service) -> String {
+    let path = std::env::temp_dir().join(format!("dihya-test-hook-{}", hook.address.replace(':', "-")));
+    #[expect(clippy::disallowed_methods, reason = "a fixture of a test")]
+    std::fs::write(&path, hook.url()).expect("written");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn down_is_told_and_so_is_the_recovery() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let file = place.put("dihya.yaml", &config(&service, &hook, ""));
+    let server = Server::start(&place, &["--config", &file]);
+    let up = || server.get("/api/dihya/v1/checks/shop")["state"] == "up";
+    eventually("the first result", || up().then_some(()));
+
+    service.answer(503);
+    let firing = hook.post();
+    assert_eq!(firing["status"], "firing", "{firing:#}");
+    assert_eq!(firing["version"], "4");
+    let alert = &firing["alerts"][0];
+    for (label, value) in [
+        ("alertname", "CheckDown"),
+        ("check", "shop"),
+        ("service", "shop"),
+        ("kind", "http"),
+        ("severity", "critical"),
+        ("sector", "ecommerce"),
+    ] {
+        assert_eq!(alert["labels"][label], value, "{firing:#}");
+    }
+    assert!(alert["annotations"]["summary"].as_str().expect("a summary").starts_with("The shop is down"), "{firing:#}");
+    assert!(alert["annotations"]["description"].as_str().expect("a description").contains("503"), "{firing:#}");
+
+    let incidents = server.get("/api/dihya/v1/incidents");
+    let id = incidents["items"][0]["id"].as_str().expect("an incident").to_owned();
+    let refused = server.client(&["incident", "resolve", &id]);
+    assert_eq!(refused.status.code(), Some(1), "what still fires cannot be closed by hand");
+    let taken = server.client(&["incident", "ack", &id, "--note", "on it"]);
+    assert!(text(&taken.stdout).contains("acknowledged"), "{}", text(&taken.stderr));
+
+    service.answer(200);
+    let resolved = hook.post();
+    assert_eq!(resolved["status"], "resolved", "{resolved:#}");
+    let shown = server.client(&["incident", "show", &id]);
+    let shown = text(&shown.stdout);
+    for word in ["opened", "acknowledged", "on it", "resolved"] {
+        assert!(shown.contains(word), "{word} in\n{shown}");
+    }
+    assert_eq!(hook.posts(), Vec::<Value>::new(), "nobody was told twice");
+
+    let data = server.data.clone();
+    assert_eq!(server.stop(), Some(0));
+    let rows = run(&["ledger", "show", "--limit", "10000", "--format", "json", "--data-dir", &place.data()]);
+    let rows: Vec<Value> = serde_json::from_slice(&rows.stdout).expect("is JSON");
+    let count = |kind: &str, field: &str, value: Value| {
+        rows.iter().filter(|row| row["kind"] == kind && row["body"][field] == value).count()
+    };
+    assert_eq!(count("check-change", "to", json!("down")), 1);
+    assert_eq!(count("intent", "firing", json!(true)), 1);
+    assert_eq!(count("delivery", "outcome", json!("delivered")), 2);
+    assert_eq!(verify(&data)["sound"], true);
+}
+
+#[test]
+fn a_channel_that_is_down_is_tried_until_it_is_back() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    hook.answer(503);
+    let file = place.put("dihya.yaml", &config(&service, &hook, ""));
+    let server = Server::start(&place, &["--config", &file]);
+    service.answer(500);
+    eventually("a failed attempt", || {
+        let rows = server.get("/api/dihya/v1/notifications");
+        rows["items"].as_array()?.iter().find(|row| row["attempts"][0]["outcome"] == "retry").cloned()
+    });
+    hook.answer(200);
+    assert_eq!(hook.post()["status"], "firing");
+}
+
+#[test]
+fn a_silence_keeps_an_alert_quiet_and_then_ends() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let file = place.put("dihya.yaml", &config(&service, &hook, ""));
+    let server = Server::start(&place, &["--config", &file]);
+    let added = server.client(&["silence", "add", "check=shop", "--for", "1h", "--comment", "moving house"]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let id = text(&added.stdout).trim().to_owned();
+    let listed = server.client(&["silence", "list"]);
+    assert!(text(&listed.stdout).contains("check=shop") && text(&listed.stdout).contains("moving house"));
+    service.answer(503);
+    eventually("an incident", || {
+        let items = server.get("/api/dihya/v1/incidents")["items"].as_array()?.len();
+        (items > 0).then_some(())
+    });
+    assert_eq!(hook.posts(), Vec::<Value>::new());
+    assert!(server.client(&["silence", "expire", &id]).status.success());
+    assert_eq!(hook.post()["status"], "firing");
+}
+
+#[test]
+fn a_heartbeat_that_stays_away_is_an_alert() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let text_of_file = config(&service, &hook, "").replace(
+        "checks:\n",
+        "checks:\n  backup:\n    kind: heartbeat\n    ping_id: unguessable42\n    interval: 1s\n    grace: 1s\n",
+    );
+    let file = place.put("dihya.yaml", &text_of_file);
+    let server = Server::start(&place, &["--config", &file]);
+    let pinged = run(&["heartbeat", "ping", "unguessable42", "--url", &server.url(), "--data-dir", &place.data()]);
+    assert!(pinged.status.success(), "{}", text(&pinged.stderr));
+    assert_eq!(server.get("/api/dihya/v1/checks/backup")["state"], "up");
+    let late = hook.post();
+    assert_eq!(late["alerts"][0]["labels"]["check"], "backup", "{late:#}");
+    let unknown = request(&server.address, "POST", "/api/dihya/v1/heartbeats/nobody", None, None);
+    assert_eq!(unknown.status, 404);
+}

@@ -1,0 +1,15 @@
+//! Journeys on the real binary: what an operator, a script, an auditor and a crash do to it.
+
+mod alone;
+mod backup;
+mod check;
+mod crash;
+mod journey;
+#[path = "../../../../tests/peers/peers.rs"]
+mod peers;
+mod program;
+mod real;
+mod reload;
+mod start;
+mod trouble;
+mod web;

@@ -1,0 +1,61 @@
+//! A new configuration while everything runs.
+
+use serde_json::Value;
+
+use crate::journey::config;
+use crate::program::{Place, Server, eventually, run};
+use crate::web::{Service, request};
+
+#[test]
+fn a_bad_file_leaves_the_old_one_in_force_and_a_good_one_takes_effect() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let good = config(&service, &hook, "");
+    let file = place.put("dihya.yaml", &good);
+    let mut server = Server::start(&place, &["--config", &file]);
+
+    place.put("dihya.yaml", &good.replace("interval: 1s", "intervall: 1s"));
+    let refused = server.logged("refused the configuration, the old one stays in force");
+    assert_eq!((&refused["line"], &refused["field"]), (&6.into(), &"checks.shop.intervall".into()), "{refused:#}");
+    assert!(server.get("/api/dihya/v1/checks/shop")["state"].is_string());
+    let metrics = request(&server.address, "GET", "/metrics", Some(&server.token()), None).body;
+    assert!(
+        metrics.lines().any(|line| line.starts_with("dihya_config_reload_success") && line.ends_with(" 0")),
+        "{metrics}"
+    );
+
+    place.put("dihya.yaml", &good.replace("  shop:", "  till:"));
+    server.signal("-HUP");
+    server.logged("configuration in force");
+    eventually("the new check", || {
+        let token = server.token();
+        let till = request(&server.address, "GET", "/api/dihya/v1/checks/till", Some(&token), None).status == 200;
+        let shop = request(&server.address, "GET", "/api/dihya/v1/checks/shop", Some(&token), None).status == 404;
+        (till && shop).then_some(())
+    });
+
+    place.put("dihya.yaml", &format!("{good}ledger: {{instance: elsewhere}}\n"));
+    let refused = server.logged("refused the configuration, the old one stays in force");
+    assert_eq!(refused["field"], "ledger.instance");
+    assert_eq!(server.stop(), Some(0));
+
+    let rows = run(&["ledger", "show", "--limit", "10000", "--format", "json", "--data-dir", &place.data()]);
+    let rows: Vec<Value> = serde_json::from_slice(&rows.stdout).expect("is JSON");
+    let loads: Vec<bool> =
+        rows.iter().filter(|row| row["kind"] == "config").filter_map(|row| row["body"]["accepted"].as_bool()).collect();
+    assert_eq!(loads, [true, false, true, false]);
+}
+
+#[test]
+fn the_alert_of_a_check_that_is_gone_ends() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    service.answer(503);
+    let good = config(&service, &hook, "");
+    let file = place.put("dihya.yaml", &good);
+    let mut server = Server::start(&place, &["--config", &file]);
+    assert_eq!(hook.post()["status"], "firing");
+    place.put("dihya.yaml", &good.replace("  shop:", "  till:").replace("status == 200", "status > 0"));
+    server.logged("configuration in force");
+    assert_eq!(hook.post()["status"], "resolved");
+}
