@@ -90,7 +90,7 @@ fn measure(mode: &str, port: u16, dir: &Path, checks: usize, seconds: u64) -> Ou
     let loaded = rss_bytes("VmRSS");
     let tally = Arc::new(Tally::default());
     let figures = runtime.block_on(async {
-        let means = Means::new(Arc::new(OsClock::default()), Arc::new(OsRng), Arc::new(OsDisk::default()));
+        let means = Means::new(Arc::new(OsClock::default()), Arc::new(OsRng), Arc::new(OsDisk));
         let sink = Arc::clone(&tally) as Arc<dyn Results>;
         let scheduler = Scheduler::start(config, means, sink, &[]);
         tokio::time::sleep(Duration::from_secs(12)).await;
@@ -203,7 +203,7 @@ fn acceptor(dir: &Path) -> Outcome<tokio_rustls::TlsAcceptor> {
     let middle = CertifiedIssuer::signed_by(authority("farm intermediate")?, KeyPair::generate()?, &root)?;
     let key = KeyPair::generate()?;
     let leaf = CertificateParams::new(vec!["farm.test".to_owned()])?.signed_by(&key, &middle)?;
-    disk::write_atomic(&OsDisk::default(), &dir.join("ca.pem"), root.pem().as_bytes())?;
+    disk::write_atomic(&OsDisk, &dir.join("ca.pem"), root.pem().as_bytes())?;
     let chain = vec![leaf.der().clone(), middle.der().clone()];
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -279,7 +279,10 @@ struct Common {
 
 /// Conditions compiled so far: ten thousand checks that say the same share them.
 #[derive(Default)]
-struct Compiled(HashMap<(&'static str, Vec<String>, Vec<String>), Arc<Conditions>>);
+struct Compiled(HashMap<ConditionsKey, Arc<Conditions>>);
+
+/// Kind, conditions, and those of `degraded_if`.
+type ConditionsKey = (&'static str, Vec<String>, Vec<String>);
 
 impl Compiled {
     fn get(

@@ -197,15 +197,15 @@ pub struct Error {
     pub fault: Option<Fault>,
     /// Whether it failed because the deadline passed.
     pub timed_out: bool,
-    /// The phases completed before.
-    pub timings: Timings,
+    /// The phases completed before; boxed, because errors travel through every `Result`.
+    pub timings: Box<Timings>,
     /// What the handshake showed, where there was one.
     pub tls: Option<Arc<TlsSeen>>,
 }
 
 impl Error {
     fn new(phase: Phase, fault: Option<Fault>, reason: impl Into<String>) -> Self {
-        Self { phase, reason: reason.into(), fault, timed_out: false, timings: Timings::default(), tls: None }
+        Self { phase, reason: reason.into(), fault, timed_out: false, timings: Box::default(), tls: None }
     }
 
     /// The target is to blame.
@@ -259,8 +259,8 @@ impl Error {
 
     /// Adds the phases completed before.
     #[must_use]
-    pub const fn timed(mut self, timings: Timings) -> Self {
-        self.timings = timings;
+    pub fn timed(mut self, timings: Timings) -> Self {
+        *self.timings = timings;
         self
     }
 }
@@ -272,7 +272,7 @@ impl From<Error> for Observation {
             Some(fault) => Self::unknown(fault, reason),
             None => Self::down(reason),
         };
-        seen.timed(error.timings)
+        seen.timed(*error.timings)
     }
 }
 

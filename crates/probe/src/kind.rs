@@ -96,8 +96,11 @@ pub struct Kind {
     /// What holds where the check does not say.
     pub defaults: Defaults,
     /// Reads the check's object. Pure: opens nothing.
-    pub build: fn(&serde_json::Value) -> Result<Arc<dyn Probe>, Vec<Issue>>,
+    pub build: Build,
 }
+
+/// Reads a check's object into its probe.
+pub type Build = fn(&serde_json::Value) -> Result<Arc<dyn Probe>, Vec<Issue>>;
 
 /// What holds for a kind where a check does not say.
 #[derive(Clone, Copy, Debug)]
@@ -217,7 +220,7 @@ pub struct Observation {
     /// What conditions may read.
     pub facts: Facts,
     /// How long each phase took. `total` is filled in by the caller.
-    pub timings: Timings,
+    pub timings: Box<Timings>,
     /// Figures to record, by name with the unit last.
     pub figures: BTreeMap<String, f64>,
     /// Our own fault, if that is why `state` is unknown.
@@ -230,7 +233,7 @@ impl Observation {
             state,
             reason: reason.into(),
             facts: Facts::default(),
-            timings: Timings::default(),
+            timings: Box::default(),
             figures: BTreeMap::new(),
             fault: None,
         }
@@ -299,8 +302,8 @@ impl Observation {
 
     /// Sets the timings.
     #[must_use]
-    pub const fn timed(mut self, timings: Timings) -> Self {
-        self.timings = timings;
+    pub fn timed(mut self, timings: Timings) -> Self {
+        *self.timings = timings;
         self
     }
 }

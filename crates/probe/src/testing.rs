@@ -28,7 +28,7 @@ pub(crate) fn means() -> Arc<Means> {
 }
 
 pub(crate) fn means_with(clock: Arc<dyn Clock>) -> Arc<Means> {
-    Means::new(clock, Arc::new(SeededRng::new(1)), Arc::new(OsDisk::default()))
+    Means::new(clock, Arc::new(SeededRng::new(1)), Arc::new(OsDisk))
 }
 
 /// Reads one check from its object.
@@ -207,7 +207,7 @@ impl Authority {
     /// Writes a file beside the authority's and returns its path.
     pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.dir.path().join(name);
-        disk::write_atomic(&OsDisk::default(), &path, content.as_bytes()).expect("writes");
+        disk::write_atomic(&OsDisk, &path, content.as_bytes()).expect("writes");
         path
     }
 

@@ -23,8 +23,11 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Resolvers by the server that they ask, where `None` is the system's configuration, and whether they keep answers.
 #[derive(Default)]
 pub(super) struct Resolvers {
-    by_server: Mutex<HashMap<(Option<SocketAddr>, bool), Arc<TokioResolver>>>,
+    by_server: Mutex<HashMap<ResolverKey, Arc<TokioResolver>>>,
 }
+
+/// The server, and whether answers are kept.
+type ResolverKey = (Option<SocketAddr>, bool);
 
 impl Resolvers {
     pub(super) fn forget(&self) {

@@ -228,7 +228,7 @@ impl Http {
         let mut redirects = 0;
         loop {
             let hop = self.hop(ctx, &next).await.map_err(|error| {
-                let timings = add(spent, error.timings);
+                let timings = add(spent, *error.timings);
                 error.timed(timings)
             })?;
             spent = add(spent, hop.timings);

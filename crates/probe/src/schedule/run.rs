@@ -46,7 +46,7 @@ pub(super) async fn run(inner: Arc<Inner>, slot: Arc<Slot>, due: Instant) -> Don
             "our clock jumped by {:+.1} s",
             Duration::from_millis(by_ms.unsigned_abs()).as_secs_f64() * by_ms.signum() as f64
         );
-        seen = Observation::unknown(Fault::Clock, reason).timed(seen.timings);
+        seen = Observation::unknown(Fault::Clock, reason).timed(*seen.timings);
     }
     let (pending, changed) = finish(&inner, &slot, seen);
     Done { slot, pending, changed, took: now.elapsed() }
@@ -98,7 +98,7 @@ pub(super) fn result(
         since: told.1,
         checked_at: at,
         conditions: judged.outcomes,
-        timings_ms: rounded(seen.timings),
+        timings_ms: rounded(*seen.timings),
         figures: seen.figures,
         maintenance: false,
     }

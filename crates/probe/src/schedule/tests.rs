@@ -364,8 +364,12 @@ async fn a_restart_goes_on_from_what_was_recorded() {
     let sink = Arc::new(Sink::default());
     let sinks = Arc::clone(&sink) as Arc<dyn Results>;
     let probe = Fake::new([Act::Down]);
-    let _scheduler =
-        Scheduler::start(config(vec![fake("a", 10, &probe)]), means_with(clock()), sinks, &[recorded.clone()]);
+    let _scheduler = Scheduler::start(
+        config(vec![fake("a", 10, &probe)]),
+        means_with(clock()),
+        sinks,
+        std::slice::from_ref(&recorded),
+    );
     pass(25).await;
     assert_eq!((sink.changes().len(), sink.last().since), (0, recorded.since));
 }

@@ -101,13 +101,15 @@ mod tests {
 
     use super::*;
 
+    type Figures = &'static [(&'static str, f64)];
+
     fn figures(output: &str) -> Vec<(String, f64)> {
         split(output).1.into_iter().collect()
     }
 
     #[test]
     fn outputs_of_real_plugins_are_read() {
-        let cases: [(&str, &str, &[(&str, f64)]); 9] = [
+        let cases: [(&str, &str, Figures); 9] = [
             ("PING OK - rtl|rta=0.5ms;100;500;0 pl=0%;20;60;0", "PING OK - rtl", &[("pl_percent", 0.0), ("rta_seconds", 0.000_5)]),
             ("DISK OK| /=2643MB;5948;5958;0;5968", "DISK OK", &[("value_bytes", 2_643e6)]),
             ("OK|'a ''b'' =c'=5c;;;", "OK", &[("a__b___c_total", 5.0)]),
