@@ -266,6 +266,45 @@ def tile_path(level, index, width):
     return f"tile/{level}/{'/'.join(groups)}" + (f".p/{width}" if width < 256 else "")
 
 
+def bundle(data):
+    reader, entries = Reader(data), []
+    while reader.at < len(data):
+        entries.append(reader.take(reader.number(2)))
+    return entries
+
+
+def log(files, vault):
+    """Walks a log: entries against tiles and root, then the vault's records against leaves, batches and commitments."""
+    signed = note(files["checkpoint"].decode())
+    size = int(signed["size"])
+    entries = []
+    for index in range((size + 255) // 256):
+        width = min(256, size - index * 256)
+        entries += bundle(files[tile_path("entries", index, width)])
+        hashes = b"".join(map(leaf_hash, entries[index * 256 :]))
+        must(hashes == files[tile_path(0, index, width)], "tile")
+    leaves = [leaf_hash(one) for one in entries]
+    must(len(leaves) == size and root(leaves).hex() == signed["root"], "root")
+    next_leaf, waiting, opened = 0, [], 0
+    for record in vault:
+        raw = unhex(record["entry"])
+        shown = entry(raw)
+        if record["payload"] is not None:
+            values = payload(unhex(record["payload"]), unhex(shown["uuid"]), unhex(record["seed"]))["values"]
+            must([(one["field"], one["c"]) for one in values] == [(one["field"], one["c"]) for one in shown["commitments"]], "commitment")
+            opened += len(values)
+        if shown["inner"]:
+            waiting.append(leaf_hash(raw))
+            continue
+        must(leaf_hash(raw) == leaves[next_leaf], "leaf")
+        next_leaf += 1
+        if shown["kind"] == 3:
+            batch = {one["field"]: one["value"] for one in shown["public"]}
+            must(batch[3] == str(len(waiting)) and batch[2] == root(waiting).hex(), "root of a batch")
+            waiting = []
+    return {"origin": signed["origin"], "size": signed["size"], "root": signed["root"], "opened": opened}
+
+
 # --- checkpoint, proof ----------------------------------------------------------------------------------------------
 
 
@@ -410,6 +449,7 @@ READERS = {
         "cosigned_sha256": hashlib.sha256(cosigned_message(case["name"], case["timestamp"], note(case["text"]))).hexdigest(),
     },
     "proof": lambda case: proof(case["text"], unhex(case["record"])),
+    "log": lambda case: log({path: unhex(data) for path, data in case["files"].items()}, case["vault"]),
     "wal": lambda case: frames(unhex(case["hex"]), case["segment"]),
 }
 

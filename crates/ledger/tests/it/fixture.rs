@@ -1,0 +1,58 @@
+//! A log of each released format stays readable for ever: a whole one, with its vault, checked in.
+
+use std::collections::BTreeMap;
+
+use expect_test::expect_file;
+use ledger::verify::{Options, verify};
+use serde_json::{Value, json};
+
+use crate::sample::{Kept, Kepts, Sample};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &Value) -> Vec<u8> {
+    let digits = text.as_str().expect("is text").as_bytes();
+    let byte =
+        |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("is ASCII"), 16).expect("is hexadecimal");
+    digits.chunks(2).map(byte).collect()
+}
+
+#[test]
+fn the_log_of_version_1_is_written_and_read_as_it_was() {
+    let mut sample = Sample::new("localhost/default", 11);
+    sample.fill(12, 3);
+    sample.vault.records[3].payload = None;
+    let retention = ledger::own::Retention { until_index: 5, until_position: 5, policy: "age" };
+    sample.record(false, model::Kind::Retention.number(), &retention.fields(), &[]);
+    sample.commit();
+    let files: BTreeMap<_, _> = sample.files.iter().map(|(path, bytes)| (path, hex(bytes))).collect();
+    let vault: Vec<_> = sample
+        .vault
+        .records
+        .iter()
+        .map(|kept| json!({"entry": hex(&kept.entry), "payload": kept.payload.as_deref().map(hex), "seed": hex(&kept.seed)}))
+        .collect();
+    let shown = json!({
+        "origin": "localhost/default", "size": sample.writer.size().to_string(),
+        "root": hex(&sample.writer.root()), "opened": 11 * 2 + 3 * 2,
+    });
+    let case = json!({"files": files, "vault": vault, "shown": shown});
+    let text = serde_json::to_string_pretty(&json!({"format": "log", "cases": [case]})).expect("writes");
+    let file = expect_file!["../../../../testdata/format/v1/log.json"];
+    file.assert_eq(&format!("{text}\n"));
+
+    let stored: Value = serde_json::from_str(&file.data()).expect("is JSON");
+    let case = &stored["cases"][0];
+    let files = case["files"].as_object().expect("is one").iter().map(|(path, data)| (path.clone(), unhex(data)));
+    let kept = |record: &Value| Kept {
+        entry: unhex(&record["entry"]),
+        payload: record["payload"].as_str().map(|_| unhex(&record["payload"])),
+        seed: unhex(&record["seed"]).try_into().expect("are 32"),
+    };
+    let vault = Kepts { records: case["vault"].as_array().expect("is one").iter().map(kept).collect(), fails: false };
+    let report = verify(&files.collect::<BTreeMap<_, _>>(), &Options { vault: Some(&vault), ..Options::default() });
+    assert!(report.is_sound(), "{:?}", report.findings);
+    assert_eq!((report.opened, report.covered), (28, 2));
+}
