@@ -5,7 +5,21 @@ use super::digits::{Digits, Gap, luhn};
 use super::{Hit, Type, cue};
 
 /// Words that outweigh an id's name: `card_id=`, `carte n°`.
-const CARD_CUES: [&str; 8] = ["card", "carte", "visa", "mastercard", "amex", "pan", "cb", "cc"];
+const CARD_CUES: [&str; 13] = [
+    "card",
+    "cardnumber",
+    "cardno",
+    "creditcard",
+    "ccnumber",
+    "carte",
+    "cartebancaire",
+    "visa",
+    "mastercard",
+    "amex",
+    "pan",
+    "cb",
+    "cc",
+];
 
 /// Ways in which people group card numbers.
 const SHAPES: [&[usize]; 7] =

@@ -23,13 +23,15 @@ fn before(bytes: &[u8], at: usize) -> String {
         .collect()
 }
 
-/// Tells whether one of `words` stands, as a word or the head of one, within reach before `at`.
+/// Tells whether one of `words` stands within reach before `at`, alone or in the plural: `install` is not `ins`.
 pub(crate) fn precedes(bytes: &[u8], at: usize, words: &[&str]) -> bool {
     let window = before(bytes, at);
     words.iter().any(|word| {
         window.match_indices(word).any(|(i, _)| {
             let head = window.get(..i).and_then(|head| head.chars().next_back());
-            !head.is_some_and(char::is_alphanumeric)
+            let tail = window.get(i + word.len()..).unwrap_or_default();
+            let tail = tail.strip_prefix('s').unwrap_or(tail).chars().next();
+            !head.is_some_and(char::is_alphanumeric) && !tail.is_some_and(char::is_alphabetic)
         })
     })
 }
@@ -151,8 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn cues_are_heads_of_words_on_the_same_line() {
-        assert!(precedes("Téléphone: 06".as_bytes(), 12, &["tel"]));
+    fn cues_are_words_on_the_same_line() {
+        assert!(precedes("Téls: 06".as_bytes(), 6, &["tel"]));
+        assert!(!precedes(b"telemetry 06", 10, &["tel"]));
         assert!(!precedes(b"hotel 06", 6, &["tel"]));
         assert!(!precedes(b"tel\n06", 4, &["tel"]));
     }

@@ -65,6 +65,12 @@ pub(crate) fn v4_after_letter(bytes: &[u8], at: usize) -> bool {
 fn is_version(bytes: &[u8], range: &std::ops::Range<usize>, octets: [u8; 4]) -> bool {
     let head = bytes.get(range.start.saturating_sub(24)..range.start).unwrap_or_default();
     let lower = String::from_utf8_lossy(head).to_ascii_lowercase();
+    match bytes.get(range.end..).unwrap_or_default() {
+        // `2.3.19.1+dfsg1`, `1.2.5.1~rc1`, `1.2.5.1-2`: a package's revision.
+        [b'+' | b'~', next, ..] if next.is_ascii_alphanumeric() => return true,
+        [b'-', next, ..] if next.is_ascii_digit() && octets[0] < 10 => return true,
+        _ => {}
+    }
     match head.last() {
         Some(b'v' | b'V') => return true,
         Some(b'/') => {
@@ -139,6 +145,8 @@ mod tests {
             ("::ffff:203.0.113.9 said", vec!["::ffff:203.0.113.9"]),
             ("127.0.0.1 0.0.0.0 255.255.255.0 ::1 ::", vec![]),
             ("Chrome/120.0.0.0 v1.2.3.4 version 1.2.3.4", vec![]),
+            ("conf:all 1.2.5.1-2 1:2.3.19.1+dfsg1-2.1 1.2.3.4~rc1", vec![]),
+            ("10.1.2.3-5 and 10.1.2.3-eth0", vec!["10.1.2.3", "10.1.2.3"]),
             ("libfoo-1.2.3.4.tar.gz foo_1.2.3.4-1_amd64.deb", vec![]),
             ("oid 1.3.6.1.4.1.311 and 300.1.1.1 and 1.2.3", vec![]),
             ("std::vector a::b cafe::f00d 12:34:56 aa:bb:cc:dd:ee:ff", vec![]),

@@ -113,6 +113,7 @@ mod tests {
             ("1 85 05 2B 004 012 97", true),
             ("nir: 2550814168025", true),
             ("numéro de sécu 2 55 08 14 168 025", true),
+            ("install publicsuffix:all 20230209.2326-1", false),
             ("2550814168025", false),
             ("255081416802539", false),
             ("255131416802538", false),
