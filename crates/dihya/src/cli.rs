@@ -505,4 +505,31 @@ mod tests {
         }
         assert!(duration("2h").is_ok() && duration("soon").is_err());
     }
+
+    /// Writes what `--help` says of each command, one heading each.
+    fn reference_page() -> String {
+        let mut page = String::from(
+            "# Command line\n\nGenerated from the definition of the command line; `dihya COMMAND --help` says the same, \
+             `dihya man DIR` writes man pages.\n",
+        );
+        let mut root = Cli::command().term_width(100).color(clap::ColorChoice::Never);
+        root.build();
+        let mut queue = std::collections::VecDeque::from([root]);
+        while let Some(mut command) = queue.pop_front() {
+            let help = command.render_long_help().to_string();
+            let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+            let name = command.get_bin_name().unwrap_or("dihya").to_owned();
+            page.push_str(&format!("\n## `{name}`\n\n```text\n{}\n```\n", help.join("\n")));
+            let subs: Vec<_> = command.get_subcommands().filter(|sub| sub.get_name() != "help").cloned().collect();
+            for sub in subs.into_iter().rev() {
+                queue.push_front(sub);
+            }
+        }
+        page
+    }
+
+    #[test]
+    fn the_published_page_is_that_of_the_definition() {
+        expect_test::expect_file!["../../../docs/reference/cli.md"].assert_eq(&reference_page());
+    }
 }

@@ -27,6 +27,8 @@ use spec::{LedgerConfig, Tenants};
 const DEFAULTS: &str = include_str!("config/defaults.yaml");
 /// What the data directory takes the place of.
 const DATA_DIR_SLOT: &str = "\"@DATA_DIR@\"";
+/// What the directory of the log takes the place of.
+const LEDGER_DIR_SLOT: &str = "\"@LEDGER_DIR@\"";
 /// The check that must be seen down, so that checkers that no longer see are noticed.
 pub(crate) const CANARY: &str = "dihya-canary";
 
@@ -117,7 +119,8 @@ pub(crate) fn load(path: Option<&Path>, data_dir: &Path) -> Result<Loaded, BadCo
 pub(crate) fn read(path: Option<&Path>, data_dir: &Path) -> Result<Loaded, Box<Rejected>> {
     let Some(path) = path else {
         let text = defaults(data_dir);
-        return parse(&text, "built-in configuration", None, &reference::Os { base: PathBuf::from(".") });
+        let base = PathBuf::from(".");
+        return parse(&text, "built-in configuration", None, &base, &reference::Os { base: base.clone() });
     };
     let name = path.display().to_string();
     let unreadable = |why: String| {
@@ -134,7 +137,7 @@ pub(crate) fn read(path: Option<&Path>, data_dir: &Path) -> Result<Loaded, Box<R
     let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))?;
     let base = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base = base.canonicalize().unwrap_or_else(|_| base.to_owned());
-    parse(&text, &name, Some(path), &reference::Os { base })
+    parse(&text, &name, Some(path), &base, &reference::Os { base: base.clone() })
 }
 
 /// Returns the built-in configuration for a data directory. Before its first start that is not there, so the disk is
@@ -142,12 +145,20 @@ pub(crate) fn read(path: Option<&Path>, data_dir: &Path) -> Result<Loaded, Box<R
 fn defaults(data_dir: &Path) -> String {
     let absolute = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let there = absolute.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
+    let log = absolute.join("ledger").join(spec::INSTANCE_DEFAULT).join(model::Tenant::DEFAULT);
     // A JSON string is a YAML string.
-    DEFAULTS.replace(DATA_DIR_SLOT, &Value::from(there.to_string_lossy()).to_string())
+    let quoted = |path: &Path| Value::from(path.to_string_lossy()).to_string();
+    DEFAULTS.replace(DATA_DIR_SLOT, &quoted(there)).replace(LEDGER_DIR_SLOT, &quoted(&log))
 }
 
 /// Checks the text of a file.
-fn parse(text: &str, name: &str, path: Option<&Path>, os: &reference::Os) -> Result<Loaded, Box<Rejected>> {
+fn parse(
+    text: &str,
+    name: &str,
+    path: Option<&Path>,
+    base: &Path,
+    sources: &dyn Sources,
+) -> Result<Loaded, Box<Rejected>> {
     let sha256 = if path.is_some() { hex(&Sha256::digest(text.as_bytes())) } else { String::new() };
     let reject = |mut problems: Vec<Problem>| {
         problems.sort();
@@ -155,7 +166,7 @@ fn parse(text: &str, name: &str, path: Option<&Path>, os: &reference::Os) -> Res
         Box::new(Rejected { name: name.to_owned(), text: text.to_owned(), sha256: sha256.clone(), problems })
     };
     let root = yaml::parse(text).map_err(&reject)?;
-    let mut reading = Reading { base: &os.base, sources: os, problems: Vec::new(), tabled: 0 };
+    let mut reading = Reading { base, sources, problems: Vec::new(), tabled: 0 };
     let parts = reading.parts(root);
     if !reading.problems.is_empty() {
         return Err(reject(reading.problems));
@@ -416,8 +427,8 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> Result<Loaded, Vec<String>> {
-        let os = reference::Os { base: PathBuf::from("/") };
-        parse(text, "dihya.yaml", Some(Path::new("dihya.yaml")), &os)
+        let sources = reference::tests::Fixed(&[("/run/secrets/hook", "https://hooks.example/x"), ("PASSWORD", "x")]);
+        parse(text, "dihya.yaml", Some(Path::new("dihya.yaml")), Path::new("/"), &sources)
             .map_err(|rejected| rejected.problems.iter().map(ToString::to_string).collect())
     }
 
@@ -453,5 +464,58 @@ mod tests {
                 "4:20: ledger.instance: expected segments of a-z, 0-9, dot and dash, none of them . or ..",
             ]
         );
+    }
+
+    #[test]
+    fn the_defaults_watch_host_disk_ledger_and_resolver() {
+        let loaded = read(None, Path::new("/tmp/it's \"here\"")).map_err(|r| r.render(false)).expect("is good");
+        let ids: Vec<&str> = loaded.checks.checks.iter().map(|check| &*check.id).collect();
+        assert_eq!(ids, [CANARY, "disk", "host", "ledger", "resolver"]);
+        assert!(loaded.channels.contains_key("log") && loaded.sha256.is_empty());
+        assert_eq!(loaded.summary(), "4 checks, 1 receivers");
+    }
+
+    #[test]
+    fn the_example_is_good() {
+        let example = include_str!("../../../docs/examples/dihya.yaml");
+        let loaded = read_text(example).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+        assert!(loaded.checks.checks.len() > 5 && loaded.channels.len() > 3);
+        let redactor = loaded.redactor().expect("a policy");
+        assert!(redactor.is_declared("shop.example.org"));
+    }
+
+    #[test]
+    fn channels_native_receivers_and_checks_are_held_against_each_other() {
+        let problems = read_text(
+            "channels:\n  a:\n    kind: webhook\n    url: ${env:PASSWORD}\nserver: {status_page: {checks: [non]}}\nchecks:\n  \
+             dihya-canary: {kind: host}\nalerting:\n  global: {smtp_auth_password: open}\n  route: {receiver: r}\n  receivers:\n    \
+             - name: r\n      email_configs:\n        - {to: nobody, colour: red}\n",
+        )
+        .err()
+        .unwrap_or_default()
+        .join("\n");
+        for expected in [
+            "channels.a.url: expected a URL",
+            "server.status_page.checks.0: there is no check non",
+            "checks.dihya-canary: the name is taken",
+            "alerting.global.smtp_auth_password: a secret stands in the open",
+            "email_configs.0.colour: colour is not supported yet",
+        ] {
+            assert!(problems.contains(expected), "{expected} in\n{problems}");
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_problems_too() {
+        let rejected = |path: &str| match read(Some(Path::new(path)), Path::new("d")) {
+            Err(rejected) => rejected.problems.iter().map(ToString::to_string).collect::<String>(),
+            Ok(_) => String::new(),
+        };
+        assert!(rejected("/nonexistent/dihya.yaml").contains("cannot be read"));
+        assert!(rejected("/dev").contains("cannot be read"));
+        let dir = tempfile::tempdir().expect("a directory");
+        let latin = dir.path().join("latin.yaml");
+        disk::write_atomic(&disk::OsDisk, &latin, &[0xE9]).expect("written");
+        assert!(rejected(latin.to_str().expect("UTF-8")).contains("not UTF-8"));
     }
 }

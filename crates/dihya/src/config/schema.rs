@@ -278,4 +278,12 @@ mod tests {
             assert!(page.contains(expected), "{expected} in {page}");
         }
     }
+
+    #[test]
+    fn the_published_pages_are_those_of_the_tables() {
+        let schema = serde_json::to_string_pretty(&json_schema(&super::super::spec::ROOT)).expect("serialises");
+        expect_test::expect_file!["../../../../docs/dihya.schema.json"].assert_eq(&format!("{schema}\n"));
+        let page = reference_page(&super::super::spec::ROOT);
+        expect_test::expect_file!["../../../../docs/reference/config.md"].assert_eq(&page);
+    }
 }
