@@ -64,13 +64,21 @@ fn write_log(disk: &OsDisk, dir: &Path, values: &[(u16, Value)], salts: &Salts) 
     signer
 }
 
+/// Returns how long this thread was on a core. A shared machine lends us less than a core, and a figure per core must
+/// not show that; where the system does not say, the clock on the wall has to do.
+fn on_core(clock: &OsClock) -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    nanos.map_or_else(|| clock.monotonic(), Duration::from_nanos)
+}
+
 /// Runs `work` some times and returns how many of `count` it did per second: median, least, most.
-fn rate(clock: &OsClock, count: u64, mut work: impl FnMut()) -> [u64; 3] {
+fn rate(now: impl Fn() -> Duration, count: u64, mut work: impl FnMut()) -> [u64; 3] {
     let mut rates: Vec<u64> = (0..RUNS)
         .map(|_| {
-            let start = clock.monotonic();
+            let start = now();
             work();
-            let took = (clock.monotonic() - start).max(Duration::from_nanos(1));
+            let took = (now() - start).max(Duration::from_nanos(1));
             u64::try_from(u128::from(count) * 1_000_000_000 / took.as_nanos()).unwrap_or(u64::MAX)
         })
         .collect();
@@ -95,14 +103,18 @@ fn main() {
     let salts = Salts::new(&Seed::generate(&rng));
 
     let (mut out, mut payload, mut commitments) = (Vec::new(), Vec::new(), Vec::new());
-    let encoded = rate(&clock, ENTRIES, || {
-        for seq in 0..ENTRIES {
-            out.clear();
-            payload.clear();
-            encode(&mut out, &mut payload, &mut commitments, seq, &values, &salts);
-            std::hint::black_box(ledger::merkle::leaf_hash(&out));
-        }
-    });
+    let encoded = rate(
+        || on_core(&clock),
+        ENTRIES,
+        || {
+            for seq in 0..ENTRIES {
+                out.clear();
+                payload.clear();
+                encode(&mut out, &mut payload, &mut commitments, seq, &values, &salts);
+                std::hint::black_box(ledger::merkle::leaf_hash(&out));
+            }
+        },
+    );
     let bytes = (out.len(), payload.len());
 
     let dir = tempfile::tempdir().expect("makes");
@@ -113,12 +125,13 @@ fn main() {
         let report = verify(&source, &Options { threads, ..options });
         assert!(report.is_sound() && report.entries == ENTRIES, "{:?}", report.findings.first());
     };
-    let (one, two) = (rate(&clock, ENTRIES, || walk(1)), rate(&clock, ENTRIES, || walk(2)));
+    let one = rate(|| on_core(&clock), ENTRIES, || walk(1));
+    let two = rate(|| clock.monotonic(), ENTRIES, || walk(2));
     println!("entry of {} bytes, payload of {} bytes", bytes.0, bytes.1);
     let figures = [
-        figure("records encoded and committed to, one core", encoded, 0),
-        figure("entries verified, one core", one, 500_000),
-        figure("entries verified, two threads", two, 0),
+        figure("records encoded and committed to, per core", encoded, 0),
+        figure("entries verified, per core", one, 500_000),
+        figure("entries verified, two threads, by the wall", two, 0),
     ];
     println!("{{\"figures\": [{}], \"peer\": null}}", figures.join(", "));
 }
