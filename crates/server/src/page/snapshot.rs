@@ -12,7 +12,8 @@ use crate::history::{Day, Days, PublicIncident};
 use crate::seam::Check;
 
 const DAY_MS: i64 = 86_400_000;
-/// A day is shown as worse than "up" from this much time on: a blip of one probe is not a bad day.
+/// A day is shown as worse than "up" from this much time on, or from half of what is known of it: a blip of one probe is
+/// not a bad day, and the first seconds of a day that began badly are.
 const NOTICED_MS: i64 = 30_000;
 
 /// How something is drawn: a state, maintenance, or nothing.
@@ -57,9 +58,10 @@ impl Look {
     pub(crate) fn of_day(day: Option<&Day>) -> Self {
         let Some(day) = day else { return Self::NoData };
         let known = day.up_ms + day.degraded_ms + day.down_ms;
-        if day.down_ms >= NOTICED_MS {
+        let noticed = |ms: i64| ms >= NOTICED_MS || ms > 0 && ms * 2 >= known;
+        if noticed(day.down_ms) {
             Self::Down
-        } else if day.degraded_ms >= NOTICED_MS {
+        } else if noticed(day.degraded_ms) {
             Self::Degraded
         } else if day.maintenance_ms > known && day.maintenance_ms >= day.unknown_ms {
             Self::Maintenance
@@ -102,6 +104,15 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
+    /// Returns how each day looks; today never better than the check looks now.
+    pub(crate) fn looks(&self) -> Vec<Look> {
+        let mut looks: Vec<Look> = self.days.iter().map(|day| Look::of_day(day.as_ref())).collect();
+        if let (Some(today), Look::Down | Look::Degraded) = (looks.last_mut(), self.look) {
+            *today = Look::worst([*today, self.look]);
+        }
+        looks
+    }
+
     pub(crate) fn uptime(&self) -> Option<f64> {
         let mut sum = Day::default();
         self.days.iter().flatten().for_each(|day| sum.add(day));
@@ -215,6 +226,8 @@ mod tests {
         assert_eq!(day(100 * minute, minute, minute, 0, 0), Look::Down);
         assert_eq!(day(100 * minute, minute, 1, 0, 0), Look::Degraded);
         assert_eq!(day(100 * minute, 1, 1, 0, 0), Look::Up);
+        assert_eq!(day(0, 0, 10_000, 0, 0), Look::Down, "all that is known of the day");
+        assert_eq!(day(1_000, 10_000, 0, 0, 0), Look::Degraded);
         assert_eq!(day(minute, 0, 0, 100 * minute, 0), Look::Unknown);
         assert_eq!(day(minute, 0, 0, 0, 100 * minute), Look::Maintenance);
         assert_eq!(day(0, 0, 0, 0, 0), Look::NoData);

@@ -291,6 +291,10 @@ async fn an_empty_page_says_why() {
     let page = fixture.open("/status").await.text;
     assert!(page.contains("We cannot tell") && page.contains("Services</h2>") && page.contains("Disk"), "{page}");
     assert!(page.contains("No incident in the last 30 days."));
+    // A service that has just broken shows it on today's bar, before the history knows.
+    fixture.board.put(check("disk", "Disk", State::Down));
+    fixture.clock.advance(Duration::from_secs(6));
+    assert!(fixture.open("/status").await.text.contains("<title>22\u{a0}November 2026: Down</title>"));
 }
 
 #[tokio::test]

@@ -59,6 +59,13 @@ struct ServiceView {
     rows: Vec<Row>,
 }
 
+/// A day, its number since 1970-01-01.
+struct Dated<'a> {
+    day: i64,
+    times: Option<&'a Day>,
+    look: Look,
+}
+
 /// One day of the strip.
 struct Bar {
     x: usize,
@@ -214,9 +221,10 @@ impl ServiceView {
     fn new(check: &Shown, today: i64, lang: Lang) -> Self {
         let words = lang.words();
         let first = today + 1 - i64::try_from(check.days.len()).unwrap_or(0);
-        let dated: Vec<(i64, Option<&Day>)> = (first..).zip(check.days.iter().map(Option::as_ref)).collect();
+        let days = check.days.iter().map(Option::as_ref).zip(check.looks());
+        let dated: Vec<Dated> = (first..).zip(days).map(|(day, (times, look))| Dated { day, times, look }).collect();
         let uptime = check.uptime().map(|share| lang.percent(share));
-        let outages = dated.iter().filter(|(_, day)| Look::of_day(*day) == Look::Down).count();
+        let outages = dated.iter().filter(|dated| dated.look == Look::Down).count();
         let outages = match outages {
             0 => words.strip_clean.to_owned(),
             1 => format!("1 {}", words.strip_down_one),
@@ -233,7 +241,7 @@ impl ServiceView {
             since: lang.instant(check.since),
             since_machine: machine(check.since),
             strip_label: format!("{}, {}: {share}", check.name, words.strip),
-            bars: dated.iter().enumerate().map(|(at, (day, times))| Bar::new(at, *day, *times, lang)).collect(),
+            bars: dated.iter().enumerate().map(|(at, dated)| Bar::new(at, dated, lang)).collect(),
             rows: rows(&dated, lang),
             uptime,
         }
@@ -241,8 +249,8 @@ impl ServiceView {
 }
 
 impl Bar {
-    fn new(at: usize, day: i64, times: Option<&Day>, lang: Lang) -> Self {
-        let look = Look::of_day(times);
+    fn new(at: usize, dated: &Dated<'_>, lang: Lang) -> Self {
+        let &Dated { day, times, look } = dated;
         let mut label = format!("{} : {}", lang.date(date_of(day)), lang.look(look));
         if lang == Lang::En {
             label = label.replacen(" : ", ": ", 1);
@@ -255,16 +263,15 @@ impl Bar {
 }
 
 /// Merges consecutive days that read the same, newest first: 90 quiet days are one row.
-fn rows(dated: &[(i64, Option<&Day>)], lang: Lang) -> Vec<Row> {
+fn rows(dated: &[Dated<'_>], lang: Lang) -> Vec<Row> {
     let mut rows: Vec<(i64, i64, Look, String, String)> = Vec::new();
-    for (day, times) in dated.iter().rev() {
-        let look = Look::of_day(*times);
+    for &Dated { day, times, look } in dated.iter().rev() {
         let uptime = times.and_then(Day::uptime).map_or_else(|| "–".to_owned(), |share| lang.percent(share));
         let down_ms = times.map_or(0, |times| times.down_ms);
         let down = if down_ms == 0 { "–".to_owned() } else { lang.duration(down_ms) };
         match rows.last_mut() {
-            Some((from, _, last, share, lost)) if (*last, &*share, &*lost) == (look, &uptime, &down) => *from = *day,
-            _ => rows.push((*day, *day, look, uptime, down)),
+            Some((from, _, last, share, lost)) if (*last, &*share, &*lost) == (look, &uptime, &down) => *from = day,
+            _ => rows.push((day, day, look, uptime, down)),
         }
     }
     let date = |day: i64| lang.short_date(date_of(day));
