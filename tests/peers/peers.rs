@@ -21,6 +21,7 @@ impl Peers {
     ///
     /// # Panics
     /// When they do not start.
+    #[expect(clippy::print_stdout, reason = "CI counts the real parts in what tests print")]
     pub(crate) fn start(names: &[&str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/up");
         let mut child = Command::new("python3")
@@ -48,6 +49,7 @@ impl Peers {
     ///
     /// # Panics
     /// When the part is not installed and CI runs.
+    #[expect(clippy::print_stdout, reason = "a skip says why")]
     #[expect(clippy::disallowed_methods, reason = "whether CI runs is a matter of the environment, in tests alone")]
     pub(crate) fn part(&self, name: &str) -> Option<Part<'_>> {
         let info = &self.info[name];

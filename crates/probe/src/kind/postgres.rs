@@ -539,10 +539,10 @@ mod tests {
         assert_eq!(seen.facts.get("authenticated"), Some(&Fact::Bool(true)));
     }
 
-    #[tokio::test]
-    async fn hostile_logins_say_why_and_keep_the_password() {
+    /// What a server does, and what we make of it.
+    fn hostile() -> Vec<(Vec<Step>, State, &'static str)> {
         let sasl = b"SCRAM-SHA-256\0\0";
-        let cases: Vec<(Vec<Step>, State, &str)> = vec![
+        vec![
             (vec![], State::Down, "no complete answer: connection closed by the peer"),
             (
                 vec![Step::Hear, say(b"HTTP/1.1 400")],
@@ -610,8 +610,12 @@ mod tests {
                 State::Down,
                 "not what was expected: a row",
             ),
-        ];
-        for (script, state, reason) in cases {
+        ]
+    }
+
+    #[tokio::test]
+    async fn hostile_logins_say_why_and_keep_the_password() {
+        for (script, state, reason) in hostile() {
             let seen = look(&KIND, account(), script.clone()).await;
             assert_eq!((seen.state, seen.reason.as_str()), (state, reason), "{script:?}");
             assert!(!format!("{seen:?}").contains("hunter2") && !seen.reason.contains("alice"));
