@@ -241,3 +241,99 @@ impl Records {
         Some(Recorded { position: stored.position, admitted_at: stored.t_admit, signal })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use disk::{OsClock, OsDisk, OsRng};
+    use model::{AdminAct, Alert, Labels};
+    use privacy::Redactor;
+
+    use super::*;
+
+    async fn pipeline(dir: &std::path::Path) -> Pipeline {
+        let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
+        let config = ledger::Config::new(dir.to_owned(), "localhost", vec![Tenant::default()]);
+        let (disk, rng) = (Arc::new(OsDisk), Arc::new(OsRng));
+        let (ledger, _) = Ledger::open(disk, Arc::clone(&clock), rng, config).expect("opens");
+        let clearer = Arc::new(Clearer::new(Arc::new(Redactor::new()), [7; 32]));
+        Pipeline::new(clearer, ledger, clock, Arc::new(Metrics::new()))
+    }
+
+    fn act(detail: &str) -> Signal {
+        let act = AdminAct {
+            actor: "local".into(),
+            act: "test".into(),
+            target: String::new(),
+            detail: detail.into(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        Signal::ours(Tenant::default(), act)
+    }
+
+    async fn bodies(pipeline: &Pipeline) -> Vec<Body> {
+        let mut feed = pipeline.feed(&Tenant::default(), 0, Some("test")).expect("a log");
+        let mut bodies = Vec::new();
+        loop {
+            let records = feed.read(100).await.expect("reads");
+            if records.is_empty() {
+                return bodies;
+            }
+            bodies.extend(records.into_iter().map(|record| record.signal.body));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signal_is_cleared_then_appended_and_reads_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipeline = pipeline(dir.path()).await;
+        let receipts = pipeline.admit(vec![act("mail ann@example.org")], Level::Committed).await.expect("admitted");
+        assert_eq!(receipts.len(), 1);
+        let found = bodies(&pipeline).await;
+        let [Body::Admin(recorded)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(recorded.detail, "mail [email]");
+        assert_eq!(pipeline.admit(Vec::new(), Level::Durable).await, Ok(Vec::new()));
+        let refused = pipeline.admit(vec![act("x")], Level::Witnessed).await.expect_err("no witnesses");
+        assert_eq!(refused.kind, RefusalKind::Reject);
+        pipeline.ledger().close().await.expect("closes");
+        let stopped = pipeline.admit(vec![act("x")], Level::Durable).await.expect_err("closed");
+        assert_eq!(stopped.kind, RefusalKind::Stop);
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_is_recorded_before_what_comes_after() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipeline = pipeline(dir.path()).await;
+        let tenant = Tenant::default();
+        pipeline.lose(&tenant, "queue_full", Kind::CheckResult, 3);
+        pipeline.lose(&tenant, "queue_full", Kind::CheckResult, 4);
+        let losses = pipeline.take_lost(&tenant);
+        pipeline.return_lost(&tenant, losses);
+        pipeline.admit(vec![act("after")], Level::Durable).await.expect("admitted");
+        let found = bodies(&pipeline).await;
+        let [Body::Gap(gap), Body::Admin(_)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((gap.cause.as_str(), gap.what.as_str(), gap.count), ("queue_full", "check-result", 7));
+        assert!(pipeline.take_lost(&tenant).is_empty());
+    }
+
+    #[tokio::test]
+    async fn another_policy_holds_from_then_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipeline = pipeline(dir.path()).await;
+        let kept = Redactor::new().with_declared(["ann@example.org"]);
+        pipeline.set_clearer(Arc::new(Clearer::new(Arc::new(kept), [7; 32])));
+        let alert = Alert {
+            labels: Labels::from([("alertname".to_owned(), "x".to_owned())]),
+            annotations: Labels::from([("summary".to_owned(), "from ann@example.org".to_owned())]),
+            starts_at: Timestamp::UNIX_EPOCH,
+            ends_at: None,
+            generator_url: None,
+            severity: model::Severity::Info,
+            sector: model::Sector::None,
+            channel: None,
+        };
+        pipeline.admit(vec![Signal::ours(Tenant::default(), alert)], Level::Durable).await.expect("admitted");
+        let found = bodies(&pipeline).await;
+        let [Body::Alert(alert)] = &found[..] else { panic!("{found:?}") };
+        assert!(alert.annotations["summary"].contains("ann@example.org"), "{alert:?}");
+    }
+}

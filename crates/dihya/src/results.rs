@@ -316,3 +316,158 @@ async fn reject(pipeline: &Pipeline, tenant: &Tenant, signals: Vec<Signal>) {
 fn cause_of(reason: &str) -> &'static str {
     if reason.contains("full") && reason.contains("disk") { "disk_full" } else { "queue_full" }
 }
+
+#[cfg(test)]
+mod tests {
+    use probe::Results as _;
+
+    use super::*;
+
+    fn check(more: serde_json::Value) -> Arc<Check> {
+        let mut check = serde_json::json!({
+            "kind": "host", "name": "The host", "description": "Look at the rack.", "severity": "error", "sector": "santé",
+            "labels": {"team": "ops", "empty": ""}, "failure_threshold": 2,
+        });
+        if let (Some(check), Some(more)) = (check.as_object_mut(), more.as_object()) {
+            check.extend(more.clone());
+        }
+        let config = probe::Config::read(&serde_json::json!({"h": check}), &serde_json::Value::Null).expect("is good");
+        Arc::clone(&config.checks[0])
+    }
+
+    fn result(state: State, observed: State) -> CheckResult {
+        CheckResult {
+            id: "h".into(),
+            name: "The host".into(),
+            kind: "host".into(),
+            state,
+            observed,
+            reason: "too hot".into(),
+            since: Timestamp::UNIX_EPOCH,
+            checked_at: Timestamp::UNIX_EPOCH,
+            conditions: vec![model::ConditionOutcome { expr: "t < 90".into(), ok: false, actual: "t = 95".into() }],
+            timings_ms: model::Timings::default(),
+            figures: BTreeMap::new(),
+            maintenance: false,
+        }
+    }
+
+    fn change(from: State, to: State, second: i64) -> CheckChange {
+        CheckChange {
+            id: "h".into(),
+            kind: "host".into(),
+            from,
+            to,
+            reason: "too hot".into(),
+            at: Timestamp::from_second(second).expect("in range"),
+            flapping: false,
+        }
+    }
+
+    /// The alerts of a group, as (name, severity, whether it fires).
+    fn told(drain: &mut Drain) -> Vec<(String, Severity, bool)> {
+        let Ok(Item::Group(group)) = drain.queue.try_recv() else { return Vec::new() };
+        group
+            .into_iter()
+            .filter_map(|signal| match signal.body {
+                Body::Alert(alert) => Some((alert.name().to_owned(), alert.severity, alert.ends_at.is_none())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_alert_ends_when_another_begins() {
+        let (sink, mut drain) = channel(Arc::new(Metrics::new()), []);
+        let check = check(serde_json::json!({}));
+        let mut step = |from, to, second| {
+            sink.take(&check, &result(to, to), Some(&change(from, to, second))).expect("there is room");
+            told(&mut drain)
+        };
+        let down = || "CheckDown".to_owned();
+        let degraded = || "CheckDegraded".to_owned();
+        assert_eq!(step(State::Up, State::Down, 1), [(down(), Severity::Error, true)]);
+        assert_eq!(
+            step(State::Down, State::Degraded, 2),
+            [(down(), Severity::Error, false), (degraded(), Severity::Warning, true)]
+        );
+        assert_eq!(step(State::Degraded, State::Up, 3), [(degraded(), Severity::Warning, false)]);
+        assert_eq!(step(State::Up, State::Up, 4), []);
+    }
+
+    #[test]
+    fn an_alert_says_what_is_wrong_and_with_what() {
+        let check = check(serde_json::json!({}));
+        let alert =
+            alert_of(&check, &result(State::Down, State::Down), State::Down, Timestamp::UNIX_EPOCH).expect("one");
+        let labels: Vec<(&str, &str)> = alert.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(
+            labels,
+            [
+                ("alertname", "CheckDown"),
+                ("check", "h"),
+                ("kind", "host"),
+                ("sector", "health"),
+                ("service", "h"),
+                ("severity", "error"),
+                ("team", "ops"),
+            ]
+        );
+        assert_eq!(alert.annotations["summary"], "The host is down: too hot");
+        assert_eq!(alert.annotations["description"], "Look at the rack.\nt < 90 (t = 95)");
+    }
+
+    #[test]
+    fn a_check_that_never_could_tell_is_an_alert_after_its_threshold() {
+        let (sink, mut drain) = channel(Arc::new(Metrics::new()), []);
+        let check = check(serde_json::json!({}));
+        let blind = result(State::Unknown, State::Unknown);
+        let mut take = || {
+            sink.take(&check, &blind, None).expect("there is room");
+            told(&mut drain)
+        };
+        assert_eq!(take(), []);
+        assert_eq!(take(), [("CheckUnknown".to_owned(), Severity::Warning, true)]);
+        assert_eq!(take(), []);
+        sink.forget(&["h".to_owned()]);
+        assert!(sink.firing.lock().expect("not poisoned").alerts.is_empty());
+    }
+
+    #[test]
+    fn what_fired_before_the_restart_is_ended_by_the_recovery() {
+        let check = check(serde_json::json!({}));
+        let before =
+            alert_of(&check, &result(State::Down, State::Down), State::Down, Timestamp::UNIX_EPOCH).expect("one");
+        let (sink, mut drain) = channel(Arc::new(Metrics::new()), [(Tenant::default(), before)]);
+        sink.take(&check, &result(State::Up, State::Up), Some(&change(State::Down, State::Up, 9)))
+            .expect("there is room");
+        assert_eq!(told(&mut drain), [("CheckDown".to_owned(), Severity::Error, false)]);
+    }
+
+    #[test]
+    fn the_canary_alarms_when_it_is_not_seen_down() {
+        let json = serde_json::json!({CANARY: {"kind": "canary"}});
+        let config = probe::Config::read(&json, &serde_json::Value::Null).expect("is good");
+        let (sink, mut drain) = channel(Arc::new(Metrics::new()), []);
+        let mut see = |observed| {
+            sink.take(&config.checks[0], &result(observed, observed), None).expect("there is room");
+            told(&mut drain)
+        };
+        assert_eq!(see(State::Down), []);
+        assert_eq!(see(State::Up), [("CheckersBlind".to_owned(), Severity::Critical, true)]);
+        assert_eq!(see(State::Up), []);
+        assert_eq!(see(State::Down), [("CheckersBlind".to_owned(), Severity::Critical, false)]);
+    }
+
+    #[test]
+    fn a_full_queue_takes_nothing() {
+        let (sink, drain) = channel(Arc::new(Metrics::new()), []);
+        let check = check(serde_json::json!({}));
+        let up = result(State::Up, State::Up);
+        let taken = (0..=QUEUE_MAX).take_while(|_| sink.take(&check, &up, None).is_ok()).count();
+        assert_eq!(taken, QUEUE_MAX);
+        drop(drain);
+        assert_eq!(sink.take(&check, &up, None), Err(Full));
+        assert_eq!((cause_of("the disk is full"), cause_of("the queue is full")), ("disk_full", "queue_full"));
+    }
+}

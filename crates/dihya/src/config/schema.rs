@@ -198,10 +198,16 @@ impl Page {
     }
 }
 
+/// The anchor that a heading gets where Markdown is shown: letters, digits, `-` and `_`, spaces as dashes.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+}
+
 fn takes(ty: &Ty) -> String {
     match ty {
         Ty::Object(spec) | Ty::Tagged { common: spec, .. } => {
-            format!("[{}](#{})", spec.name, spec.name.to_lowercase().replace(' ', "-"))
+            format!("[{}](#{})", spec.name, anchor(spec.name))
         }
         Ty::List(item) => format!("list of: {}", takes(item)),
         Ty::OneOrMore(item) => format!("one or a list of: {}", takes(item)),

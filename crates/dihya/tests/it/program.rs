@@ -11,12 +11,17 @@ use serde_json::Value;
 use crate::web;
 
 /// How long anything may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The binary, in a quiet environment of its own.
 pub(crate) fn dihya(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dihya"));
     command.args(args).env_clear().env("NO_COLOR", "1").stdin(Stdio::null());
+    // Where coverage is measured, these runs are part of it.
+    #[expect(clippy::disallowed_methods, reason = "whether coverage is measured is said by the environment")]
+    if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
+        command.env("LLVM_PROFILE_FILE", profile);
+    }
     command
 }
 
