@@ -14,7 +14,8 @@ use probe::{Ctx, Fact, Means, Observation};
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
-const PARTS: [&str; 9] = ["dns", "grpc", "imap", "mariadb", "postgres", "redis", "s3", "smtp", "ssh"];
+const PARTS: [&str; 11] =
+    ["dns", "grpc", "imap", "mariadb", "nginx", "plugins", "postgres", "redis", "s3", "smtp", "ssh"];
 
 /// All servers, started once for all tests. A static is never dropped; the end of this process closes the pipe that
 /// keeps them.
@@ -446,4 +447,54 @@ async fn dnssec_keys_that_do_not_arrive_tell_nothing() {
     let seen = look_within("dns", &options, Duration::from_secs(60)).await;
     assert_eq!(seen.state, State::Unknown, "{seen:?}");
     assert_eq!(seen.reason, "the DNSSEC keys of the domain could not be asked for");
+}
+
+#[tokio::test]
+async fn certificates() {
+    let Some(part) = PEERS.part("nginx") else { return };
+    let vhost = |name: &str| json!({"address": address(&part, &format!("tls.{name}")), "ca_file": part.text("ca")});
+    let seen = look("tls", &vhost("good")).await;
+    is_up(&seen);
+    assert!(seen.timings.tls.is_some() && seen.figures["certificate_days_left"] > 300.0);
+    let seen = look("tls", &vhost("soon")).await;
+    is_up(&seen);
+    assert!((3.0..6.0).contains(&seen.figures["certificate_days_left"]), "conditions make it degraded: {seen:?}");
+    for (name, code, reason) in [
+        ("expired", "expired", "the certificate has expired"),
+        ("not-yet", "not_yet_valid", "the certificate is not yet valid"),
+        ("wrong-host", "wrong_host", "the certificate is not for this host"),
+        ("self-signed", "self_signed", "the certificate is self-signed"),
+    ] {
+        for kind in ["tls", "http"] {
+            let mut options = vhost(name);
+            options["url"] = format!("https://{}/", options["address"].as_str().expect("text")).into();
+            let seen = look(kind, &options).await;
+            is(&seen, State::Down, &format!("TLS handshake failed: {reason}"));
+            let Fact::Map(tls) = fact(&seen, "tls") else { panic!("{seen:?}") };
+            assert_eq!(tls["problem"], Fact::Text(code.into()));
+            assert!(seen.timings.tls.is_some(), "the handshake was completed and measured");
+        }
+    }
+    // A renewal that went wrong, and one that went well.
+    part.tell("swap-cert", "expired");
+    is(&look("tls", &vhost("good")).await, State::Down, "TLS handshake failed: the certificate has expired");
+    part.tell("swap-cert", "good");
+    hangs_and_stops(&part, "http", &json!({"url": format!("http://{}/", address(&part, "port"))})).await;
+}
+
+#[tokio::test]
+async fn plugins() {
+    let (Some(part), Some(_)) = (PEERS.part("plugins"), PEERS.part("dns")) else { return };
+    let plugin = |words: &[&str]| {
+        let mut command = vec![format!("{}/{}", part.text("dir"), words[0])];
+        command.extend(words[1..].iter().map(|word| (*word).to_owned()));
+        json!({ "command": command })
+    };
+    is_up(&look("exec", &plugin(&["check_dummy", "0", "fine"])).await);
+    for (code, state) in [("1", State::Degraded), ("2", State::Down), ("3", State::Unknown)] {
+        assert_eq!(look("exec", &plugin(&["check_dummy", code, "not fine"])).await.state, state);
+    }
+    let seen = look("exec", &plugin(&["check_disk", "-w", "0%", "-c", "0%", "-p", "/"])).await;
+    assert_eq!(seen.state, State::Up, "{seen:?}");
+    assert!(!seen.figures.is_empty(), "its performance data are figures: {seen:?}");
 }
