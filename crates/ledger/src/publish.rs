@@ -291,10 +291,13 @@ impl Publisher {
         let every = (self.shared.config.segment_bytes / 4).max(1);
         let (segment, offset) = self.snapshot_at;
         let due = segment != self.fold.segment || self.fold.offset - offset >= every;
-        if !due && !(now && (segment, offset) != (self.fold.segment, self.fold.offset)) {
-            return Ok(());
-        }
-        write_atomic(&*self.shared.disk, &snapshot_path(&self.shared), &self.fold.to_bytes())?;
+        let moved = (segment, offset) != (self.fold.segment, self.fold.offset);
+        if due || (now && moved) { self.store_snapshot_now() } else { Ok(()) }
+    }
+
+    fn store_snapshot_now(&mut self) -> Result<(), Error> {
+        let path = self.shared.config.wal().join("snapshot");
+        write_atomic(&*self.shared.disk, &path, &self.fold.to_bytes())?;
         self.snapshot_at = (self.fold.segment, self.fold.offset);
         Ok(())
     }
@@ -309,9 +312,15 @@ impl Publisher {
 
     /// Returns the next segment whose payloads are to be deleted, if one is due.
     pub(crate) fn retention_due(&mut self) -> Result<Option<Due>, Error> {
-        // A start reads from the snapshot on, and the publisher reads from the fold on.
-        let before = self.snapshot_at.0.min(self.fold.segment);
-        retain::next_due(&self.shared, before, &mut self.retained)
+        let due = retain::next_due(&self.shared, self.fold.segment, &mut self.retained);
+        let due = due.and_then(|due| {
+            if due.is_some() {
+                // The snapshot on the disk may be of a life before and stand in that segment, whose offsets will change.
+                self.store_snapshot_now()?;
+            }
+            Ok(due)
+        });
+        due.map_err(|error| if error.is_full() { error } else { self.shared.stop(&error) })
     }
 
     /// Deletes the payloads of a segment, whose retention records are signed by now.
@@ -322,10 +331,6 @@ impl Publisher {
         }
         stripped.map_err(|error| if error.is_full() { error } else { self.shared.stop(&error) })
     }
-}
-
-pub(crate) fn snapshot_path(shared: &Shared) -> PathBuf {
-    shared.config.wal().join("snapshot")
 }
 
 /// Writes a tile: new, or over one that no checkpoint covers yet, whose content is the same or torn.

@@ -25,6 +25,8 @@ use crate::tile::TileWriter;
 use crate::wal::{self, FrameHead, FrameKind, Header, NoFrame, Tail};
 use crate::writer::{Active, Head, Writer, header};
 
+/// Damage that the WAL mends: it has every entry, and what is made from it must still lead to the signed root.
+const STALE: &str = "its checkpoint is older than the WAL's snapshot";
 const TILES_LOST: &str = "its tiles do not make the tree of its checkpoint";
 
 /// What opening found and did.
@@ -40,7 +42,7 @@ pub struct Recovery {
     pub copied_bytes: u64,
     /// Frames read from the WAL.
     pub frames: u64,
-    /// Tiles were damaged or lost and all were made anew.
+    /// Tiles or a checkpoint were damaged, lost or old, so all tiles were made anew from the whole WAL.
     pub tiles_rebuilt: bool,
 }
 
@@ -107,7 +109,7 @@ impl Opening<'_> {
         };
         let size = signed.as_ref().map_or(0, |signed| signed.size);
         if size < fold.tree.size() {
-            return Err(contradiction("its checkpoint is older than the WAL's snapshot: an old copy was restored"));
+            return Err(contradiction(STALE));
         }
         if let Some(signed) = &signed {
             if !self.rebuild {
@@ -167,9 +169,8 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened, Error> {
         (Fold::default(), create(parts, &reserve)?, Vec::new())
     } else {
         match read_wal(&mut opening, &segments, &reserve, &mut recovery) {
-            Err(Error::Contradiction { origin, why: TILES_LOST }) => {
-                // The WAL has every entry, and what is made from it must still lead to the signed root.
-                tracing::warn!(origin, "the tiles of a log are damaged: making them anew");
+            Err(Error::Contradiction { origin, why: why @ (TILES_LOST | STALE) }) => {
+                tracing::warn!(origin, why, "reading the whole WAL and making all tiles anew");
                 opening = Opening { parts, keys: Vec::new(), signed: Vec::new(), frames: 0, rebuild: true };
                 recovery.tiles_rebuilt = true;
                 read_wal(&mut opening, &segments, &reserve, &mut recovery)?

@@ -146,9 +146,8 @@ pub(crate) fn rewrite(shared: &Shared, segment: u64) -> Result<(), Error> {
     let mut header = FrameReader::open(shared, segment)?.header()?;
     // The header's length does not depend on what it says about the end.
     let mut end = wal::frame_bytes(header.encode().len()) as u64;
-    each_frame(shared, segment, &mut |head, body| {
+    each_frame(shared, segment, |_, body| {
         end += wal::frame_bytes(body.len()) as u64;
-        let _ = head;
         Ok(())
     })?;
     header.own_end = end;
@@ -160,7 +159,7 @@ pub(crate) fn rewrite(shared: &Shared, segment: u64) -> Result<(), Error> {
     let file = shared.disk.open(&temporary, Open::CreateNew)?;
     let (mut buffer, mut at) = (Vec::new(), 0);
     wal::write_frame(&mut buffer, &FrameHead::plain(FrameKind::Header), segment, 0, &header.encode());
-    let written = each_frame(shared, segment, &mut |head, body| {
+    let written = each_frame(shared, segment, |head, body| {
         wal::write_frame(&mut buffer, head, segment, 0, body);
         if buffer.len() >= WRITE_BYTES {
             file.write_at(&buffer, at)?;
@@ -184,10 +183,10 @@ pub(crate) fn rewrite(shared: &Shared, segment: u64) -> Result<(), Error> {
 }
 
 /// Calls `each` with every frame of a segment after its header, as it is to be kept.
-fn each_frame(
+fn each_frame<F: FnMut(&FrameHead, &[u8]) -> Result<(), Error>>(
     shared: &Shared,
     segment: u64,
-    each: &mut dyn FnMut(&FrameHead, &[u8]) -> Result<(), Error>,
+    mut each: F,
 ) -> Result<(), Error> {
     let mut reader = FrameReader::open(shared, segment)?;
     let mut first = true;
