@@ -115,7 +115,8 @@ struct Shared {
     posts: Mutex<BTreeMap<String, Arc<Post>>>,
     new_posts: mpsc::Sender<String>,
     counters: Tallies,
-    changed: Notify,
+    /// How often the setup was replaced.
+    changed: watch::Sender<u64>,
     folded: watch::Sender<Option<Position>>,
     stop: watch::Sender<bool>,
     /// Whether all outcomes of attempts are recorded, after a stop.
@@ -246,7 +247,7 @@ impl Engine {
             posts: Mutex::default(),
             new_posts,
             counters: Tallies::default(),
-            changed: Notify::new(),
+            changed: watch::Sender::new(0),
             folded: watch::Sender::new(cursor.map(|(position, _)| position)),
             stop: watch::Sender::new(false),
             ended: watch::Sender::new(false),
@@ -259,7 +260,8 @@ impl Engine {
         tasks.spawn(drive::run(Arc::clone(&shared), parts.feed));
         tasks.spawn(dispatch::run(Arc::clone(&shared), posts, outcomes));
         tasks.spawn(dispatch::record(Arc::clone(&shared), recorded));
-        tasks.spawn(self_test::run(Arc::clone(&shared)));
+        let started = shared.time.now();
+        tasks.spawn(self_test::run(Arc::clone(&shared), started));
         Ok(Self { shared, tasks: Mutex::new(tasks) })
     }
 
@@ -277,8 +279,7 @@ impl Engine {
             incidents.set_checks(setup.checks.clone());
         }
         *lock(&self.shared.setup) = setup;
-        self.shared.changed.notify_waiters();
-        self.shared.changed.notify_one();
+        self.shared.changed.send_modify(|times| *times += 1);
         for post in lock(&self.shared.posts).values() {
             post.wake.notify_one();
         }

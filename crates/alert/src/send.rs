@@ -169,3 +169,102 @@ pub fn check_alerts(change: &CheckChange, about: &AboutCheck) -> Vec<Alert> {
     let left = if change.from == change.to { None } else { of(change.from, Some(change.at)) };
     left.into_iter().chain(of(change.to, None)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use model::SeededRng;
+
+    use super::*;
+
+    fn send(message: &str) -> SendAlert {
+        SendAlert { message: message.to_owned(), ..SendAlert::default() }
+    }
+
+    #[test]
+    fn words_become_an_alert_of_their_own() {
+        let rng = SeededRng::new(1);
+        let sent = SendAlert {
+            level: Some("CRITICAL".into()),
+            channel: Some("log".into()),
+            service: Some("lab".into()),
+            sector: Some("santé".into()),
+            labels: Labels::from([("room".into(), "3".into()), ("empty".into(), String::new())]),
+            ..send("the fridge is warm")
+        };
+        let alert = sent.clone().into_alert(Timestamp::UNIX_EPOCH, &rng).expect("is one");
+        assert_eq!(
+            (alert.severity, alert.sector, alert.channel.as_deref()),
+            (Severity::Critical, Sector::Health, Some("log"))
+        );
+        assert_eq!(alert.annotations["summary"], "the fridge is warm");
+        for (name, value) in [
+            ("alertname", "Message"),
+            ("severity", "critical"),
+            ("service", "lab"),
+            ("sector", "health"),
+            ("room", "3"),
+        ] {
+            assert_eq!(alert.labels[name], value);
+        }
+        assert!(!alert.labels.contains_key("empty"));
+        let again = sent.into_alert(Timestamp::UNIX_EPOCH, &rng).expect("is one");
+        assert_ne!(alert.fingerprint(), again.fingerprint());
+        let plain = SendAlert { labels: Labels::from([("check".into(), "web".into())]), ..send("x") };
+        let plain = plain.into_alert(Timestamp::UNIX_EPOCH, &rng).expect("is one");
+        assert_eq!(plain.severity, Severity::Warning);
+        assert!(!plain.labels.contains_key("check") && !plain.labels.contains_key("sector"));
+    }
+
+    #[test]
+    fn each_field_that_cannot_be_accepted_is_named() {
+        let many = (0..100).map(|n| (format!("l{n}"), "x".to_owned())).collect();
+        for (sent, field) in [
+            (send(" "), "message"),
+            (send(&"x".repeat(20_000)), "message"),
+            (SendAlert { level: Some("loud".into()), ..send("x") }, "level"),
+            (SendAlert { sector: Some("bank".into()), ..send("x") }, "sector"),
+            (SendAlert { channel: Some(String::new()), ..send("x") }, "channel"),
+            (SendAlert { service: Some("x".repeat(200)), ..send("x") }, "service"),
+            (SendAlert { labels: many, ..send("x") }, "labels"),
+            (SendAlert { labels: Labels::from([("1".into(), "x".into())]), ..send("x") }, "labels"),
+            (SendAlert { labels: Labels::from([("a".into(), "x".repeat(3_000))]), ..send("x") }, "labels.a"),
+        ] {
+            let error = sent.into_alert(Timestamp::UNIX_EPOCH, &SeededRng::new(1)).expect_err(field);
+            assert_eq!(error.field, field);
+            assert!(error.to_string().starts_with(field));
+        }
+    }
+
+    #[test]
+    fn a_check_that_changes_ends_one_alert_and_fires_another() {
+        let change = |from, to| CheckChange {
+            id: "web".into(),
+            kind: "http".into(),
+            from,
+            to,
+            reason: if to == State::Up { String::new() } else { "refused".into() },
+            at: Timestamp::UNIX_EPOCH,
+            flapping: true,
+        };
+        let about = AboutCheck { name: "The shop".into(), sector: Sector::Ecommerce, ..AboutCheck::default() };
+        let say = |from, to| -> Vec<String> {
+            let alerts = check_alerts(&change(from, to), &about);
+            alerts.iter().map(|a| format!("{} {} {}", a.name(), a.severity, a.ends_at.is_some())).collect()
+        };
+        assert_eq!(say(State::Up, State::Down), ["CheckDown critical false"]);
+        assert_eq!(say(State::Degraded, State::Down), ["CheckDegraded warning true", "CheckDown critical false"]);
+        assert_eq!(say(State::Down, State::Unknown), ["CheckDown critical true", "CheckUnknown warning false"]);
+        assert_eq!(say(State::Unknown, State::Up), ["CheckUnknown warning true"]);
+        assert_eq!(say(State::Down, State::Down), ["CheckDown critical false"]);
+        let alert = &check_alerts(&change(State::Up, State::Down), &about)[0];
+        assert_eq!(alert.annotations["summary"], "The shop: down");
+        assert_eq!(
+            (alert.annotations["description"].as_str(), alert.annotations["flapping"].as_str()),
+            ("refused", "true")
+        );
+        assert_eq!((alert.labels["check"].as_str(), alert.labels["sector"].as_str()), ("web", "ecommerce"));
+        let own = AboutCheck { severity: Some(Severity::Error), ..AboutCheck::default() };
+        let alert = &check_alerts(&change(State::Up, State::Down), &own)[0];
+        assert_eq!((alert.severity, alert.annotations["summary"].as_str()), (Severity::Error, "web: down"));
+    }
+}

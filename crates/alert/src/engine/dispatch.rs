@@ -278,11 +278,15 @@ async fn attempt(channel: Option<Arc<dyn Channel>>, shared: &Shared, pending: &P
     let Some(mut notification) = Message::notification(&intent.message) else {
         return Err(SendError::never("the message cannot be read"));
     };
+    // What stands in the entry itself is exact, whatever became of the payload's texts.
     notification.id = intent.id.clone();
     notification.tenant = shared.tenant.clone();
     notification.receiver.clone_from(&intent.receiver);
     notification.channel.clone_from(&intent.channel);
     notification.attempt = pending.attempts.saturating_add(1);
+    if let (Some(summary), Some(incident)) = (&mut notification.incident, &intent.incident) {
+        summary.id.clone_from(incident);
+    }
     let sending = AssertUnwindSafe(channel.send(&notification)).catch_unwind();
     match tokio::time::timeout(ATTEMPT_MAX, sending).await {
         Ok(Ok(result)) => result,

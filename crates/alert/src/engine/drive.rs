@@ -27,6 +27,7 @@ const SILENCE_WARNING: Duration = Duration::from_secs(15 * 60);
 pub(super) async fn run(shared: Arc<Shared>, mut feed: Box<dyn Feed>) {
     // After a stop the loop goes on until the outcomes of all attempts are recorded, so that they are folded too.
     let mut ended = shared.ended.subscribe();
+    let mut changed = shared.changed.subscribe();
     let mut warned = std::collections::BTreeSet::new();
     let mut awaited: Option<Position> = None;
     loop {
@@ -35,11 +36,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut feed: Box<dyn Feed>) {
             Ok(false) if *ended.borrow() => return,
             Ok(false) => {
                 let wait = idle(&shared, &mut warned);
-                let changed = shared.changed.notified();
                 tokio::select! {
                     _ = ended.wait_for(|ended| *ended) => {}
                     () = feed.wait() => {}
-                    () = changed => {}
+                    _ = changed.changed() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
             }

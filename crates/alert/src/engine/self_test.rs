@@ -23,11 +23,12 @@ const FIRST_MAX: Duration = Duration::from_secs(600);
 /// How often to look whether the configuration has changed.
 const LOOK: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(shared: Arc<Shared>, started: Timestamp) {
     let mut stop = shared.stop.subscribe();
-    let started = shared.time.now();
+    let mut changed = shared.changed.subscribe();
     let mut last: BTreeMap<String, Timestamp> = BTreeMap::new();
     loop {
+        changed.mark_unchanged();
         let setup = shared.setup();
         let now = shared.time.now();
         let mut wait = LOOK;
@@ -43,10 +44,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 wait = wait.min(until(now, due).max(Duration::from_millis(1)));
             }
         }
-        let changed = shared.changed.notified();
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            () = changed => {}
+            _ = changed.changed() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

@@ -24,11 +24,13 @@ const TOLD_MAX: usize = 16 << 10;
 #[derive(Debug)]
 pub enum Message {}
 
-/// [`Told`] as it stands in records: numbers only, which no redaction touches.
+/// [`Told`] as it stands in records: numbers of 32 bits only, each too short to be anybody's, which privacy therefore
+/// leaves as they are.
 #[derive(Debug, Serialize, Deserialize)]
 struct ToldNumbers {
-    group: [u64; 2],
-    firing: Vec<u64>,
+    group: [u32; 4],
+    /// High and low halves in turn.
+    firing: Vec<u32>,
     #[serde(default)]
     all: bool,
 }
@@ -50,8 +52,8 @@ impl Message {
     pub fn told(message: &serde_json::Value) -> Option<Told> {
         let numbers = ToldNumbers::deserialize(message.get("told")?).ok()?;
         Some(Told {
-            group: GroupId::from_halves(numbers.group),
-            firing: numbers.firing.into_iter().collect(),
+            group: GroupId::from_quarters(numbers.group),
+            firing: numbers.firing.chunks_exact(2).map(|pair| u64::from(pair[0]) << 32 | u64::from(pair[1])).collect(),
             all: numbers.all,
         })
     }
@@ -184,7 +186,10 @@ fn one_sector<'a>(alerts: impl Iterator<Item = &'a Tracked>) -> Sector {
 
 fn message(mut notification: Notification, id: GroupId, firing: &[u64]) -> serde_json::Value {
     let all = firing.len() > TOLD_MAX;
-    let told = ToldNumbers { group: id.halves(), firing: if all { Vec::new() } else { firing.to_vec() }, all };
+    let named = if all { &[] } else { firing };
+    #[expect(clippy::cast_possible_truncation, reason = "each half is what is meant")]
+    let firing = named.iter().flat_map(|fingerprint| [(fingerprint >> 32) as u32, *fingerprint as u32]).collect();
+    let told = ToldNumbers { group: id.quarters(), firing, all };
     fit(&mut notification);
     let mut message = Message::plain(&notification);
     message["told"] = serde_json::to_value(told).expect("invariant: numbers serialise");

@@ -171,7 +171,13 @@ impl Incidents {
         }
         let labels = &tracked.alert.labels;
         let routes = self.config.route.matching(labels);
-        routes.first().map(|route| route.group_by.of(labels).text()).unwrap_or_default()
+        let key = routes.first().map(|route| route.group_by.of(labels).text()).unwrap_or_default();
+        if key.len() <= KEY_BYTES_MAX {
+            return key;
+        }
+        // Cut by somebody else, two keys could become one.
+        let whole = crate::route::GroupId::of(&[&key]);
+        key.chars().take(KEY_BYTES_MAX / 8).chain(format!("… {whole}").chars()).collect()
     }
 
     /// Climbs failing parents. Bounded, because configurations can be circular.
@@ -206,3 +212,5 @@ fn title(tracked: &Tracked) -> String {
 }
 
 const TITLE_CHARS_MAX: usize = 200;
+/// Longest key that stands as it is.
+const KEY_BYTES_MAX: usize = 4 << 10;

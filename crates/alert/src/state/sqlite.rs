@@ -87,6 +87,14 @@ impl SqliteState {
     }
 }
 
+#[cfg(test)]
+impl SqliteState {
+    /// Returns the first column of all rows.
+    pub(crate) async fn texts(&self, sql: &'static str) -> Vec<String> {
+        sqlx::query_scalar(sql).fetch_all(&self.reader).await.expect("reads")
+    }
+}
+
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
     let failed = |source| failure("migrate", source);
     let made: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(failed)?;
@@ -536,4 +544,73 @@ async fn notifications(
         attempts: row.attempts,
     };
     Ok(rows.into_iter().map(notified).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_none_or_of_a_newer_version_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("garbage.sqlite");
+        #[expect(clippy::disallowed_methods, reason = "a test breaks a file")]
+        std::fs::write(&path, vec![7; 8192]).expect("writes");
+        let error = SqliteState::open(&path).await.expect_err("is garbage");
+        assert!(error.stop && error.to_string() == "could not open the control state", "{error:?}");
+        let path = dir.path().join("newer.sqlite");
+        let state = SqliteState::open(&path).await.expect("opens");
+        sqlx::raw_sql("PRAGMA user_version = 99").execute(&state.writer).await.expect("writes");
+        state.close().await;
+        let error = SqliteState::open(&path).await.expect_err("is newer");
+        assert!(error.stop && std::error::Error::source(&error).expect("a cause").to_string().contains("newer"));
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_stops_and_a_locked_one_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state.sqlite");
+        let state = SqliteState::open(&path).await.expect("opens");
+        let tenant = Tenant::default();
+        assert_eq!(state.load(&tenant).await.expect("loads"), Snapshot::default());
+        sqlx::raw_sql("INSERT INTO silences VALUES ('default', 's', 0, 0, 'no json')")
+            .execute(&state.writer)
+            .await
+            .expect("writes");
+        let error = state.silence(&tenant, "s").await.expect_err("is garbled");
+        assert!(error.stop);
+        sqlx::raw_sql("DROP TABLE cursor").execute(&state.writer).await.expect("drops");
+        let changes = Changes { cursor: Some((1, Timestamp::UNIX_EPOCH)), ..Changes::default() };
+        assert!(state.apply(&tenant, &changes).await.expect_err("has no table").stop);
+        assert!(failure("read", sqlx::Error::PoolClosed).stop);
+        assert!(!failure("read", sqlx::Error::PoolTimedOut).stop);
+        let mut other =
+            SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.expect("opens");
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("locks");
+        let options = SqliteConnectOptions::new().filename(&path).busy_timeout(Duration::from_millis(1));
+        let mut third = SqliteConnection::connect_with(&options).await.expect("opens");
+        let busy = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut third).await.expect_err("is locked");
+        assert!(!failure("write", busy).stop);
+    }
+
+    #[test]
+    fn delivered_wins_whatever_the_order() {
+        let delivery = |attempt, outcome| Delivery {
+            intent: IntentId("i".into()),
+            attempt,
+            outcome,
+            at: Timestamp::UNIX_EPOCH,
+            channel: "mail".into(),
+            reason: String::new(),
+            next_at: None,
+        };
+        let mut tally = None;
+        for (attempt, outcome) in
+            [(2, Outcome::Failed), (1, Outcome::Retry), (3, Outcome::Delivered), (4, Outcome::Failed)]
+        {
+            tally = Some(Tally::add(tally, &delivery(attempt, outcome)));
+        }
+        let tally = tally.expect("some");
+        assert_eq!((tally.end, tally.last.attempt), (Some(Outcome::Delivered), 4));
+    }
 }
