@@ -180,6 +180,22 @@ class Part:
             pass
         self.signal(process, signal.SIGKILL)  # and whatever it left behind in its session
         process.wait()
+        for port in self.ports():  # a child that is dying may hold the port a moment longer
+            self.wait_refused(port)
+
+    @staticmethod
+    def wait_refused(port):
+        """Waits until nothing listens on a port."""
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end:
+            try:
+                socket.create_connection((HOST, port), timeout=1).close()
+            except ConnectionRefusedError:
+                return
+            except OSError:
+                pass
+            time.sleep(0.01)
+        raise Refused(f"something still listens on port {port}")
 
     stop_signal = signal.SIGTERM
 
