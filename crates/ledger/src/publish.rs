@@ -292,14 +292,22 @@ impl Publisher {
         let (segment, offset) = self.snapshot_at;
         let due = segment != self.fold.segment || self.fold.offset - offset >= every;
         let moved = (segment, offset) != (self.fold.segment, self.fold.offset);
-        if due || (now && moved) { self.store_snapshot_now() } else { Ok(()) }
+        if due || (now && moved) {
+            self.store_snapshot_now()?;
+        }
+        Ok(())
     }
 
-    fn store_snapshot_now(&mut self) -> Result<(), Error> {
+    /// Stores the state unless some log is not signed up to here: a start trusts no tree that no checkpoint covers.
+    /// Returns whether it did.
+    fn store_snapshot_now(&mut self) -> Result<bool, Error> {
+        if (0..self.fold.origins.len()).any(|number| self.is_due(number)) {
+            return Ok(false);
+        }
         let path = self.shared.config.wal().join("snapshot");
         write_atomic(&*self.shared.disk, &path, &self.fold.to_bytes())?;
         self.snapshot_at = (self.fold.segment, self.fold.offset);
-        Ok(())
+        Ok(true)
     }
 
     /// Returns the records that the meta-log is to have now: one per tenant's log, changed or not.
@@ -313,12 +321,10 @@ impl Publisher {
     /// Returns the next segment whose payloads are to be deleted, if one is due.
     pub(crate) fn retention_due(&mut self) -> Result<Option<Due>, Error> {
         let due = retain::next_due(&self.shared, self.fold.segment, &mut self.retained);
-        let due = due.and_then(|due| {
-            if due.is_some() {
-                // The snapshot on the disk may be of a life before and stand in that segment, whose offsets will change.
-                self.store_snapshot_now()?;
-            }
-            Ok(due)
+        let due = due.and_then(|due| match due {
+            // The snapshot on the disk may be of a life before and stand in that segment, whose offsets will change.
+            Some(due) => Ok(self.store_snapshot_now()?.then_some(due)),
+            None => Ok(None),
         });
         due.map_err(|error| if error.is_full() { error } else { self.shared.stop(&error) })
     }

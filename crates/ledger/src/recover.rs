@@ -171,6 +171,12 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened, Error> {
         match read_wal(&mut opening, &segments, &reserve, &mut recovery) {
             Err(Error::Contradiction { origin, why: why @ (TILES_LOST | STALE) }) => {
                 tracing::warn!(origin, why, "reading the whole WAL and making all tiles anew");
+                // It would stand beyond where the segment is found to end without it.
+                let snapshot = config.wal().join("snapshot");
+                if disk.exists(&snapshot) {
+                    disk.remove(&snapshot)?;
+                    disk::sync_parent(disk, &snapshot)?;
+                }
                 opening = Opening { parts, keys: Vec::new(), signed: Vec::new(), frames: 0, rebuild: true };
                 recovery.tiles_rebuilt = true;
                 read_wal(&mut opening, &segments, &reserve, &mut recovery)?
