@@ -373,7 +373,10 @@ async fn a_cable_is_unplugged() {
     let Some(part) = PEERS.part("dns") else { return };
     let tcp = json!({"address": address(&part, "port")});
     is_up(&look("tcp", &tcp).await);
-    part.tell("cut", "");
+    if let Some(why) = part.tell("cut", "")["skipped"].as_str() {
+        println!("skipped: {why}");
+        return;
+    }
     let seen = look_within("tcp", &tcp, Duration::from_millis(300)).await;
     part.tell("mend", "");
     is(&seen, State::Down, "could not connect: timed out");
