@@ -1,7 +1,7 @@
-//! The ledger as the rest of the product uses it: a handle that is cheap to clone, and the two threads behind it.
+//! The ledger as the rest of the product uses it: a handle that is cheap to clone, and the threads behind it.
 //!
-//! One thread writes (everything queued while the last sync ran goes into the next one), one publishes. Both are std
-//! threads: a sync blocks, and no runtime may be blocked by a disk.
+//! One thread writes (everything queued while the last sync ran goes into the next one), one publishes, one makes the
+//! next segment ready. They are std threads: a sync blocks, and no runtime may be blocked by a disk.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -74,6 +74,9 @@ struct Wires {
     queued: Condvar,
     wishes: Mutex<Wishes>,
     wished: Condvar,
+    /// Whether the next segment is to be made ready; `None` at the end.
+    spare: Mutex<Option<bool>>,
+    spare_wished: Condvar,
 }
 
 impl Wires {
@@ -95,9 +98,37 @@ impl Wires {
         receiver.recv().ok()
     }
 
+    fn wish_spare(&self, wish: Option<bool>) {
+        let mut spare = lock(&self.spare);
+        if spare.is_some() {
+            *spare = wish;
+        }
+        drop(spare);
+        self.spare_wished.notify_one();
+    }
+
     fn wish(&self, wish: impl FnOnce(&mut Wishes)) {
         wish(&mut lock(&self.wishes));
         self.wished.notify_one();
+    }
+}
+
+/// The thread that makes the next segment ready while the present one is written, so that going on to it does not wait
+/// for the disk. What it cannot make, the writer will try again and refuse or stop.
+fn segment_loop(wires: &Wires) {
+    loop {
+        {
+            let spare = lock(&wires.spare);
+            let idle = |spare: &mut Option<bool>| *spare == Some(false);
+            let mut spare = wires.spare_wished.wait_while(spare, idle).unwrap_or_else(PoisonError::into_inner);
+            match &mut *spare {
+                Some(wished) => *wished = false,
+                None => return,
+            }
+        }
+        if wires.shared.prepare_spare().is_err() {
+            return;
+        }
     }
 }
 
@@ -193,16 +224,21 @@ impl Ledger {
             queued: Condvar::new(),
             wishes: Mutex::default(),
             wished: Condvar::new(),
+            spare: Mutex::new(Some(false)),
+            spare_wished: Condvar::new(),
         });
         let failed = |source| {
             Error::from(disk::Error { doing: "start a thread for", path: wires.shared.config.dir.clone(), source })
         };
         let theirs = Arc::clone(&wires);
         let thread = std::thread::Builder::new().name("ledger-writer".into());
-        thread.spawn(move || write_loop(&theirs, writer)).map_err(failed)?;
+        let writing = thread.spawn(move || write_loop(&theirs, writer)).map_err(failed)?;
+        let theirs = Arc::clone(&wires);
+        let thread = std::thread::Builder::new().name("ledger-segments".into());
+        let preparing = thread.spawn(move || segment_loop(&theirs)).map_err(failed)?;
         let theirs = Arc::clone(&wires);
         let thread = std::thread::Builder::new().name("ledger-publisher".into());
-        thread.spawn(move || publish_loop(&theirs, publisher, lock)).map_err(failed)?;
+        thread.spawn(move || publish_loop(&theirs, publisher, [writing, preparing], lock)).map_err(failed)?;
         Ok((Self { handle: Arc::new(Handle { wires }) }, recovery))
     }
 
@@ -367,6 +403,9 @@ fn write_loop(wires: &Wires, mut writer: Writer) {
                 let _ = reply.send(result);
             }
             wires.wish(|wishes| wishes.dirty = true);
+            if wires.shared.wants_spare() {
+                wires.wish_spare(Some(true));
+            }
         }
         for command in commands {
             command(&mut writer);
@@ -396,7 +435,12 @@ fn take(wires: &Wires) -> (Vec<Request>, Vec<Command>, bool) {
 }
 
 /// The publisher's thread. Holds the lock of the data directory to its end.
-fn publish_loop(wires: &Wires, mut publisher: Publisher, lock_file: Box<dyn Send + Sync>) {
+fn publish_loop(
+    wires: &Wires,
+    mut publisher: Publisher,
+    others: [std::thread::JoinHandle<()>; 2],
+    lock_file: Box<dyn Send + Sync>,
+) {
     let mut meta_at = wires.shared.clock.monotonic() + wires.shared.config.meta_every;
     let ending = loop {
         let now = wires.shared.clock.monotonic();
@@ -420,6 +464,7 @@ fn publish_loop(wires: &Wires, mut publisher: Publisher, lock_file: Box<dyn Send
     };
     lock(&wires.queue).ended = true;
     wires.queued.notify_one();
+    wires.wish_spare(None);
     wires.shared.stopped.send_if_modified(|stopped| {
         let first = stopped.is_none();
         if first {
@@ -427,6 +472,10 @@ fn publish_loop(wires: &Wires, mut publisher: Publisher, lock_file: Box<dyn Send
         }
         first
     });
+    // Nothing of ours touches the files once another process may.
+    for other in others {
+        let _ = other.join();
+    }
     drop(lock_file);
     if let Ending::Orderly(reply) = ending {
         let _ = reply.send(result);

@@ -290,11 +290,8 @@ impl Shared {
     /// Makes the spare segment when the present one is half full or the disk was full, and takes the reserve again when
     /// there is room. A full disk is no error here.
     pub(crate) fn prepare_spare(&self) -> Result<(), Error> {
-        let half_full = {
-            let durable = lock(&self.durable);
-            durable.end * 2 > durable.capacity
-        };
         let full = self.disk_full.load(Ordering::Relaxed);
+        let half_full = self.half_full();
         let mut spare = lock(&self.spare);
         if spare.file.is_none() && (half_full || full) {
             match wal::prepare_segment(&*self.disk, &self.config.wal(), spare.next, self.config.segment_bytes) {
@@ -309,6 +306,19 @@ impl Shared {
             self.disk_full.store(false, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn half_full(&self) -> bool {
+        let durable = lock(&self.durable);
+        durable.end * 2 > durable.capacity
+    }
+
+    /// Tells whether the next segment should be made ready and is not.
+    pub(crate) fn wants_spare(&self) -> bool {
+        // While the lock is held, somebody is at it.
+        self.half_full()
+            && !self.disk_full.load(Ordering::Relaxed)
+            && self.spare.try_lock().is_ok_and(|spare| spare.file.is_none())
     }
 
     /// Makes the next segment now. On a full disk only what pages people goes on, in a small one.
