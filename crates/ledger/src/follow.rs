@@ -271,21 +271,20 @@ mod tests {
     /// The log grows between our reading of the checkpoint and of the tiles, and its old partial tiles are gone.
     #[test]
     fn a_log_that_grows_under_our_hands_is_read_again() {
-        struct Growing(Mutex<(Vec<u8>, BTreeMap<String, Vec<u8>>)>);
+        struct Growing {
+            stale: Mutex<Option<Vec<u8>>>,
+            files: BTreeMap<String, Vec<u8>>,
+        }
         impl LogFiles for Growing {
             fn read(&self, path: &str, _: usize) -> Result<Option<Vec<u8>>, String> {
-                let mut state = self.0.lock().expect("one thread");
-                let stale = std::mem::take(&mut state.0);
-                if path == "checkpoint" && !stale.is_empty() {
-                    return Ok(Some(stale));
-                }
-                Ok(state.1.get(path).cloned())
+                let stale = self.stale.lock().expect("one thread").take();
+                Ok(stale.filter(|_| path == "checkpoint").or_else(|| self.files.get(path).cloned()))
             }
         }
         let mut log = Log::new(1);
         let stale = log.grow(3).files["checkpoint"].clone();
         log.grow(3);
-        let files = Growing(Mutex::new((stale, log.files.clone())));
+        let files = Growing { stale: Mutex::new(Some(stale)), files: log.files.clone() };
         assert_eq!(Follow.follow(&files, &log.keys(), None).expect("read again").size, 6);
     }
 
