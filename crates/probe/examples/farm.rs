@@ -1,7 +1,8 @@
 //! Measures what 10,000 HTTPS checks every 10 s cost, against a farm of targets on 127.0.0.0/16 in another process.
 //!
-//! `farm MODE [CHECKS] [SECONDS]` with the mode `normal`, `stalled` (every TLS handshake stalls)
-//! or `blackhole` (no SYN is answered). Prints one JSON object. Release builds only mean something.
+//! `farm MODE [CHECKS] [SECONDS]` with the mode `normal`, `stalled` (every TLS handshake stalls), `blackhole` (no SYN is
+//! answered), or `blackbox`: the same probes as `normal`, done by Debian's prometheus-blackbox-exporter, which is asked
+//! over kept connections as Prometheus asks. Prints one JSON object. Release builds only mean something.
 
 #![expect(clippy::print_stdout, reason = "its output is the measurement")]
 
@@ -47,7 +48,11 @@ fn main() -> Outcome<()> {
         .spawn()?;
     let mut port = String::new();
     BufReader::new(farm.stdout.take().ok_or("no output")?).read_line(&mut port)?;
-    let measured = measure(mode, port.trim().parse()?, dir.path(), checks, seconds);
+    let port = port.trim().parse()?;
+    let measured = match mode {
+        "blackbox" => blackbox(port, dir.path(), checks, seconds),
+        _ => measure(mode, port, dir.path(), checks, seconds),
+    };
     drop(farm.stdin.take());
     farm.wait()?;
     println!("{}", measured?);
@@ -87,17 +92,17 @@ fn measure(mode: &str, port: u16, dir: &Path, checks: usize, seconds: u64) -> Ou
     let config = Config::read(&declared.into(), &json!({})).map_err(|issues| format!("{issues:?}"))?;
     let descriptors = raise_descriptors(descriptors_needed(&config.checks));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let loaded = rss_bytes("VmRSS");
+    let loaded = rss_bytes("self", "VmRSS");
     let tally = Arc::new(Tally::default());
     let figures = runtime.block_on(async {
         let means = Means::new(Arc::new(OsClock::default()), Arc::new(OsRng), Arc::new(OsDisk));
         let sink = Arc::clone(&tally) as Arc<dyn Results>;
         let scheduler = Scheduler::start(config, means, sink, &[]);
         tokio::time::sleep(Duration::from_secs(12)).await;
-        let (before, runs_before) = (cpu_seconds(), scheduler.stats().runs);
+        let (before, runs_before) = (cpu_seconds("self"), scheduler.stats().runs);
         tokio::time::sleep(Duration::from_secs(seconds)).await;
-        let (stats, cpu) = (scheduler.stats(), cpu_seconds() - before);
-        let (rss, peak) = (rss_bytes("VmRSS"), rss_bytes("VmHWM"));
+        let (stats, cpu) = (scheduler.stats(), cpu_seconds("self") - before);
+        let (rss, peak) = (rss_bytes("self", "VmRSS"), rss_bytes("self", "VmHWM"));
         let runs = stats.runs - runs_before;
         scheduler.stop(Duration::ZERO).await;
         json!({
@@ -116,16 +121,107 @@ fn measure(mode: &str, port: u16, dir: &Path, checks: usize, seconds: u64) -> Ou
     }))
 }
 
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+/// Connections over which the exporter is asked.
+const ASKERS: usize = 64;
+
+fn blackbox(port: u16, dir: &Path, checks: usize, seconds: u64) -> Outcome<serde_json::Value> {
+    let module = format!(
+        "modules:\n  farm:\n    prober: http\n    timeout: 9.5s\n    http:\n      preferred_ip_protocol: ip4\n      \
+         tls_config: {{ca_file: {}, server_name: farm.test}}\n",
+        dir.join("ca.pem").display()
+    );
+    let config = dir.join("blackbox.yml");
+    disk::write_atomic(&OsDisk, &config, module.as_bytes())?;
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let mut exporter = Command::new("prometheus-blackbox-exporter")
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--web.listen-address={free}"))
+        .arg("--log.level=error")
+        .stderr(Stdio::null())
+        .spawn()?;
+    let asked = ask_exporter(exporter.id(), free, port, checks, seconds);
+    exporter.kill()?;
+    exporter.wait()?;
+    asked
+}
+
+fn ask_exporter(
+    exporter: u32,
+    address: std::net::SocketAddr,
+    port: u16,
+    checks: usize,
+    seconds: u64,
+) -> Outcome<serde_json::Value> {
+    while std::net::TcpStream::connect(address).is_err() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = Arc::new(AtomicU64::new(0));
+    let good = Arc::new(AtomicU64::new(0));
+    let (cpu, runs) = runtime.block_on(async {
+        let mut askers = JoinSet::new();
+        for asker in 0..ASKERS {
+            let (done, good) = (Arc::clone(&done), Arc::clone(&good));
+            askers.spawn(async move {
+                let _ = ask(asker, address, port, checks, &done, &good).await;
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        let before = (cpu_seconds(&exporter.to_string()), done.load(Ordering::Relaxed));
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        (cpu_seconds(&exporter.to_string()) - before.0, done.load(Ordering::Relaxed) - before.1)
+    });
+    Ok(json!({
+        "mode": "blackbox", "checks": checks, "seconds": seconds, "succeeded": good.load(Ordering::Relaxed),
+        "figures": {
+            "runs": runs, "cpu_seconds": cpu, "cores": cpu / seconds as f64,
+            "cpu_us_per_check": cpu * 1e6 / runs.max(1) as f64,
+            "rss_mb": rss_bytes(&exporter.to_string(), "VmRSS") / 1e6,
+            "rss_peak_mb": rss_bytes(&exporter.to_string(), "VmHWM") / 1e6,
+        },
+    }))
+}
+
+/// Asks for every 64th target in turn, all of them within ten seconds, over one connection.
+async fn ask(
+    asker: usize,
+    address: std::net::SocketAddr,
+    port: u16,
+    checks: usize,
+    done: &AtomicU64,
+    good: &AtomicU64,
+) -> Outcome<()> {
+    use http_body_util::{BodyExt as _, Empty};
+    let stream = hyper_util::rt::TokioIo::new(tokio::net::TcpStream::connect(address).await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let mine: Vec<usize> = (asker..checks).step_by(ASKERS).collect();
+    let mut moments = tokio::time::interval(Duration::from_secs(10) / u32::try_from(mine.len().max(1))?);
+    for n in mine.iter().cycle() {
+        moments.tick().await;
+        let target = format!("https://127.0.{}.{}:{port}/", n / 250, n % 250 + 1);
+        let path = format!("/probe?module=farm&target={target}");
+        let request = http::Request::get(path).header("Host", "exporter").body(Empty::<bytes::Bytes>::new())?;
+        let body = sender.send_request(request).await?.into_body().collect().await?.to_bytes();
+        done.fetch_add(1, Ordering::Relaxed);
+        if body.windows(15).any(|window| window == b"probe_success 1") {
+            good.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+fn cpu_seconds(pid: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
     let fields: Vec<f64> = after.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
     // utime and stime, the fields 14 and 15, in hundredths of a second.
     fields.iter().skip(11).take(2).sum::<f64>() / 100.0
 }
 
-fn rss_bytes(key: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+fn rss_bytes(pid: &str, key: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
     let kib: f64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0.0);
     kib * 1024.0
