@@ -107,7 +107,7 @@ pub enum Family {
     Ipv6,
 }
 
-/// How a check reaches its target. The keys are those of [`spec::net_fields`].
+/// How a check reaches its target. The keys are those of the macro `spec::net_fields`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default)]
 pub struct NetOptions {
@@ -134,7 +134,7 @@ pub enum MinTls {
     V1_3,
 }
 
-/// How a check judges TLS. The keys are those of [`spec::tls_fields`].
+/// How a check judges TLS. The keys are those of the macro `spec::tls_fields`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default)]
 pub struct TlsOptions {
