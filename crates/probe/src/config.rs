@@ -1,7 +1,6 @@
 //! The part `checks:` of the configuration: its tables, its typed form, and what only this crate can check.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -235,16 +234,6 @@ impl Config {
 #[must_use]
 pub fn check(checks: &Json, maintenance: &Json) -> Vec<Issue> {
     Config::read(checks, maintenance).err().unwrap_or_default()
-}
-
-/// Returns the checks that run where none are configured: our own host, disk and resolver.
-#[must_use]
-pub fn builtin(data_dir: &Path) -> Json {
-    serde_json::json!({
-        "host": {"kind": "host", "name": "Host", "interval": "30s"},
-        "disk": {"kind": "disk", "name": "Disk", "path": data_dir, "interval": "30s"},
-        "resolver": {"kind": "dns", "name": "Resolver", "query": ".", "record": "NS", "interval": "1m"},
-    })
 }
 
 #[derive(Deserialize)]

@@ -102,8 +102,10 @@ pub enum Family {
     #[default]
     Any,
     /// IPv4 only.
+    #[serde(alias = "IPv4")]
     Ipv4,
     /// IPv6 only.
+    #[serde(alias = "IPv6")]
     Ipv6,
 }
 
