@@ -150,6 +150,9 @@ pub struct Depth {
     pub oldest: Option<Timestamp>,
 }
 
+/// An incident and the steps of its life, oldest first.
+pub type IncidentLife = (Incident, Vec<IncidentTransition>);
+
 /// Control state of the alert path, for all tenants.
 pub trait State: Send + Sync {
     /// Returns what was kept of a tenant.
@@ -214,7 +217,7 @@ pub trait State: Send + Sync {
         &'a self,
         tenant: &'a Tenant,
         id: &'a IncidentId,
-    ) -> BoxFuture<'a, Result<Option<(Incident, Vec<IncidentTransition>)>, StateError>>;
+    ) -> BoxFuture<'a, Result<Option<IncidentLife>, StateError>>;
 
     /// Lists silences, those that end last first.
     ///

@@ -8,10 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{
-    BoxFuture, Delivery, IncidentId, IncidentTransition, Intent, IntentId, LabelSet as _, Outcome, SilenceChange,
-    Tenant,
-};
+use model::{BoxFuture, Delivery, IncidentId, Intent, IntentId, LabelSet as _, Outcome, SilenceChange, Tenant};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::sqlite::{
@@ -20,8 +17,8 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Row as _};
 
 use super::{
-    Depth, IncidentFilter, IncidentState, NotificationFilter, NotificationState, Notified, Page, Pending, State,
-    StateError, Tally,
+    Depth, IncidentFilter, IncidentLife, IncidentState, NotificationFilter, NotificationState, Notified, Page, Pending,
+    State, StateError, Tally,
 };
 use crate::incidents::{Changes, Incident, Message, REOPEN_WITHIN, Snapshot, Tracked, later};
 use crate::route::GroupId;
@@ -422,7 +419,7 @@ impl State for SqliteState {
         &'a self,
         tenant: &'a Tenant,
         id: &'a IncidentId,
-    ) -> BoxFuture<'a, Result<Option<(Incident, Vec<IncidentTransition>)>, StateError>> {
+    ) -> BoxFuture<'a, Result<Option<IncidentLife>, StateError>> {
         const ONE: &str = "SELECT body FROM incidents WHERE tenant = ?1 AND id = ?2";
         const STEPS: &str = "SELECT body FROM transitions WHERE tenant = ?1 AND incident = ?2 ORDER BY position";
         Box::pin(async move {
