@@ -19,21 +19,13 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<u8> {
 }
 
 fn portrait(answer: &Value) -> String {
-    let mut rows = Vec::new();
-    if let Value::Object(fields) = answer {
-        for (key, value) in fields {
-            let text = match value {
-                Value::String(text) => text.clone(),
-                Value::Array(items) if items.iter().all(Value::is_string) => {
-                    items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
-                }
-                Value::Array(items) => items.len().to_string(),
-                other => other.to_string(),
-            };
-            rows.push(vec![key.clone(), text]);
-        }
+    let mut rows = vec![["STATE", "ID", "NAME", "KIND", "SINCE", "REASON"].map(str::to_owned).to_vec()];
+    for service in answer.get("services").and_then(Value::as_array).into_iter().flatten() {
+        rows.push(
+            ["state", "id", "name", "kind", "since", "reason"].map(|key| text_of(service, key).to_owned()).to_vec(),
+        );
     }
-    terminal::table(&rows)
+    format!("{} at {}\n{}", text_of(answer, "overall"), text_of(answer, "checked_at"), terminal::table(&rows))
 }
 
 #[cfg(test)]
@@ -42,7 +34,9 @@ mod tests {
 
     #[test]
     fn a_status_is_readable() {
-        let answer = serde_json::json!({"overall": "up", "ailments": ["a", "b"], "checks": [{}], "open": 1});
-        assert_eq!(portrait(&answer), "overall   up\nailments  a; b\nchecks    1\nopen      1\n");
+        let answer = serde_json::json!({"overall": "down", "checked_at": "t",
+            "services": [{"id": "a", "name": "The a", "kind": "tcp", "state": "down", "since": "s", "reason": "refused"}]});
+        let text = portrait(&answer);
+        assert_eq!(text, "down at t\nSTATE  ID  NAME   KIND  SINCE  REASON\ndown   a   The a  tcp   s      refused\n");
     }
 }
