@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::program::{Place, Server, dihya, run, text, verify};
-use crate::web::request;
+use crate::program::{Place, Server, dihya, eventually, run, text, verify};
+use crate::web::{Service, request};
 
 #[test]
 fn a_directory_that_cannot_be_written_is_said() {
@@ -43,6 +43,54 @@ fn a_disk_that_takes_no_more_ends_the_process_or_refuses_and_loses_nothing() {
         .expect("prlimit runs");
     // Whatever happened, it was said and the log is whole.
     println!("{:?} {} {}", output.status, text(&output.stdout), text(&output.stderr));
+    assert_eq!(verify(&place.path("data"))["sound"], true);
+}
+
+/// The kernel is made to say EIO from the n-th sync on, as a dying disk would.
+#[test]
+fn a_disk_that_fails_gives_a_last_notice_and_ends_the_process() {
+    if std::process::Command::new("strace").arg("--version").output().is_err() {
+        println!("skipped: strace is not installed");
+        return;
+    }
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let file = place.put("dihya.yaml", &crate::journey::config(&service, &hook, ""));
+    // A first life makes all files, so that the second one syncs only to record.
+    let server = Server::start(&place, &["--config", &file]);
+    assert_eq!(server.stop(), Some(0));
+
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-q", "-o", "/dev/null", "-e", "trace=fdatasync,fsync"]);
+    command.args(["-e", "inject=fdatasync,fsync:error=EIO:when=80+", env!("CARGO_BIN_EXE_dihya")]);
+    command.env_clear().env("NO_COLOR", "1").env("PATH", "/usr/bin:/bin");
+    let mut server = Server::start_as(command, &place, &["--config", &file]);
+    let (address, token) = (server.address.clone(), server.token());
+    let mut acknowledged = Vec::new();
+    for number in 0..1_000 {
+        let name = format!("n{number}");
+        let body = json!({"message": name, "level": "info", "labels": {"alertname": name}});
+        match request(&address, "POST", "/api/dihya/v1/alerts", Some(&token), Some(&body)).status {
+            202 => acknowledged.push(name),
+            0 => break,
+            status => assert_eq!(status, 503),
+        }
+    }
+    assert_eq!(server.ended(), Some(1));
+    let posts = eventually("the last notice", || {
+        let posts: Vec<String> = hook.posts().iter().map(ToString::to_string).collect();
+        posts.iter().any(|post| post.contains("Dihya stops")).then_some(posts)
+    });
+    println!("{} acknowledged, {} posts", acknowledged.len(), posts.len());
+
+    // The disk is well again: everything acknowledged is there, and the log is sound.
+    let server = Server::start(&place, &["--config", &file]);
+    assert_eq!(server.stop(), Some(0));
+    let rows = run(&["ledger", "show", "--limit", "100000", "--format", "json", "--data-dir", &place.data()]);
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&rows.stdout).expect("is JSON");
+    for name in &acknowledged {
+        assert!(rows.iter().any(|row| row["body"]["labels"]["alertname"] == **name), "{name} is lost");
+    }
     assert_eq!(verify(&place.path("data"))["sound"], true);
 }
 
