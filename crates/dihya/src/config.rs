@@ -370,7 +370,7 @@ fn take(root: &mut Node, key: &str) -> Option<Node> {
 
 /// Gathers the hosts and addresses of declared targets: whoever reads an alert must be able to tell which one it is.
 fn declared(json: &Value, channels: BTreeSet<String>) -> Vec<String> {
-    const KEYS: [&str; 7] = ["url", "address", "host", "server", "query", "resolver", "endpoint"];
+    const KEYS: [&str; 8] = ["url", "address", "host", "server_name", "query", "resolver", "endpoint", "proxy"];
     let mut names: BTreeSet<String> = channels;
     for check in json["checks"].as_object().into_iter().flatten().map(|(_, check)| check) {
         for text in KEYS.iter().filter_map(|key| check.get(key)?.as_str()) {

@@ -105,3 +105,99 @@ fn help_completions_and_man_pages_are_there() {
     let page = std::fs::read_to_string(man.join("dihya-alert-send.1")).expect("a page");
     assert!(page.contains("backup failed"), "{page}");
 }
+
+#[test]
+fn a_server_with_a_certificate_is_reached_by_those_who_trust_it() {
+    let place = Place::new();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let ca = place.put("cert.pem", &made.cert.pem());
+    place.put("key.pem", &made.signing_key.serialize_pem());
+    let file = place.put("dihya.yaml", "server:\n  tls: {cert_file: cert.pem, key_file: key.pem}\n");
+    let server = Server::start(&place, &["--config", &file]);
+    let port = server.address.rsplit(':').next().expect("a port").to_owned();
+    let url = format!("https://localhost:{port}");
+    let ask = |more: &[&str]| run(&[&["incident", "list", "--url", &url, "--data-dir", &place.data()], more].concat());
+    let trusting = ask(&["--ca-file", &ca]);
+    assert!(trusting.status.success(), "{}", text(&trusting.stderr));
+    assert_eq!(text(&trusting.stdout), "no open incidents\n");
+    let wary = ask(&[]);
+    assert_eq!(wary.status.code(), Some(1));
+    assert!(text(&wary.stderr).contains("could not reach the server"), "{}", text(&wary.stderr));
+    let lost = ask(&["--ca-file", "/nonexistent.pem"]);
+    assert!(text(&lost.stderr).contains("--ca-file"), "{}", text(&lost.stderr));
+}
+
+#[test]
+fn clients_say_what_they_lack() {
+    let place = Place::new();
+    let server = Server::start(&place, &[]);
+    let url = server.url();
+    let elsewhere = place.path("elsewhere").to_str().expect("UTF-8").to_owned();
+    let stranger = run(&["token", "list", "--url", &url, "--data-dir", &elsewhere]);
+    assert_eq!(stranger.status.code(), Some(1));
+    let said = text(&stranger.stderr);
+    assert!(said.contains("401") && said.contains("hint: name a token"), "{said}");
+    for (args, expected) in [
+        (vec!["status", "--url", "nonsense"], "--url nonsense"),
+        (vec!["status", "--url", "ftp://x"], "expected http://HOST:PORT"),
+        (vec!["status", "--token-file", "/nonexistent"], "--token-file /nonexistent"),
+        (vec!["silence", "add", "nothing", "--comment", "x"], "cannot read the matcher nothing"),
+    ] {
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(expected), "{args:?}: {}", text(&output.stderr));
+    }
+    let token = place.put("token", &server.token());
+    let named = run(&["token", "list", "--url", &url, "--token-file", &token]);
+    assert!(named.status.success(), "{}", text(&named.stderr));
+}
+
+#[test]
+fn on_a_terminal_it_says_where_it_is_and_how_to_go_on() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        println!("skipped: script is not installed");
+        return;
+    }
+    let place = Place::new();
+    let binary = env!("CARGO_BIN_EXE_dihya");
+    let pid = place.path("pid");
+    let command =
+        format!("echo $$ > {}; exec {binary} serve --listen 127.0.0.1:0 --data-dir {}", pid.display(), place.data());
+    let log = place.path("typescript");
+    let mut script = std::process::Command::new("script");
+    script.args(["-qfc", &command]).arg(&log).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    let mut child = script.spawn().expect("script runs");
+    let said = eventually("the greeting", || {
+        let said = std::fs::read_to_string(&log).ok()?;
+        said.contains("To go on").then_some(said)
+    });
+    let pid = std::fs::read_to_string(pid).expect("its process id");
+    let ended = std::process::Command::new("kill").arg(pid.trim()).status().expect("kill runs");
+    assert!(ended.success());
+    let _ = child.wait();
+    for expected in ["listens on", "/status", "admin-token", "dhy_", "dihya check"] {
+        assert!(said.contains(expected), "{expected} in {said}");
+    }
+}
+
+#[test]
+fn tenants_do_not_see_each_other_and_public_logs_are_open() {
+    let place = Place::new();
+    let file = place.put(
+        "dihya.yaml",
+        "tenants:\n  shop: {public: true}\nchecks:\n  a: {kind: host, interval: 1s, timeout: 1s, tenant: shop}\n  b: {kind: \
+         host, interval: 1s, timeout: 1s}\n",
+    );
+    let server = Server::start(&place, &["--config", &file]);
+    let ids = |board: &Value| {
+        let items = board["services"].as_array().expect("services").clone();
+        items.iter().filter_map(|item| item["id"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let board = server.get("/api/dihya/v1/checks");
+    assert_eq!(ids(&board), ["b"]);
+    let open = |path: &str| request(&server.address, "GET", path, None, None).status;
+    eventually("a checkpoint", || (open("/ledger/localhost/shop/checkpoint") == 200).then_some(()));
+    assert_eq!(open("/ledger/localhost/default/checkpoint"), 401);
+    assert_eq!(open("/ledger/localhost/meta/checkpoint"), 200);
+    assert_eq!(open("/ledger/localhost/shop/tile/0/999"), 404);
+}
