@@ -338,7 +338,8 @@ fn alertmanagers_own_files_are_accepted_or_refused_by_name() {
             other => panic!("{name}: {other:?}"),
         }
     }
-    println!("alertmanager configuration cases: passed {passed} of {total}, {outside} use what is not supported yet");
+    println!("conformance: alertmanager-config passed {passed} of {total}");
+    println!("{outside} of them use what is not supported yet, and are refused by name");
     assert_eq!((passed, passed + outside), (good.len() + bad.len(), total));
 }
 
@@ -371,5 +372,5 @@ fn alertmanagers_routing_cases_route_alike() {
     }
     let bad = files.iter().find(|(file, _)| file == "conf.bad.yml").map(|(_, text)| read(text)).expect("is there");
     assert!(bad.is_err());
-    println!("alertmanager routing cases: passed {} of {}", passed + 1, cases.len() + 1);
+    println!("conformance: alertmanager-routing passed {} of {}", passed + 1, cases.len() + 1);
 }
