@@ -87,6 +87,11 @@ fn secrets_are_references_and_never_shown() {
     place.put("hook.txt", "https://hooks.example/T0/s3cr3t\n");
     let good = place.put("good.yaml", "channels:\n  hook:\n    kind: slack\n    url: ${file:hook.txt}\n");
     assert_eq!(run(&["config", "check", &good]).status.code(), Some(0));
+    let built_in = run(&["config", "check"]);
+    assert!(text(&built_in.stdout).contains("the built-in configuration is good"), "{}", text(&built_in.stderr));
+    let schema: Value = serde_json::from_slice(&run(&["config", "schema"]).stdout).expect("is JSON");
+    assert_eq!(schema["title"], "dihya.yaml");
+    assert!(text(&run(&["config", "schema", "--markdown"]).stdout).starts_with("# Configuration"));
     let missing = place.put("missing.yaml", "channels:\n  hook:\n    kind: slack\n    url: ${file:none.txt}\n");
     let output = run(&["config", "check", &missing]);
     assert!(text(&output.stderr).contains("cannot read the file none.txt: there is no such file"));

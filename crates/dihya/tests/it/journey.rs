@@ -34,6 +34,11 @@ fn down_is_told_and_so_is_the_recovery() {
     let up = || server.get("/api/dihya/v1/checks/shop")["state"] == "up";
     eventually("the first result", || up().then_some(()));
 
+    let ran = request(&server.address, "POST", "/api/dihya/v1/checks/shop/run", Some(&server.token()), None);
+    assert_eq!(ran.status, 200, "{}", ran.body);
+    let none = request(&server.address, "POST", "/api/dihya/v1/checks/till/run", Some(&server.token()), None);
+    assert_eq!(none.status, 404, "{}", none.body);
+
     service.answer(503);
     let firing = hook.post();
     assert_eq!(firing["status"], "firing", "{firing:#}");
@@ -59,9 +64,24 @@ fn down_is_told_and_so_is_the_recovery() {
     let taken = server.client(&["incident", "ack", &id, "--note", "on it"]);
     assert!(text(&taken.stdout).contains("acknowledged"), "{}", text(&taken.stderr));
 
+    let noted = json!({"note": "we are looking into it", "public": true});
+    let path = format!("/api/dihya/v1/incidents/{id}/notes");
+    let noted = request(&server.address, "POST", &path, Some(&server.token()), Some(&noted));
+    assert!((200..300).contains(&noted.status), "{}", noted.body);
+    assert_eq!(server.get("/api/dihya/v1/incidents?state=acknowledged")["items"][0]["id"], id.as_str());
+    assert_eq!(server.get("/api/dihya/v1/incidents?state=open")["items"], json!([]));
+    assert!(server.client(&["incident", "show", &id, "--format", "json"]).status.success());
+    assert!(text(&server.client(&["incident", "list", "--all"]).stdout).contains("The shop"));
+
     service.answer(200);
     let resolved = hook.post();
     assert_eq!(resolved["status"], "resolved", "{resolved:#}");
+    let over = server.client(&["incident", "ack", &id]);
+    assert!(text(&over.stderr).contains("409"), "{}", text(&over.stderr));
+    let delivered = server.get("/api/dihya/v1/notifications?state=delivered");
+    assert_eq!(delivered["items"].as_array().map(Vec::len), Some(2), "{delivered:#}");
+    assert_eq!(server.get("/api/dihya/v1/notifications?state=failed&receiver=ops")["items"], json!([]));
+    assert_eq!(server.get("/api/dihya/v1/incidents?state=resolved")["items"][0]["id"], id.as_str());
     let shown = server.client(&["incident", "show", &id]);
     let shown = text(&shown.stdout);
     for word in ["opened", "acknowledged", "on it", "resolved"] {
@@ -115,7 +135,12 @@ fn a_silence_keeps_an_alert_quiet_and_then_ends() {
         (items > 0).then_some(())
     });
     assert_eq!(hook.posts(), Vec::<Value>::new());
+    assert_eq!(server.get("/api/dihya/v1/silences?state=active")["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(server.get("/api/dihya/v1/silences?state=pending")["items"], json!([]));
     assert!(server.client(&["silence", "expire", &id]).status.success());
+    assert_eq!(server.get("/api/dihya/v1/silences?state=expired")["items"].as_array().map(Vec::len), Some(1));
+    assert!(text(&server.client(&["silence", "list", "--all"]).stdout).contains("expired"));
+    assert!(text(&server.client(&["silence", "list", "--format", "json"]).stdout).starts_with("[]"));
     assert_eq!(hook.post()["status"], "firing");
 }
 
@@ -134,6 +159,49 @@ fn a_heartbeat_that_stays_away_is_an_alert() {
     assert_eq!(server.get("/api/dihya/v1/checks/backup")["state"], "up");
     let late = hook.post();
     assert_eq!(late["alerts"][0]["labels"]["check"], "backup", "{late:#}");
+    for args in [vec!["--start"], vec!["--fail"], vec!["--exit", "0"]] {
+        let pinged = server.client(&[&["heartbeat", "ping", "unguessable42"], &args[..]].concat());
+        assert!(pinged.status.success(), "{}", text(&pinged.stderr));
+    }
     let unknown = request(&server.address, "POST", "/api/dihya/v1/heartbeats/nobody", None, None);
     assert_eq!(unknown.status, 404);
+}
+
+#[test]
+fn an_alert_that_fires_outlives_a_restart_and_is_ended_by_the_recovery() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let file = place.put("dihya.yaml", &config(&service, &hook, ""));
+    let server = Server::start(&place, &["--config", &file]);
+    service.answer(503);
+    assert_eq!(hook.post()["status"], "firing");
+    // Killed between the sending and the record of it, the server would rightly tell again.
+    eventually("the record of the delivery", || {
+        let delivered = server.get("/api/dihya/v1/notifications?state=delivered");
+        (delivered["items"].as_array()?.len() == 1).then_some(())
+    });
+    server.kill();
+    service.answer(200);
+    let server = Server::start(&place, &["--config", &file]);
+    assert_eq!(hook.post()["status"], "resolved");
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(hook.posts(), Vec::<Value>::new(), "nobody was told twice");
+}
+
+#[test]
+fn a_configuration_of_alertmanager_is_read_as_it_is() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let alerting = format!(
+        "alerting:\n  global: {{resolve_timeout: 5m}}\n  route:\n    receiver: team\n    group_by: [alertname]\n    group_wait: \
+         0s\n  receivers:\n    - name: team\n      webhook_configs:\n        - url: {}\n          send_resolved: true\n",
+        hook.url()
+    );
+    let whole = config(&service, &hook, "");
+    let checks = whole.split("channels:").next().expect("the checks");
+    let file = place.put("dihya.yaml", &format!("{checks}{alerting}"));
+    let server = Server::start(&place, &["--config", &file]);
+    service.answer(503);
+    assert_eq!(hook.post()["receiver"], "team");
+    drop(server);
 }

@@ -18,11 +18,11 @@ fn a_bad_file_leaves_the_old_one_in_force_and_a_good_one_takes_effect() {
     let refused = server.logged("refused the configuration, the old one stays in force");
     assert_eq!((&refused["line"], &refused["field"]), (&6.into(), &"checks.shop.intervall".into()), "{refused:#}");
     assert!(server.get("/api/dihya/v1/checks/shop")["state"].is_string());
-    let metrics = request(&server.address, "GET", "/metrics", Some(&server.token()), None).body;
-    assert!(
-        metrics.lines().any(|line| line.starts_with("dihya_config_reload_success") && line.ends_with(" 0")),
-        "{metrics}"
-    );
+    eventually("the metric", || {
+        let metrics = request(&server.address, "GET", "/metrics", Some(&server.token()), None).body;
+        let mut lines = metrics.lines().filter(|line| line.starts_with("dihya_config_reload_success"));
+        lines.any(|line| line.ends_with(" 0")).then_some(())
+    });
 
     place.put("dihya.yaml", &good.replace("  shop:", "  till:"));
     server.signal("-HUP");
