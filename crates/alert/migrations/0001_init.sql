@@ -71,6 +71,7 @@ CREATE TABLE outbox (
     channel    TEXT NOT NULL,
     lane       TEXT NOT NULL, -- within a channel and lane, notifications go out in order
     position   INTEGER NOT NULL,
+    at_ms      INTEGER NOT NULL,
     next_ms    INTEGER NOT NULL,
     give_up_ms INTEGER NOT NULL,
     attempts   INTEGER NOT NULL,

@@ -6,7 +6,7 @@
 //! back through the feed and only then leave the outbox.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -138,6 +138,8 @@ struct Tallies {
     failed: AtomicU64,
     decided: AtomicU64,
     folded: AtomicU64,
+    /// Notifications in the outbox.
+    waiting: AtomicI64,
 }
 
 /// Time that never goes back and does not stand still while the civil clock is set back.
@@ -212,11 +214,14 @@ impl Shared {
     fn with_incidents<T>(&self, f: impl FnOnce(&mut Incidents, Timestamp, &View<'_>) -> T) -> T {
         let now = self.time.now();
         let in_maintenance = Arc::clone(&lock(&self.setup).in_maintenance);
-        let view = View { in_maintenance: &*in_maintenance, rng: &*self.rng };
+        let outbox_full = self.counters.waiting.load(Ordering::Relaxed) >= OUTBOX_FULL;
+        let view = View { in_maintenance: &*in_maintenance, rng: &*self.rng, outbox_full };
         f(&mut lock(&self.incidents), now, &view)
     }
 }
 
+/// Notifications that may wait before no more are decided.
+const OUTBOX_FULL: i64 = model::limits::OUTBOX_ROWS_MAX as i64;
 /// Most channels that workers run for.
 const CHANNELS_MAX: usize = 1_024;
 
@@ -253,7 +258,8 @@ impl Engine {
             ended: watch::Sender::new(false),
             failed: watch::Sender::new(None),
         });
-        for (channel, _) in waiting {
+        for (channel, depth) in waiting {
+            shared.counters.waiting.fetch_add(i64::try_from(depth.waiting).unwrap_or(i64::MAX), Ordering::Relaxed);
             shared.post(&channel).wake.notify_one();
         }
         let mut tasks = JoinSet::new();

@@ -97,6 +97,10 @@ struct Worker {
     under_way: JoinSet<(Pending, Result<(), SendError>)>,
     failures: u32,
     rests_until: Option<Timestamp>,
+    /// Whether the outbox may hold what was not taken yet.
+    look: bool,
+    /// When the next attempt is due of what was not to be taken yet.
+    next: Option<Timestamp>,
 }
 
 impl Worker {
@@ -113,6 +117,8 @@ impl Worker {
             under_way: JoinSet::new(),
             failures: 0,
             rests_until: None,
+            look: true,
+            next: None,
         }
     }
 
@@ -141,32 +147,45 @@ impl Worker {
         let rest = self.rests_until.filter(|until| *until > now);
         let mut full = false;
         if rest.is_none() {
-            if self.ready.is_empty() && self.busy.len() < BUSY_MAX {
-                let (state, tenant) = (&self.shared.state, &self.shared.tenant);
-                let taken = state.due(tenant, &self.name, now, &self.busy, TAKE_MAX).await?;
-                self.busy.extend(taken.iter().map(|pending| pending.intent.id.clone()));
-                self.ready.extend(taken);
+            if self.look && self.ready.is_empty() && self.busy.len() < BUSY_MAX {
+                self.take(now).await?;
             }
             full = self.start(now).await;
         }
         let wait = match rest {
             Some(until_then) => until(now, until_then),
             None if full || !self.ready.is_empty() => IDLE_MAX,
-            None => {
-                let next = self.shared.state.next_due(&self.shared.tenant, &self.name, &self.busy).await?;
-                next.map_or(IDLE_MAX, |next| until(now, next).max(Duration::from_millis(1)))
-            }
+            None => self.next.map_or(IDLE_MAX, |next| until(now, next).max(Duration::from_millis(1))),
         };
         let post = Arc::clone(&self.post);
         let ended = tokio::select! {
             _ = self.stop.wait_for(|stop| *stop) => return Ok(()),
-            () = post.wake.notified() => return Ok(()),
+            () = post.wake.notified() => {
+                self.look = true;
+                return Ok(());
+            }
             Some(ended) = self.under_way.join_next() => ended,
-            () = tokio::time::sleep(wait.min(IDLE_MAX)) => return Ok(()),
+            () = tokio::time::sleep(wait.min(IDLE_MAX)) => {
+                self.look = true;
+                return Ok(());
+            }
         };
         self.ended(ended.ok()).await;
         while let Some(ended) = self.under_way.try_join_next() {
             self.ended(ended.ok()).await;
+        }
+        Ok(())
+    }
+
+    /// Takes from the outbox what is due, and learns when more will be.
+    async fn take(&mut self, now: Timestamp) -> Result<(), Error> {
+        let (state, tenant) = (&self.shared.state, &self.shared.tenant);
+        let taken = state.due(tenant, &self.name, now, &self.busy, TAKE_MAX).await?;
+        self.look = taken.len() == TAKE_MAX;
+        self.busy.extend(taken.iter().map(|pending| pending.intent.id.clone()));
+        self.ready.extend(taken);
+        if !self.look {
+            self.next = self.shared.state.next_due(&self.shared.tenant, &self.name, &self.busy).await?;
         }
         Ok(())
     }

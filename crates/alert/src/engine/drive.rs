@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::limits::APPEND_RECORDS_MAX;
-use model::{Feed, Level, Position, RefusalKind, Signal};
+use model::{Feed, Level, Outcome, Position, RefusalKind, Signal};
 
-use super::{Shared, lock};
+use super::{OUTBOX_FULL, Shared, lock};
 use crate::error::Error;
 use crate::events;
 use crate::fault::Point;
@@ -21,6 +21,8 @@ const FOLD_MAX: usize = 4_096;
 const IDLE_MAX: Duration = Duration::from_secs(1);
 /// How long to wait when the ledger or the control state asks to come back.
 const COME_BACK: Duration = Duration::from_millis(200);
+/// How long to rest when the feed says that there is more and there is not.
+const BREATH: Duration = Duration::from_millis(20);
 /// How long before its end a silence is spoken of in the log.
 const SILENCE_WARNING: Duration = Duration::from_secs(15 * 60);
 
@@ -30,15 +32,20 @@ pub(super) async fn run(shared: Arc<Shared>, mut feed: Box<dyn Feed>) {
     let mut changed = shared.changed.subscribe();
     let mut warned = std::collections::BTreeSet::new();
     let mut awaited: Option<Position> = None;
+    let mut waited = false;
     loop {
         match turn(&shared, feed.as_mut(), &mut awaited).await {
-            Ok(true) => {}
+            Ok(true) => waited = false,
             Ok(false) if *ended.borrow() => return,
             Ok(false) => {
+                if std::mem::take(&mut waited) {
+                    // There was more to read, and there is not: a feed that has stopped must not make us spin.
+                    tokio::time::sleep(BREATH).await;
+                }
                 let wait = idle(&shared, &mut warned);
                 tokio::select! {
                     _ = ended.wait_for(|ended| *ended) => {}
-                    () = feed.wait() => {}
+                    () = feed.wait() => waited = true,
                     _ = changed.changed() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
@@ -115,6 +122,12 @@ async fn keep(shared: &Shared, changes: &Changes) -> Result<(), Error> {
 
 /// Tells workers and those who wait for a position.
 fn announce(shared: &Shared, changes: &Changes) {
+    let ends = changes.deliveries.iter().filter(|(_, delivery)| delivery.outcome != Outcome::Retry).count();
+    let more = i64::try_from(changes.intents.len()).unwrap_or(i64::MAX) - i64::try_from(ends).unwrap_or(i64::MAX);
+    let waiting = shared.counters.waiting.fetch_add(more, Ordering::Relaxed) + more;
+    if waiting >= OUTBOX_FULL {
+        events::outbox_full(&shared.tenant, waiting);
+    }
     let mut posts = std::collections::BTreeMap::new();
     for (_, delivery) in &changes.deliveries {
         let post = posts.entry(&delivery.channel).or_insert_with(|| shared.post(&delivery.channel));

@@ -158,20 +158,22 @@ mod sql {
         SELECT ?1, value->>'id', value->>'position', value->>'incident', value->>'receiver', value->>'channel',
             'pending', value->>'body' FROM json_each(?2)";
     pub(super) const OUTBOX: &str = "INSERT OR IGNORE INTO outbox
-            (tenant, id, channel, lane, position, next_ms, give_up_ms, attempts, reason)
+            (tenant, id, channel, lane, position, at_ms, next_ms, give_up_ms, attempts, reason)
         SELECT ?1, value->>'id', value->>'channel', value->>'lane', value->>'position', value->>'at_ms',
-            value->>'give_up_ms', 0, '' FROM json_each(?2)";
+            value->>'at_ms', value->>'give_up_ms', 0, '' FROM json_each(?2)";
     pub(super) const ATTEMPTS: &str = "INSERT OR IGNORE INTO attempts (tenant, intent, attempt, position, body)
         SELECT ?1, value->>'intent', value->>'attempt', value->>'position', value->>'body' FROM json_each(?2)";
-    pub(super) const RETRIES: &str = "UPDATE outbox SET attempts = t.attempt, next_ms = t.next_ms, reason = t.reason
-        FROM (SELECT value->>'intent' AS intent, value->>'attempt' AS attempt, value->>'next_ms' AS next_ms,
-            value->>'reason' AS reason FROM json_each(?2)) AS t
-        WHERE outbox.tenant = ?1 AND outbox.id = t.intent AND outbox.attempts < t.attempt";
-    pub(super) const ENDS: &str = "UPDATE notifications SET state = t.state
-        FROM (SELECT value->>'intent' AS intent, value->>'state' AS state FROM json_each(?2)) AS t
-        WHERE notifications.tenant = ?1 AND notifications.id = t.intent AND notifications.state != 'delivered'";
+    // Rows by id first, so that each is found by its key: an UPDATE ... FROM json_each would hold every row against
+    // every element.
+    pub(super) const DELIVERED: &str = "UPDATE notifications SET state = 'delivered'
+        WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2))";
+    pub(super) const FAILED: &str = "UPDATE notifications SET state = 'failed'
+        WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2)) AND state != 'delivered'";
     pub(super) const OUTBOX_GONE: &str =
-        "DELETE FROM outbox WHERE tenant = ?1 AND id IN (SELECT value->>'intent' FROM json_each(?2))";
+        "DELETE FROM outbox WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2))";
+    /// One retry at a time: they are rare, and each has values of its own.
+    pub(super) const RETRY: &str = "UPDATE outbox SET attempts = ?3, next_ms = ?4, reason = ?5
+        WHERE tenant = ?1 AND id = ?2 AND attempts < ?3";
 }
 
 /// Returns the rows of each statement, in the order in which they must run.
@@ -233,43 +235,33 @@ fn outbox_batches(
     intents: &[(model::Position, Intent)],
     deliveries: &[(model::Position, Delivery)],
 ) -> Vec<(&'static str, Vec<Value>)> {
-    let intents: Vec<Value> = intents
-        .iter()
-        .map(|(position, intent)| {
-            json!({
-                "id": intent.id.0,
-                "position": position,
-                "incident": intent.incident.as_ref().map(IncidentId::as_str),
-                "receiver": intent.receiver,
-                "channel": intent.channel,
-                // Tests and what names no group stand alone.
-                "lane": Message::told(&intent.message).map_or_else(|| intent.id.0.clone(), |told| told.group.to_string()),
-                "at_ms": intent.at.as_millisecond(),
-                "give_up_ms": intent.give_up_at.as_millisecond(),
-                "body": body(intent),
-            })
+    let notifications = intents.iter().map(|(position, intent)| {
+        json!({
+            "id": intent.id.0,
+            "position": position,
+            "incident": intent.incident.as_ref().map(IncidentId::as_str),
+            "receiver": intent.receiver,
+            "channel": intent.channel,
+            "body": body(intent),
         })
-        .collect();
-    let mut tallies: BTreeMap<&IntentId, Tally> = BTreeMap::new();
-    for (_, delivery) in deliveries {
-        let tally = tallies.remove(&delivery.intent);
-        tallies.insert(&delivery.intent, Tally::add(tally, delivery));
-    }
-    let (mut retries, mut ends) = (Vec::new(), Vec::new());
-    for (intent, Tally { last, end }) in &tallies {
-        match end {
-            None => retries.push(json!({
-                "intent": intent.0,
-                "attempt": last.attempt,
-                "next_ms": last.next_at.unwrap_or(last.at).as_millisecond(),
-                "reason": last.reason,
-            })),
-            Some(end) => {
-                let state = if *end == Outcome::Delivered { "delivered" } else { "failed" };
-                ends.push(json!({"intent": intent.0, "state": state}));
-            }
-        }
-    }
+    });
+    let outbox = intents.iter().map(|(position, intent)| {
+        json!({
+            "id": intent.id.0,
+            "position": position,
+            "channel": intent.channel,
+            // Tests and what names no group stand alone.
+            "lane": Message::told(&intent.message).map_or_else(|| intent.id.0.clone(), |told| told.group.to_string()),
+            "at_ms": intent.at.as_millisecond(),
+            "give_up_ms": intent.give_up_at.as_millisecond(),
+        })
+    });
+    let tallies = tallies(deliveries);
+    let ended = |outcome| {
+        let ids = tallies.iter().filter(move |(_, tally)| tally.end == Some(outcome));
+        ids.map(|(intent, _)| Value::from(intent.0.as_str())).collect::<Vec<_>>()
+    };
+    let (delivered, failed) = (ended(Outcome::Delivered), ended(Outcome::Failed));
     let attempts = deliveries
         .iter()
         .map(|(position, delivery)| {
@@ -282,13 +274,29 @@ fn outbox_batches(
         })
         .collect();
     vec![
-        (sql::NOTIFICATIONS, intents.clone()),
-        (sql::OUTBOX, intents),
+        (sql::NOTIFICATIONS, notifications.collect()),
+        (sql::OUTBOX, outbox.collect()),
         (sql::ATTEMPTS, attempts),
-        (sql::RETRIES, retries),
-        (sql::ENDS, ends.clone()),
-        (sql::OUTBOX_GONE, ends),
+        (sql::DELIVERED, delivered.clone()),
+        (sql::OUTBOX_GONE, delivered),
+        (sql::FAILED, failed.clone()),
+        (sql::OUTBOX_GONE, failed),
     ]
+}
+
+/// Returns the latest attempt at each notification that is to be tried again.
+fn retries(deliveries: &[(model::Position, Delivery)]) -> Vec<Delivery> {
+    let tallies = tallies(deliveries).into_values();
+    tallies.filter(|tally| tally.end.is_none()).map(|tally| tally.last).collect()
+}
+
+fn tallies(deliveries: &[(model::Position, Delivery)]) -> BTreeMap<&IntentId, Tally> {
+    let mut tallies: BTreeMap<&IntentId, Tally> = BTreeMap::new();
+    for (_, delivery) in deliveries {
+        let tally = tallies.remove(&delivery.intent);
+        tallies.insert(&delivery.intent, Tally::add(tally, delivery));
+    }
+    tallies
 }
 
 fn busy_json(busy: &BTreeSet<IntentId>) -> String {
@@ -311,6 +319,12 @@ impl State for SqliteState {
             for (sql, rows) in batches {
                 let rows = Value::Array(rows).to_string();
                 sqlx::query(sql).bind(tenant.as_str()).bind(rows).execute(&mut *transaction).await.map_err(failed)?;
+            }
+            for retry in retries(&changes.deliveries) {
+                let update = sqlx::query(sql::RETRY).bind(tenant.as_str()).bind(retry.intent.0);
+                let update = update.bind(i64::from(retry.attempt));
+                let update = update.bind(retry.next_at.unwrap_or(retry.at).as_millisecond()).bind(retry.reason);
+                update.execute(&mut *transaction).await.map_err(failed)?;
             }
             transaction.commit().await.map_err(failed)
         })
@@ -362,14 +376,17 @@ impl State for SqliteState {
         channel: &'a str,
         busy: &'a BTreeSet<IntentId>,
     ) -> BoxFuture<'a, Result<Option<Timestamp>, StateError>> {
-        const NEXT: &str = "SELECT min(next_ms) FROM outbox
-            WHERE tenant = ?1 AND channel = ?2 AND id NOT IN (SELECT value FROM json_each(?3))";
+        const NEXT: &str = "SELECT o.next_ms FROM outbox AS o
+            WHERE o.tenant = ?1 AND o.channel = ?2 AND o.id NOT IN (SELECT value FROM json_each(?3))
+                AND NOT EXISTS (SELECT 1 FROM outbox AS e WHERE e.tenant = o.tenant AND e.channel = o.channel
+                    AND e.lane = o.lane AND e.position < o.position)
+            ORDER BY o.next_ms LIMIT 1";
         Box::pin(async move {
             let next: Option<i64> = sqlx::query_scalar(NEXT)
                 .bind(tenant.as_str())
                 .bind(channel)
                 .bind(busy_json(busy))
-                .fetch_one(&self.reader)
+                .fetch_optional(&self.reader)
                 .await
                 .map_err(|source| failure("read", source))?;
             Ok(next.and_then(|ms| Timestamp::from_millisecond(ms).ok()))
@@ -377,17 +394,16 @@ impl State for SqliteState {
     }
 
     fn depths<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Vec<(String, Depth)>, StateError>> {
-        const DEPTHS: &str = "SELECT o.channel, count(*), min(n.body->>'at')
-            FROM outbox AS o JOIN notifications AS n ON n.tenant = o.tenant AND n.id = o.id
-            WHERE o.tenant = ?1 GROUP BY o.channel ORDER BY o.channel";
+        const DEPTHS: &str = "SELECT channel, count(*), min(at_ms) FROM outbox
+            WHERE tenant = ?1 GROUP BY channel ORDER BY channel";
         Box::pin(async move {
             let failed = |source| failure("read", source);
             let rows = sqlx::query(DEPTHS).bind(tenant.as_str()).fetch_all(&self.reader).await.map_err(failed)?;
             rows.iter()
                 .map(|row| {
                     let waiting: i64 = row.try_get(1).map_err(failed)?;
-                    let oldest: Option<&str> = row.try_get(2).map_err(failed)?;
-                    let oldest = oldest.and_then(|at| at.parse().ok());
+                    let oldest: i64 = row.try_get(2).map_err(failed)?;
+                    let oldest = Timestamp::from_millisecond(oldest).ok();
                     let depth = Depth { waiting: u64::try_from(waiting).unwrap_or_default(), oldest };
                     Ok((row.try_get(0).map_err(failed)?, depth))
                 })
