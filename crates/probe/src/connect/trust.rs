@@ -584,3 +584,69 @@ impl ServerCertVerifier for Capture {
         self.judge.verifier.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+
+    use super::*;
+
+    #[test]
+    fn each_refusal_of_a_chain_has_a_word_and_a_sentence() {
+        use CertificateError as C;
+        let chain = Chain::default();
+        let of = |error: C| TlsProblem::of(&rustls::Error::InvalidCertificate(error), &chain);
+        for (error, code, says) in [
+            (C::Expired, "expired", "has expired"),
+            (C::NotValidYet, "not_yet_valid", "not yet valid"),
+            (C::NotValidForName, "wrong_host", "not for this host"),
+            (C::Revoked, "revoked", "is revoked"),
+            (C::UnknownIssuer, "unknown_issuer", "not trusted"),
+            (C::BadSignature, "bad_signature", "is wrong"),
+            (C::InvalidPurpose, "wrong_purpose", "not for servers"),
+            (C::BadEncoding, "unreadable", "cannot be read"),
+            (C::UnhandledCriticalExtension, "other", "critical extension"),
+            (C::ApplicationVerificationFailure, "other", "does not verify"),
+        ] {
+            let problem = of(error);
+            assert_eq!(problem.code(), code);
+            assert!(problem.to_string().contains(says), "{problem}");
+        }
+        assert_eq!(TlsProblem::of(&rustls::Error::DecryptError, &chain).code(), "other");
+        assert_eq!(TlsProblem::SelfSigned.to_string(), "the certificate is self-signed");
+        assert_eq!(TlsProblem::SelfSigned.code(), "self_signed");
+    }
+
+    #[test]
+    fn each_failure_of_a_handshake_is_the_peers() {
+        let failed = |error: rustls::Error| judge_failure(&std::io::Error::other(error), None).reason;
+        for (error, reason) in [
+            (rustls::Error::NoCertificatesPresented, "the peer sent no certificate"),
+            (rustls::Error::DecryptError, "the peer violates the protocol"),
+            (
+                rustls::Error::PeerIncompatible(rustls::PeerIncompatible::NoCipherSuitesInCommon),
+                "the peer offers no version or cipher that we accept",
+            ),
+            (
+                rustls::Error::InvalidCertificate(CertificateError::BadSignature),
+                "a signature in the certificate chain is wrong or of a refused kind",
+            ),
+        ] {
+            assert_eq!(failed(error), reason);
+        }
+    }
+
+    #[test]
+    fn keys_and_names_of_a_certificate_are_read() {
+        for (algorithm, expected) in [(&PKCS_ED25519, ("ed25519", 256)), (&PKCS_ECDSA_P384_SHA384, ("ec", 384))] {
+            let key = KeyPair::generate_for(algorithm).expect("a key");
+            let names = vec!["a.example".to_owned(), "::1".to_owned()];
+            let cert = CertificateParams::new(names.clone()).expect("names").self_signed(&key).expect("signs");
+            let seen = CertSeen::read(cert.der()).expect("readable");
+            assert_eq!((seen.key_type, seen.key_bits), expected);
+            assert_eq!(seen.names, names);
+        }
+        assert_eq!(CertSeen::read(b"nonsense"), None);
+        assert_eq!(ip_text(&[1, 2, 3]), None);
+    }
+}

@@ -234,3 +234,28 @@ async fn run_once_runs_groups_after_their_members() {
     assert_eq!(states, [("a-outer", State::Down), ("b-inner", State::Down), ("z-down", State::Down)]);
     assert!(run_once(&[], &means(), 0).await.is_empty());
 }
+
+#[test]
+fn kinds_name_themselves_and_count_their_descriptors() {
+    for (check, descriptors) in [
+        (json!({"kind": "http", "url": "http://[::1]/"}), 1),
+        (json!({"kind": "http", "url": "http://a.example/"}), 2),
+        (json!({"kind": "tcp", "address": "127.0.0.1:1"}), 1),
+        (json!({"kind": "tls", "address": "a.example:1"}), 2),
+        (json!({"kind": "dns", "query": "a.example"}), 2),
+        (json!({"kind": "heartbeat"}), 0),
+        (json!({"kind": "exec", "command": ["/bin/true"]}), 6),
+        (json!({"kind": "host"}), 1),
+        (json!({"kind": "disk", "path": "/"}), 0),
+        (json!({"kind": "canary"}), 2),
+    ] {
+        let read = check["kind"].as_str().map(str::to_owned);
+        let made = self::check(check);
+        assert_eq!(Some(made.probe.kind().to_owned()), read);
+        assert_eq!(made.probe.descriptors(), descriptors, "{read:?}");
+        assert!(made.probe.members().is_empty());
+    }
+    let group = super::group::KIND.build;
+    let group = group(&json!({"members": ["a"]})).expect("sound");
+    assert_eq!((group.kind(), group.descriptors(), group.members()), ("group", 0, &["a".to_owned()][..]));
+}
