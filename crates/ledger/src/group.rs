@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use model::limits::{APPEND_RECORDS_MAX, PAYLOAD_BYTES_MAX};
+use model::limits::{APPEND_RECORDS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use model::{Kind, Rng, SourceId, Tier, Value};
 use privacy::{Cleared, Public};
 
@@ -107,6 +107,11 @@ pub(crate) fn prepare(origin: u16, drafts: &[Draft<'_>], names: &Names, rng: &dy
     let (mut values, mut commitments, mut scalars) = (Vec::new(), Vec::new(), Vec::new());
     let (mut missing, mut inner) = (Vec::new(), 0);
     for (draft, ordinal) in drafts.iter().zip(0..) {
+        let too_long =
+            |(_, value): &(u16, DraftValue<'_>)| matches!(value, DraftValue::Name(name) if name.len() > NAME_BYTES_MAX);
+        if draft.public.iter().any(too_long) {
+            return Err(Error::BadAppend { why: "it carries a name that is too long" });
+        }
         let uuid = Uuid::new(batch, ordinal);
         values.clear();
         commitments.clear();
@@ -297,6 +302,9 @@ mod tests {
         assert!(matches!(prepare(0, &[draft], &names, &rng), Err(Error::Malformed(_))));
         let many: Vec<_> = (0..=APPEND_RECORDS_MAX).map(|_| Draft::own(Kind::Alert, [])).collect();
         assert!(matches!(prepare(0, &many, &names, &rng), Err(Error::BadAppend { .. })));
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        let draft = Draft { public: vec![(1, DraftValue::Name(&long))], ..Draft::own(Kind::Alert, []) };
+        assert!(matches!(prepare(0, &[draft], &names, &rng), Err(Error::BadAppend { .. })));
         assert!(name_offset(&[0; 61], 1).is_err());
     }
 }

@@ -29,6 +29,9 @@ use crate::writer::{Active, Head, Writer, header};
 const STALE: &str = "its checkpoint is older than the WAL's snapshot";
 const TILES_LOST: &str = "its tiles do not make the tree of its checkpoint";
 
+/// Enough for the header of a segment with a hundred origins; a longer one is read whole.
+const HEADER_READ_BYTES: u64 = 16 << 10;
+
 /// What opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -202,10 +205,12 @@ fn sound_segments(disk: &dyn Disk, wal: &Path) -> Result<Vec<u64>, Error> {
     let mut numbers = wal::segments(disk, wal)?;
     while let Some(last) = numbers.last().copied() {
         let path = wal::segment_path(wal, last);
+        let start = wal::read_range(&*disk.open(&path, Open::Read)?, 0, HEADER_READ_BYTES)?;
+        if own_header(&start, last).is_ok() {
+            break;
+        }
         let bytes = disk::read(disk, &path)?;
-        if let Ok((frame, _)) = wal::read_frame(&bytes, 0, last)
-            && frame.kind == FrameKind::Header
-        {
+        if own_header(&bytes, last).is_ok() {
             break;
         }
         let has_frames =
@@ -450,12 +455,11 @@ fn assemble(
             fold.origins.push(new);
         }
     }
-    let mut origins = Vec::new();
-    let mut heads = Vec::new();
+    let (mut origins, mut heads, fold_count) = (Vec::new(), Vec::new(), fold.origins.len());
     for ((fold, signed), number) in fold.origins.iter().zip(&mut opening.signed).zip(0..) {
         let origin = Origin::new(&fold.origin)
             .map_err(|_| Error::Contradiction { origin: fold.origin.clone(), why: "its name is not an origin" })?;
-        let shared = OriginShared::new(origin, number, fold.names.clone(), fold.next);
+        let shared = OriginShared::new(origin, number, fold_count, fold.names.clone(), fold.next);
         *shared.signed.write().unwrap_or_else(std::sync::PoisonError::into_inner) = signed.take().map(Arc::new);
         origins.push(Arc::new(shared));
         heads.push(head(fold, &*parts.clock));

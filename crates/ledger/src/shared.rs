@@ -18,8 +18,10 @@ use crate::names::Names;
 use crate::retain::Consumed;
 use crate::wal;
 
-/// Bytes of recent groups that each origin keeps in memory, so that cursors at the end do not read the disk.
-const RECENT_BYTES_MAX: usize = 16 << 20;
+/// Bytes of recent groups that all origins together keep in memory, so that cursors at the end do not read the disk.
+const RECENT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of recent groups that each origin may keep in any case.
+const RECENT_BYTES_MIN: usize = 64 << 10;
 
 /// How a ledger is opened.
 #[derive(Clone, Debug)]
@@ -108,10 +110,13 @@ pub(crate) struct OriginShared {
 struct Recent {
     groups: VecDeque<Arc<Group>>,
     bytes: usize,
+    bytes_max: usize,
 }
 
 impl OriginShared {
-    pub(crate) fn new(origin: Origin, number: u16, names: Names, next: Position) -> Self {
+    /// Makes one of `of` logs.
+    pub(crate) fn new(origin: Origin, number: u16, of: usize, names: Names, next: Position) -> Self {
+        let bytes_max = (RECENT_BYTES_MAX / of.max(1)).max(RECENT_BYTES_MIN);
         Self {
             origin,
             number,
@@ -119,7 +124,7 @@ impl OriginShared {
             durable: watch::Sender::new(next),
             committed: watch::Sender::new(0),
             signed: RwLock::new(None),
-            recent: Mutex::default(),
+            recent: Mutex::new(Recent { bytes_max, ..Recent::default() }),
         }
     }
 
@@ -128,7 +133,7 @@ impl OriginShared {
         let mut recent = lock(&self.recent);
         recent.bytes += group.body.len();
         recent.groups.push_back(group);
-        while recent.bytes > RECENT_BYTES_MAX
+        while recent.bytes > recent.bytes_max
             && let Some(oldest) = recent.groups.pop_front()
         {
             recent.bytes -= oldest.body.len();

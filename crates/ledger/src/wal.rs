@@ -335,6 +335,19 @@ pub(crate) fn read_range(file: &dyn DiskFile, start: u64, end: u64) -> Result<Ve
     Ok(bytes)
 }
 
+/// Returns how many bytes there are up to the last one that is not zero. Compares in blocks: most of a segment is zeros.
+fn written_bytes(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4_096] = [0; 4_096];
+    let mut end = bytes.len();
+    for block in bytes.rchunks(ZEROS.len()) {
+        if Some(block) != ZEROS.get(..block.len()) {
+            return end - block.len() + block.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+        }
+        end -= block.len();
+    }
+    0
+}
+
 /// What a scan of the last segment found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
@@ -369,7 +382,7 @@ pub(crate) fn find_tail(bytes: &[u8], segment: u64) -> Result<Tail, Error> {
     };
     let mut vouched = synced;
     let rest = bytes.get(offset..).unwrap_or_default();
-    let torn_bytes = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+    let torn_bytes = written_bytes(rest);
     for at in (0..torn_bytes).step_by(8) {
         if rest.get(at..).is_some_and(|rest| rest.starts_with(&MAGIC))
             && let Ok((frame, _)) = read_frame(bytes, offset + at, segment)
@@ -433,7 +446,7 @@ mod tests {
         let rows = Rows::decode(&body, 2).expect("adds up");
         let rows: Vec<_> = rows.iter().map(|row| (row.entry, row.payload, row.boxes)).collect();
         assert_eq!(rows, [(&b"e"[..], &b"pp"[..], &b""[..]), (b"EE", b"", b"b")]);
-        assert!(Rows::decode(&body, 1).is_none() && Rows::decode(&body[..60], 2).is_none());
+        assert!(Rows::decode(&body, 1).is_none() && Rows::decode(&body[..57], 2).is_none());
         assert!(Rows::decode(&body[..20], 0).is_none() && Rows::decode(&body, u32::MAX).is_none());
     }
 
@@ -449,6 +462,18 @@ mod tests {
         assert_eq!(Header::decode(&bytes), Some(header));
         for cut in [0, 23, 30, bytes.len() - 1] {
             assert_eq!(Header::decode(&bytes[..cut]), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn the_written_part_ends_with_the_last_byte_that_is_not_zero() {
+        for len in [0, 1, 4_095, 4_096, 4_097, 9_000] {
+            let mut bytes = vec![0; len];
+            assert_eq!(written_bytes(&bytes), 0, "{len}");
+            for at in [0, len / 2, len.saturating_sub(1)].into_iter().filter(|at| *at < len) {
+                bytes[at] = 1;
+                assert_eq!(written_bytes(&bytes), at + 1, "{len}");
+            }
         }
     }
 

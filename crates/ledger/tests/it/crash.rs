@@ -3,7 +3,7 @@
 use crate::history;
 
 /// Histories per `cargo test`: fewer in an unoptimised build, where each takes fifty times as long.
-const RUNS: u64 = if cfg!(debug_assertions) { 300 } else { 2_000 };
+const RUNS: u64 = if cfg!(debug_assertions) { 120 } else { 2_000 };
 
 #[test]
 fn no_acknowledged_record_is_lost_and_no_checkpoint_is_broken() {

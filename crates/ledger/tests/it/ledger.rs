@@ -345,3 +345,91 @@ fn payloads_go_under_a_signed_record_and_the_meta_log_stays_open() {
     .expect("reads");
     assert!(opened >= 8, "{opened}");
 }
+
+#[test]
+fn long_logs_are_read_proven_and_told_wherever_they_stand() {
+    let mut world = Simulated::new();
+    world.config.segment_bytes = 2_200_000;
+    world.config.reserve_bytes = 100_000;
+    let open = |world: &Simulated, seed| {
+        let disk: Arc<dyn Disk> = Arc::new(world.disk.clone());
+        let clock = Arc::clone(&world.clock) as Arc<dyn model::Clock>;
+        ledger::Engine::open(disk, clock, Arc::new(SeededRng::new(seed)), world.config.clone(), &FileKeys)
+            .expect("opens")
+            .0
+    };
+    let tenant = Tenant::default();
+    let mut engine = open(&world, 1);
+    // More new names than one frame of names carries, more records than one batch leaf covers, several segments.
+    let named: Vec<Cleared> = (0..1_500).map(|n| clear(alert(&format!("channel-{n}")))).collect();
+    let bulk = vec![clear(access(7)); 1_500];
+    let mut positions = Vec::new();
+    for records in [named, bulk.clone(), bulk.clone(), bulk.clone(), bulk] {
+        let receipts = engine.append(&[records]).remove(0).expect("is durable");
+        positions.extend([receipts[0].position, receipts[1_499].position]);
+    }
+    assert!(engine.prove(&tenant, positions[0]).is_err(), "no checkpoint covers it yet");
+    engine.publish().expect("publishes");
+    let keys = {
+        let read =
+            |name| disk::read(&world.disk, &Path::new("/data/ledger/localhost/default").join(name)).expect("is there");
+        Verifiers::parse(&read("vkey"), Some(&read("mldsa.pub"))).expect("are keys")
+    };
+    for death in 0..2 {
+        let mut cursor = engine.cursor(&tenant, 0).expect("reads");
+        let records = cursor.read(usize::MAX).expect("reads");
+        assert!(records.iter().map(|record| record.position).eq(0..cursor.position()), "contiguous");
+        for position in &positions {
+            let record = &records[usize::try_from(*position).expect("small")];
+            let mut from_there = engine.cursor(&tenant, *position).expect("reads");
+            assert_eq!(&from_there.read(1).expect("reads")[0], record);
+            let proof = Proof::parse(engine.prove(&tenant, *position).expect("proves").as_bytes()).expect("is a proof");
+            proof.verify(&record.entry, &keys).expect("verifies");
+        }
+        if death == 0 {
+            drop(engine);
+            world.disk = world.disk.kill();
+            engine = open(&world, 2);
+        }
+    }
+    engine.close().expect("closes");
+
+    let wal = Forensic::open(Arc::new(world.disk.clone()), Path::new("/data")).expect("lists");
+    let mut told = Vec::new();
+    let end = wal.visit("localhost/default", &mut |found| {
+        told.extend(ledger::describe_own(found.entry));
+        true
+    });
+    assert_eq!(end.expect("reads").why, None);
+    assert_eq!(told[0], "start of localhost/default");
+    assert!(told.len() > 2 && told[1..].iter().all(|text| text.contains(" records, ")), "{told:?}");
+
+    world.disk.flip(Path::new("/data/wal/00000001.wal"), 300_000);
+    let wal = Forensic::open(Arc::new(world.disk.clone()), Path::new("/data")).expect("lists");
+    let end = wal.visit("localhost/default", &mut |_| true).expect("reads");
+    assert_eq!((end.segment, end.why), (1, Some("a frame's checksum is wrong")));
+    let source = DiskSource::new(&world.disk, Path::new("/data/ledger/localhost/default"));
+    let vault = wal.log("localhost/default");
+    assert!(!verify::verify(&source, &Options { vault: Some(&vault), ..Options::default() }).is_sound());
+    let mut first = 0;
+    wal.visit("localhost/default", &mut |_| {
+        first += 1;
+        false
+    })
+    .expect("reads");
+    assert_eq!(first, 1, "the visit ends when it is told to");
+}
+
+#[tokio::test]
+async fn a_cursor_waits_for_more_and_for_the_end() {
+    let world = Simulated::new();
+    let (ledger, _) = world.open().expect("opens");
+    let mut cursor = ledger.cursor(&Tenant::default(), 0).expect("reads");
+    cursor.wait().await;
+    assert_eq!(cursor.read(100).expect("reads").len(), 1);
+    world.disk.fail_sync_after(0);
+    let (appended, ()) = tokio::join!(ledger.append(vec![clear(access(1))], Level::Committed), cursor.wait());
+    assert!(appended.is_err());
+    cursor.wait().await;
+    assert!(cursor.read(100).expect("reads").is_empty());
+}
