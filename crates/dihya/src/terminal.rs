@@ -46,6 +46,7 @@ pub(crate) fn plain(text: &str) -> String {
 
 /// Lays out rows in columns as wide as their widest cell, two spaces apart.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| for_people(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
@@ -53,12 +54,20 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     for row in rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{:<width$}  ", plain(cell)));
+            line.push_str(&format!("{cell:<width$}  "));
         }
         text.push_str(line.trim_end());
         text.push('\n');
     }
     text
+}
+
+/// Returns a cell without control characters, and a time to the second: nobody reads its nanoseconds.
+fn for_people(cell: &str) -> String {
+    match cell.parse::<model::Timestamp>() {
+        Ok(time) if cell.ends_with('Z') => format!("{time:.0}"),
+        _ => plain(cell),
+    }
 }
 
 /// Lays out rows whose last cell may hold escapes of ours: it is not measured and not cleaned.
@@ -108,6 +117,10 @@ mod tests {
         let rows = [vec!["é".to_owned(), "b".into()], vec!["ccc".into(), "d".into(), "e".into()], vec![]];
         assert_eq!(table(&rows), "é    b\nccc  d  e\n\n");
         assert_eq!(table(&[]), "");
+        assert_eq!(
+            table(&[vec!["2026-11-22T19:23:25.697711612Z".into(), "a\tb".into()]]),
+            "2026-11-22T19:23:25Z  a b\n"
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ fn portrait(answer: &Value) -> String {
             ["state", "id", "name", "kind", "since", "reason"].map(|key| text_of(service, key).to_owned()).to_vec(),
         );
     }
-    format!("{} at {}\n{}", text_of(answer, "overall"), text_of(answer, "checked_at"), terminal::table(&rows))
+    format!("{}\n{}", text_of(answer, "overall"), terminal::table(&rows))
 }
 
 #[cfg(test)]
@@ -37,6 +37,6 @@ mod tests {
         let answer = serde_json::json!({"overall": "down", "checked_at": "t",
             "services": [{"id": "a", "name": "The a", "kind": "tcp", "state": "down", "since": "s", "reason": "refused"}]});
         let text = portrait(&answer);
-        assert_eq!(text, "down at t\nSTATE  ID  NAME   KIND  SINCE  REASON\ndown   a   The a  tcp   s      refused\n");
+        assert_eq!(text, "down\nSTATE  ID  NAME   KIND  SINCE  REASON\ndown   a   The a  tcp   s      refused\n");
     }
 }
