@@ -1,8 +1,8 @@
 //! From a check's result to signals: the result, the change of state, and the alerts that begin or end with it.
 //!
 //! Probes hand results over without waiting. What one run brings is one group: its records stand together in the
-//! ledger or are refused together. A result that cannot be recorded is lost and said to be; a change and its alerts
-//! are tried again until the ledger takes them.
+//! ledger or are refused together. Then what pages people is tried on its own until the ledger takes it; results, and
+//! after some tries changes, are lost, and a gap record says so.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +26,9 @@ const QUEUE_MAX: usize = 16_384;
 const APPEND_MAX: usize = 1_024;
 /// How long to wait before signals that must not be lost are tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// How often changes of state are tried before they are lost; alerts are tried for ever.
+const TRIES_MAX: u32 = 8;
 
 /// What one run of one check brings, or a caller who waits until all before it is durable.
 enum Item {
@@ -278,27 +281,45 @@ impl Drain {
 }
 
 /// Admits signals of one tenant; false once the ledger has stopped.
-async fn admit(pipeline: &Pipeline, tenant: &Tenant, mut signals: Vec<Signal>) -> bool {
-    while !signals.is_empty() {
-        let Err(refusal) = pipeline.admit(signals.clone(), Level::Durable).await else { return true };
-        match refusal.kind {
-            RefusalKind::Stop => return false,
-            RefusalKind::Reject => {
+async fn admit(pipeline: &Pipeline, tenant: &Tenant, signals: Vec<Signal>) -> bool {
+    let Err(refusal) = pipeline.admit(signals.clone(), Level::Durable).await else { return true };
+    match refusal.kind {
+        RefusalKind::Stop => return false,
+        RefusalKind::Reject => {
+            reject(pipeline, tenant, signals).await;
+            return true;
+        }
+        RefusalKind::Retry => {}
+    }
+    let cause = cause_of(&refusal.reason);
+    let (results, rest): (Vec<_>, Vec<_>) =
+        signals.into_iter().partition(|signal| matches!(signal.body, Body::CheckResult(_)));
+    if !results.is_empty() {
+        pipeline.lose(tenant, cause, model::Kind::CheckResult, results.len() as u64);
+    }
+    // What pages people goes first and alone: a full disk keeps its reserve for nothing else.
+    let (alerts, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|signal| matches!(signal.body, Body::Alert(_)));
+    insist(pipeline, tenant, alerts, u32::MAX, cause).await && insist(pipeline, tenant, rest, TRIES_MAX, cause).await
+}
+
+/// Tries again until the signals are taken or `tries` are over; false once the ledger has stopped.
+async fn insist(pipeline: &Pipeline, tenant: &Tenant, signals: Vec<Signal>, tries: u32, cause: &'static str) -> bool {
+    if signals.is_empty() {
+        return true;
+    }
+    for _ in 0..tries {
+        match pipeline.admit(signals.clone(), Level::Durable).await.map_err(|refusal| refusal.kind) {
+            Ok(_) => return true,
+            Err(RefusalKind::Stop) => return false,
+            Err(RefusalKind::Reject) => {
                 reject(pipeline, tenant, signals).await;
                 return true;
             }
-            RefusalKind::Retry => {
-                let (results, rest): (Vec<_>, Vec<_>) =
-                    signals.into_iter().partition(|signal| matches!(signal.body, Body::CheckResult(_)));
-                if !results.is_empty() {
-                    pipeline.lose(tenant, cause_of(&refusal.reason), model::Kind::CheckResult, results.len() as u64);
-                }
-                signals = rest;
-                if !signals.is_empty() {
-                    tokio::time::sleep(RETRY_AFTER).await;
-                }
-            }
+            Err(RefusalKind::Retry) => tokio::time::sleep(RETRY_AFTER).await,
         }
+    }
+    for signal in signals {
+        pipeline.lose(tenant, cause, signal.body.kind(), 1);
     }
     true
 }
@@ -469,5 +490,46 @@ mod tests {
         drop(drain);
         assert_eq!(sink.take(&check, &up, None), Err(Full));
         assert_eq!((cause_of("the disk is full"), cause_of("the queue is full")), ("disk_full", "queue_full"));
+    }
+
+    /// The monitor whose disk is full still pages: alerts get through, the rest is lost and counted.
+    #[tokio::test(start_paused = true)]
+    async fn on_a_full_disk_alerts_are_recorded_and_results_are_counted_as_lost() {
+        let disk = disk::SimDisk::new(1);
+        let clock: Arc<dyn model::Clock> = Arc::new(disk::OsClock::default());
+        let mut config = ledger::Config::new("/d".into(), "localhost", vec![Tenant::default()]);
+        config.segment_bytes = 32 << 10;
+        config.reserve_bytes = 1 << 20;
+        let sim: Arc<dyn disk::Disk> = Arc::new(disk.clone());
+        let (ledger, _) = ledger::Ledger::open(sim, Arc::clone(&clock), Arc::new(disk::OsRng), config).expect("opens");
+        let clearer = Arc::new(privacy::Clearer::new(Arc::new(privacy::Redactor::new()), [1; 32]));
+        let pipeline = Arc::new(Pipeline::new(clearer, ledger, clock, Arc::new(Metrics::new())));
+        let tenant = Tenant::default();
+        disk.set_capacity(Some(0));
+        let up = || Signal::ours(tenant.clone(), result(State::Up, State::Up));
+        let full = loop {
+            if let Err(refusal) = pipeline.admit(vec![up(); 20], Level::Durable).await {
+                break refusal;
+            }
+        };
+        assert_eq!((full.kind, cause_of(&full.reason)), (RefusalKind::Retry, "disk_full"));
+
+        let (sink, drain) = channel(Arc::new(Metrics::new()), []);
+        let check = check(serde_json::json!({}));
+        sink.take(&check, &result(State::Down, State::Down), Some(&change(State::Up, State::Down, 1))).expect("room");
+        let mut running = tokio::task::JoinSet::new();
+        running.spawn(drain.run(Arc::clone(&pipeline)));
+        assert!(sink.settle().await);
+
+        let mut feed = pipeline.feed(&tenant, 0, None).expect("a log");
+        let mut kinds = Vec::new();
+        loop {
+            let records = model::Feed::read(&mut feed, 1_000).await.expect("reads");
+            if records.is_empty() {
+                break;
+            }
+            kinds.extend(records.into_iter().map(|record| record.signal.body.kind()));
+        }
+        assert_eq!(kinds.last(), Some(&model::Kind::Alert), "{kinds:?}");
     }
 }

@@ -148,6 +148,8 @@ impl Watching {
     }
 }
 
+/// How long to wait before the history is tried again.
+const HISTORY_AGAIN: Duration = Duration::from_secs(5);
 /// The name of the history among the ledger's views.
 pub(super) const HISTORY: &str = "history";
 
@@ -330,21 +332,35 @@ async fn first_token(tokens: &Tokens, base: &Base) -> anyhow::Result<Option<Priv
     Ok(Some(token))
 }
 
+/// Keeps the status page's history of a tenant. What keeps it from being written, such as a full disk, must not end the
+/// program that still pages: it is said, and tried again from where the history is.
 async fn follow_history(
     tasks: &mut JoinSet<&'static str>,
     history: &Arc<History>,
-    pipeline: &Pipeline,
+    pipeline: &Arc<Pipeline>,
     tenant: &Tenant,
 ) -> anyhow::Result<()> {
     let from = history.position(tenant).await?;
     // It writes some time after it reads: how far it is, it is asked (`refresh_gauges`).
     pipeline.ledger().consumed(HISTORY, tenant, from)?;
-    let feed = pipeline.feed(tenant, from, None)?;
-    let history = Arc::clone(history);
+    let (history, pipeline, tenant) = (Arc::clone(history), Arc::clone(pipeline), tenant.clone());
     tasks.spawn(async move {
-        let Err(error) = history.follow(Box::new(feed)).await;
-        tracing::error!(error = %error, "the status page's history has stopped");
-        "history"
+        loop {
+            let position = history.position(&tenant).await.map_err(anyhow::Error::new);
+            let feed = position.and_then(|from| Ok(pipeline.feed(&tenant, from, None)?));
+            let error = match feed {
+                Ok(feed) => {
+                    let Err(error) = history.follow(Box::new(feed)).await;
+                    anyhow::Error::new(error)
+                }
+                Err(error) => error,
+            };
+            if pipeline.ledger().status().is_ok_and(|status| status.stopped.is_some()) {
+                return "history";
+            }
+            tracing::warn!(%tenant, error = format!("{error:#}"), "could not keep the status page's history");
+            tokio::time::sleep(HISTORY_AGAIN).await;
+        }
     });
     Ok(())
 }
