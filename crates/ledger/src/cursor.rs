@@ -14,7 +14,7 @@ use crate::shared::{OriginShared, Shared, lock};
 use crate::wal::{self, Frame, FrameHead, FrameKind, Header, Row, Rows};
 
 /// Bytes read from the WAL at once.
-const READ_BYTES: u64 = 1 << 20;
+const READ_BYTES: u64 = 256 << 10;
 
 /// A durable record as it was read back.
 #[derive(Clone, Debug, PartialEq)]
@@ -285,7 +285,7 @@ impl FrameReader {
     fn frame_before(&mut self, end: u64) -> Result<Frame<'_>, Error> {
         let segment = self.segment;
         let start = self.offset;
-        let mut wanted = READ_BYTES;
+        let (mut wanted, mut all) = (READ_BYTES, false);
         loop {
             let at = usize::try_from(start.wrapping_sub(self.buffer_at)).unwrap_or(usize::MAX);
             let found = wal::read_frame(&self.buffer, at, segment).map(|(_, next)| next);
@@ -296,12 +296,13 @@ impl FrameReader {
                 let (frame, _) = wal::read_frame(&self.buffer, at, segment).expect("invariant: it was just read");
                 return Ok(frame);
             }
-            if wanted > 64 * READ_BYTES {
+            if all {
                 return Err(Error::Corrupt { segment, offset: start, why: "a durable frame is not there" });
             }
             self.buffer = wal::read_range(&*self.file, start, end.min(start + wanted))?;
             self.buffer_at = start;
-            wanted = if start + wanted >= end { u64::MAX >> 8 } else { wanted * 8 };
+            all = start + wanted >= end;
+            wanted *= 8;
         }
     }
 }

@@ -30,6 +30,9 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes that go into one write and one sync.
 const COMMIT_BYTES_MAX: usize = 8 << 20;
 
+/// How often a full disk is asked whether it has room again.
+const FULL_RETRY: Duration = Duration::from_secs(2);
+
 /// An append on its way to the writer.
 struct Request {
     prepared: Prepared,
@@ -448,9 +451,13 @@ fn publish_loop(
             meta_at = now + wires.shared.config.meta_every;
             tend(wires, &mut publisher);
         }
-        if let Some(ending) = wait_for_work(wires, meta_at.saturating_sub(now)) {
+        let full = wires.shared.disk_full.load(Ordering::Relaxed);
+        let idle = meta_at.saturating_sub(now);
+        if let Some(ending) = wait_for_work(wires, if full { idle.min(FULL_RETRY) } else { idle }) {
             break ending;
         }
+        // A failure has stopped the ledger, and whoever appends is told.
+        let _ = if full { wires.shared.prepare_spare() } else { Ok(()) };
         let dirty = std::mem::take(&mut lock(&wires.wishes).dirty);
         if dirty && publish(wires, &mut publisher).is_err() && wires.shared.check_running().is_ok() {
             // A full disk: the records are durable, and the next round tries again.

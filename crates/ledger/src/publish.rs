@@ -23,7 +23,7 @@ use crate::wal;
 /// Up to this many files are synced one by one; more go through one barrier of the file system.
 const SYNCED_ONE_BY_ONE_MAX: usize = 8;
 /// Bytes read from the WAL at once.
-const READ_BYTES: u64 = 4 << 20;
+const READ_BYTES: u64 = 256 << 10;
 
 pub(crate) struct Publisher {
     shared: Arc<Shared>,

@@ -71,11 +71,12 @@ pub(crate) fn next_due(shared: &Shared, before: u64, hint: &mut u64) -> Result<O
         }
     }
     drop(consumed);
-    Ok(Some(Due { segment, policy, until: until(shared, segment, &next)? }))
+    Ok(until(shared, segment, &next)?.map(|until| Due { segment, policy, until }))
 }
 
-/// Returns, for each origin with payloads in the segment, the leaf and the position below which they go.
-fn until(shared: &Shared, segment: u64, next: &Header) -> Result<Vec<(u16, u64, Position)>, Error> {
+/// Returns, for each origin with payloads in the segment, the leaf and the position below which they go; `None` while a
+/// batch with records of the segment is open: a retention record covers only leaves before itself.
+fn until(shared: &Shared, segment: u64, next: &Header) -> Result<Option<Vec<(u16, u64, Position)>>, Error> {
     // Whether the origin's batch is open where the segment ends.
     let mut found: BTreeMap<u16, bool> = BTreeMap::new();
     let mut reader = FrameReader::open(shared, segment)?;
@@ -95,14 +96,21 @@ fn until(shared: &Shared, segment: u64, next: &Header) -> Result<Vec<(u16, u64, 
     let mut until = Vec::new();
     for (origin, open) in found {
         let Some((_, position, leaves)) = next.origins.get(usize::from(origin)) else { continue };
-        let index = if open { batch_after(shared, segment + 1, origin, *leaves)? + 1 } else { *leaves };
+        let index = if open {
+            match batch_after(shared, segment + 1, origin, *leaves)? {
+                Some(leaf) => leaf + 1,
+                None => return Ok(None),
+            }
+        } else {
+            *leaves
+        };
         until.push((origin, index, *position));
     }
-    Ok(until)
+    Ok(Some(until))
 }
 
 /// Returns the index of an origin's first batch leaf from a segment on, whose first leaf is `leaves`.
-fn batch_after(shared: &Shared, segment: u64, origin: u16, mut leaves: u64) -> Result<u64, Error> {
+fn batch_after(shared: &Shared, segment: u64, origin: u16, mut leaves: u64) -> Result<Option<u64>, Error> {
     let mut reader = FrameReader::open(shared, segment)?;
     while let Some(frame) = reader.next(shared)? {
         if frame.kind != FrameKind::Group || frame.origin != origin {
@@ -110,13 +118,13 @@ fn batch_after(shared: &Shared, segment: u64, origin: u16, mut leaves: u64) -> R
         }
         for row in Rows::decode(frame.body, frame.count).iter().flat_map(Rows::iter) {
             match Entry::decode(row.entry) {
-                Ok(entry) if entry.head().kind == Kind::Batch.number() => return Ok(leaves),
+                Ok(entry) if entry.head().kind == Kind::Batch.number() => return Ok(Some(leaves)),
                 Ok(entry) if !entry.head().inner => leaves += 1,
                 _ => {}
             }
         }
     }
-    Ok(leaves)
+    Ok(None)
 }
 
 /// Returns the rows of a frame whose payloads may go: records, but neither names nor the openings of the meta-log.

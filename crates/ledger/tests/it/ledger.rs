@@ -433,3 +433,62 @@ async fn a_cursor_waits_for_more_and_for_the_end() {
     cursor.wait().await;
     assert!(cursor.read(100).expect("reads").is_empty());
 }
+
+#[test]
+fn a_record_is_proven_when_its_batch_began_in_an_earlier_segment() {
+    let world = Simulated::new();
+    let disk: Arc<dyn Disk> = Arc::new(world.disk.clone());
+    let clock = Arc::clone(&world.clock) as Arc<dyn model::Clock>;
+    let rng = Arc::new(SeededRng::new(1));
+    let (mut engine, _) = ledger::Engine::open(disk, clock, rng, world.config.clone(), &FileKeys).expect("opens");
+    let mut positions = Vec::new();
+    for round in 0..40 {
+        let receipts =
+            engine.append(&[vec![clear(access(round)), clear(access(round)), clear(alert("web"))]]).remove(0);
+        positions.extend(receipts.expect("is durable").into_iter().map(|receipt| receipt.position));
+    }
+    assert!(!engine.retain().expect("nothing is due while the batch is open"));
+    engine.publish().expect("publishes");
+    let read =
+        |name| disk::read(&world.disk, &Path::new("/data/ledger/localhost/default").join(name)).expect("is there");
+    let keys = Verifiers::parse(&read("vkey"), Some(&read("mldsa.pub"))).expect("are keys");
+    let tenant = Tenant::default();
+    let records = engine.cursor(&tenant, 0).expect("reads").read(usize::MAX).expect("reads");
+    for position in positions {
+        let record = &records[usize::try_from(position).expect("small")];
+        let proof = engine.prove(&tenant, position).expect("proves");
+        let proof = Proof::parse(proof.as_bytes()).expect("is a proof");
+        proof.verify(&record.entry, &keys).expect("verifies");
+    }
+    assert!(world.disk.exists(Path::new("/data/wal/00000003.wal")), "there are several segments");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_threads_write_the_meta_log_and_delete_old_payloads() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut config = config(dir.path());
+    (config.segment_bytes, config.retain_bytes, config.meta_every) = (48_000, 64_000, Duration::from_millis(5));
+    let (ledger, _) = open(&config).expect("opens");
+    let tenant = Tenant::default();
+    ledger.consumed("view", &tenant, 0).expect("is known");
+    let first = ledger.append(vec![clear(alert("web"))], Level::Durable).await.expect("is durable")[0].position;
+    let payload = || {
+        let mut cursor = ledger.cursor(&tenant, first).expect("reads");
+        cursor.read(1).expect("reads")[0].payload.len()
+    };
+    let fill = || ledger.append(vec![clear(access(1)); 64], Level::Committed);
+    for _ in 0..20 {
+        fill().await.expect("is committed");
+    }
+    assert!(payload() > 0, "the view has not consumed it");
+    ledger.consumed("view", &tenant, u64::MAX).expect("is known");
+    let mut rounds = 0;
+    while payload() > 0 || ledger.status().expect("lists").logs[0].size < 4 {
+        fill().await.expect("is committed");
+        rounds += 1;
+        assert!(rounds < 1_000, "payloads are never deleted");
+    }
+    ledger.close().await.expect("closes");
+    drop(ledger);
+    verify_all(dir.path());
+}
