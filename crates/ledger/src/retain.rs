@@ -22,18 +22,21 @@ const WRITE_BYTES: usize = 1 << 20;
 /// Which positions of the origins the views have consumed, by the name of the view.
 pub(crate) type Consumed = BTreeMap<String, BTreeMap<u16, Position>>;
 
+/// The number of an origin, and the leaf and the position below which its payloads go.
+type Until = (u16, u64, Position);
+
 /// A segment whose payloads are due, and what its retention records say.
 pub(crate) struct Due {
     pub(crate) segment: u64,
     policy: &'static str,
     /// By origin: until which leaf, and until which position.
-    until: Vec<(u16, u64, Position)>,
+    until: Vec<Until>,
 }
 
 impl Due {
     /// Returns the records that must be signed before the segment is rewritten.
     pub(crate) fn records(&self) -> Vec<(usize, own::Retention<'static>)> {
-        let record = |(origin, until_index, until_position): &(u16, u64, Position)| {
+        let record = |(origin, until_index, until_position): &Until| {
             let (until_index, until_position) = (*until_index, *until_position);
             (usize::from(*origin), own::Retention { until_index, until_position, policy: self.policy })
         };
@@ -76,7 +79,7 @@ pub(crate) fn next_due(shared: &Shared, before: u64, hint: &mut u64) -> Result<O
 
 /// Returns, for each origin with payloads in the segment, the leaf and the position below which they go; `None` while a
 /// batch with records of the segment is open: a retention record covers only leaves before itself.
-fn until(shared: &Shared, segment: u64, next: &Header) -> Result<Option<Vec<(u16, u64, Position)>>, Error> {
+fn until(shared: &Shared, segment: u64, next: &Header) -> Result<Option<Vec<Until>>, Error> {
     // Whether the origin's batch is open where the segment ends.
     let mut found: BTreeMap<u16, bool> = BTreeMap::new();
     let mut reader = FrameReader::open(shared, segment)?;
