@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use model::{BoxFuture, Delivery, IncidentId, IncidentTransition, Intent, IntentId, Outcome, SilenceChange, Tenant};
 
 use crate::incidents::{Changes, Incident, Snapshot};
+use crate::notification::Notification;
 
 pub mod sqlite;
 
@@ -133,8 +134,18 @@ pub struct NotificationFilter {
 /// A notification that an attempt should be made at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pending {
-    /// What was decided.
-    pub intent: Intent,
+    /// The idempotency key.
+    pub id: IntentId,
+    /// The incident it is about.
+    pub incident: Option<IncidentId>,
+    /// The receiver, as routing named it.
+    pub receiver: String,
+    /// The channel, as declared.
+    pub channel: String,
+    /// When to give up.
+    pub give_up_at: Timestamp,
+    /// What to say; `None` when the message cannot be read.
+    pub notification: Option<Notification>,
     /// How many attempts were recorded.
     pub attempts: u32,
     /// Why the last one failed; empty before the first.

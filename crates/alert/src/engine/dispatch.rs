@@ -21,7 +21,7 @@ use crate::channel::{Channel, SendError};
 use crate::error::Error;
 use crate::events;
 use crate::fault::Point;
-use crate::incidents::{Message, later};
+use crate::incidents::later;
 use crate::state::Pending;
 
 /// Notifications taken from the outbox at once.
@@ -182,7 +182,7 @@ impl Worker {
         let (state, tenant) = (&self.shared.state, &self.shared.tenant);
         let taken = state.due(tenant, &self.name, now, &self.busy, TAKE_MAX).await?;
         self.look = taken.len() == TAKE_MAX;
-        self.busy.extend(taken.iter().map(|pending| pending.intent.id.clone()));
+        self.busy.extend(taken.iter().map(|pending| pending.id.clone()));
         self.ready.extend(taken);
         if !self.look {
             self.next = self.shared.state.next_due(&self.shared.tenant, &self.name, &self.busy).await?;
@@ -200,15 +200,15 @@ impl Worker {
             None => 1,
         };
         while self.under_way.len() < allowed {
-            let Some(pending) = self.ready.pop_front() else { return false };
+            let Some(mut pending) = self.ready.pop_front() else { return false };
             self.shared.pass(Point::Taken).await;
-            if pending.attempts > 0 && pending.intent.give_up_at <= now {
+            if pending.attempts > 0 && pending.give_up_at <= now {
                 self.give_up(pending, now).await;
                 continue;
             }
             let (shared, channel) = (Arc::clone(&self.shared), channel.clone());
             self.under_way.spawn(async move {
-                let result = attempt(channel, &shared, &pending).await;
+                let result = attempt(channel, &shared, &mut pending).await;
                 shared.pass(Point::Sent).await;
                 (pending, result)
             });
@@ -248,11 +248,11 @@ impl Worker {
                     self.rests_until = Some(later(now, rest.max(asked.min(ASKED_REST_MAX))));
                 }
                 let next = later(now, backoff(attempt, BACKOFF_MAX, rng).max(asked));
-                if now >= pending.intent.give_up_at {
+                if now >= pending.give_up_at {
                     let reason = format!("given up: {}", error.reason);
                     self.outcome(&pending, Outcome::Failed, now, reason, None).await;
                 } else {
-                    let next = next.min(pending.intent.give_up_at);
+                    let next = next.min(pending.give_up_at);
                     self.outcome(&pending, Outcome::Retry, now, error.reason, Some(next)).await;
                 }
             }
@@ -275,10 +275,10 @@ impl Worker {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         if outcome == Outcome::Failed {
-            events::given_up(&self.shared.tenant, &self.name, &pending.intent.id, &reason);
+            events::given_up(&self.shared.tenant, &self.name, &pending.id, &reason);
         }
         let delivery = Delivery {
-            intent: pending.intent.id.clone(),
+            intent: pending.id.clone(),
             attempt: pending.attempts.saturating_add(1),
             outcome,
             at,
@@ -291,19 +291,18 @@ impl Worker {
     }
 }
 
-async fn attempt(channel: Option<Arc<dyn Channel>>, shared: &Shared, pending: &Pending) -> Result<(), SendError> {
+async fn attempt(channel: Option<Arc<dyn Channel>>, shared: &Shared, pending: &mut Pending) -> Result<(), SendError> {
     let Some(channel) = channel else { return Err(SendError::later("there is no such channel at present")) };
-    let intent = &pending.intent;
-    let Some(mut notification) = Message::notification(&intent.message) else {
+    let Some(mut notification) = pending.notification.take() else {
         return Err(SendError::never("the message cannot be read"));
     };
     // What stands in the entry itself is exact, whatever became of the payload's texts.
-    notification.id = intent.id.clone();
+    notification.id = pending.id.clone();
     notification.tenant = shared.tenant.clone();
-    notification.receiver.clone_from(&intent.receiver);
-    notification.channel.clone_from(&intent.channel);
+    notification.receiver.clone_from(&pending.receiver);
+    notification.channel.clone_from(&pending.channel);
     notification.attempt = pending.attempts.saturating_add(1);
-    if let (Some(summary), Some(incident)) = (&mut notification.incident, &intent.incident) {
+    if let (Some(summary), Some(incident)) = (&mut notification.incident, &pending.incident) {
         summary.id.clone_from(incident);
     }
     let sending = AssertUnwindSafe(channel.send(&notification)).catch_unwind();

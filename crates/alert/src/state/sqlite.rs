@@ -3,6 +3,7 @@
 //! Rows of a batch go in as one JSON array per table, unfolded by `json_each`: one statement and one binding per table
 //! and batch, whatever their number.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -144,25 +145,25 @@ mod sql {
     pub(super) const ALERTS_GONE: &str =
         "DELETE FROM alerts WHERE tenant = ?1 AND fingerprint IN (SELECT value FROM json_each(?2))";
     pub(super) const INCIDENTS: &str = "INSERT OR REPLACE INTO incidents (tenant, id, state, resolved_ms, body)
-        SELECT ?1, value->>'id', value->>'state', value->>'resolved_ms', value->>'body' FROM json_each(?2)";
+        SELECT ?1, value->>'id', value->>'state', value->>'until_ms', value->>'body' FROM json_each(?2)";
     pub(super) const GROUPS: &str = "INSERT OR REPLACE INTO groups (tenant, id, body)
         SELECT ?1, value->>'id', value->>'body' FROM json_each(?2)";
     pub(super) const GROUPS_GONE: &str =
         "DELETE FROM groups WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2))";
     pub(super) const SILENCES: &str = "INSERT OR REPLACE INTO silences (tenant, id, starts_ms, ends_ms, body)
-        SELECT ?1, value->>'id', value->>'starts_ms', value->>'ends_ms', value->>'body' FROM json_each(?2)";
+        SELECT ?1, value->>'id', value->>'from_ms', value->>'until_ms', value->>'body' FROM json_each(?2)";
     pub(super) const TRANSITIONS: &str = "INSERT OR IGNORE INTO transitions (tenant, position, incident, body)
-        SELECT ?1, value->>'position', value->>'incident', value->>'body' FROM json_each(?2)";
+        SELECT ?1, value->>'position', value->>'id', value->>'body' FROM json_each(?2)";
     pub(super) const NOTIFICATIONS: &str = "INSERT OR IGNORE INTO notifications
             (tenant, id, position, incident, receiver, channel, state, body)
         SELECT ?1, value->>'id', value->>'position', value->>'incident', value->>'receiver', value->>'channel',
             'pending', value->>'body' FROM json_each(?2)";
     pub(super) const OUTBOX: &str = "INSERT OR IGNORE INTO outbox
             (tenant, id, channel, lane, position, at_ms, next_ms, give_up_ms, attempts, reason)
-        SELECT ?1, value->>'id', value->>'channel', value->>'lane', value->>'position', value->>'at_ms',
-            value->>'at_ms', value->>'give_up_ms', 0, '' FROM json_each(?2)";
+        SELECT ?1, value->>'id', value->>'channel', value->>'lane', value->>'position', value->>'from_ms',
+            value->>'from_ms', value->>'until_ms', 0, '' FROM json_each(?2)";
     pub(super) const ATTEMPTS: &str = "INSERT OR IGNORE INTO attempts (tenant, intent, attempt, position, body)
-        SELECT ?1, value->>'intent', value->>'attempt', value->>'position', value->>'body' FROM json_each(?2)";
+        SELECT ?1, value->>'id', value->>'attempt', value->>'position', value->>'body' FROM json_each(?2)";
     // Rows by id first, so that each is found by its key: an UPDATE ... FROM json_each would hold every row against
     // every element.
     pub(super) const DELIVERED: &str = "UPDATE notifications SET state = 'delivered'
@@ -176,111 +177,130 @@ mod sql {
         WHERE tenant = ?1 AND id = ?2 AND attempts < ?3";
 }
 
-/// Returns the rows of each statement, in the order in which they must run.
-fn batches(changes: &Changes) -> Vec<(&'static str, Vec<Value>)> {
-    let cursor = changes
-        .cursor
-        .iter()
-        .map(|(position, at)| json!({"position": position, "folded_at": at.to_string()}))
-        .collect();
-    let (mut alerts, mut alerts_gone) = (Vec::new(), Vec::new());
-    for (fingerprint, tracked) in &changes.alerts {
-        match tracked {
-            Some(tracked) => alerts.push(json!({"id": hex(*fingerprint), "body": body(tracked)})),
-            None => alerts_gone.push(hex(*fingerprint).into()),
-        }
-    }
-    let (mut groups, mut groups_gone) = (Vec::new(), Vec::new());
-    for (id, group) in &changes.groups {
-        match group {
-            Some(group) => groups.push(json!({"id": id.to_string(), "body": body(group)})),
-            None => groups_gone.push(id.to_string().into()),
-        }
-    }
-    let incidents = changes.incidents.iter().map(|(id, incident)| {
-        json!({
-            "id": id.as_str(),
-            "state": IncidentState::of(incident).as_str(),
-            "resolved_ms": incident.resolved_at.map(Timestamp::as_millisecond),
-            "body": body(incident),
-        })
-    });
-    let silences = changes.silences.iter().map(|(id, change)| {
-        json!({
-            "id": id,
-            "starts_ms": change.starts_at.as_millisecond(),
-            "ends_ms": change.ends_at.as_millisecond(),
-            "body": body(change),
-        })
-    });
-    let transitions = changes.transitions.iter().map(|(position, transition)| {
-        json!({"position": position, "incident": transition.incident.as_str(), "body": body(transition)})
-    });
-    let mut batches = vec![
-        (sql::ALERTS, alerts),
-        (sql::ALERTS_GONE, alerts_gone),
-        (sql::INCIDENTS, incidents.collect()),
-        (sql::TRANSITIONS, transitions.collect()),
-        (sql::GROUPS, groups),
-        (sql::GROUPS_GONE, groups_gone),
-        (sql::SILENCES, silences.collect()),
-    ];
-    batches.extend(outbox_batches(&changes.intents, &changes.deliveries));
-    batches.push((sql::CURSOR, cursor));
-    batches.retain(|(_, rows)| !rows.is_empty());
-    batches
+/// A row as it goes in: columns that a table does not have are left out, and read as NULL.
+#[derive(serde::Serialize)]
+struct Row<'a, B> {
+    id: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<model::Position>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incident: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receiver: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lane: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a B>,
 }
 
-fn outbox_batches(
-    intents: &[(model::Position, Intent)],
-    deliveries: &[(model::Position, Delivery)],
-) -> Vec<(&'static str, Vec<Value>)> {
-    let notifications = intents.iter().map(|(position, intent)| {
-        json!({
-            "id": intent.id.0,
-            "position": position,
-            "incident": intent.incident.as_ref().map(IncidentId::as_str),
-            "receiver": intent.receiver,
-            "channel": intent.channel,
-            "body": body(intent),
-        })
+impl<'a, B> Row<'a, B> {
+    fn new(id: impl Into<Cow<'a, str>>, body: Option<&'a B>) -> Self {
+        Self {
+            id: id.into(),
+            position: None,
+            incident: None,
+            receiver: None,
+            channel: None,
+            lane: None,
+            state: None,
+            attempt: None,
+            from_ms: None,
+            until_ms: None,
+            body,
+        }
+    }
+}
+
+/// A statement and its rows as a JSON array; `None` when there are none.
+type Batch = Option<(&'static str, String)>;
+
+fn batch<R: serde::Serialize>(sql: &'static str, rows: Vec<R>) -> Batch {
+    if rows.is_empty() { None } else { Some((sql, body(&rows))) }
+}
+
+/// Returns the rows of each statement, in the order in which they must run.
+fn batches(changes: &Changes) -> impl Iterator<Item = (&'static str, String)> {
+    let cursor = changes.cursor.iter().map(|(position, at)| json!({"position": position, "folded_at": at.to_string()}));
+    let alerts = changes.alerts.iter();
+    let known = alerts.clone().filter_map(|(id, tracked)| Some(Row::new(hex(*id), Some(tracked.as_ref()?))));
+    let gone = alerts.filter(|(_, tracked)| tracked.is_none()).map(|(id, _)| hex(*id));
+    let groups = changes.groups.iter();
+    let grouped = groups.clone().filter_map(|(id, group)| Some(Row::new(id.to_string(), Some(group.as_ref()?))));
+    let dissolved = groups.filter(|(_, group)| group.is_none()).map(|(id, _)| id.to_string());
+    let incidents = changes.incidents.iter().map(|(id, incident)| Row {
+        state: Some(IncidentState::of(incident).as_str()),
+        until_ms: incident.resolved_at.map(Timestamp::as_millisecond),
+        ..Row::new(id.as_str(), Some(incident))
     });
-    let outbox = intents.iter().map(|(position, intent)| {
-        json!({
-            "id": intent.id.0,
-            "position": position,
-            "channel": intent.channel,
-            // Tests and what names no group stand alone.
-            "lane": Message::told(&intent.message).map_or_else(|| intent.id.0.clone(), |told| told.group.to_string()),
-            "at_ms": intent.at.as_millisecond(),
-            "give_up_ms": intent.give_up_at.as_millisecond(),
-        })
+    let silences = changes.silences.iter().map(|(id, change)| Row {
+        from_ms: Some(change.starts_at.as_millisecond()),
+        until_ms: Some(change.ends_at.as_millisecond()),
+        ..Row::new(id, Some(change))
+    });
+    let transitions = changes
+        .transitions
+        .iter()
+        .map(|(position, step)| Row { position: Some(*position), ..Row::new(step.incident.as_str(), Some(step)) });
+    let mut batches = vec![
+        batch(sql::ALERTS, known.collect()),
+        batch(sql::ALERTS_GONE, gone.collect()),
+        batch(sql::INCIDENTS, incidents.collect()),
+        batch(sql::TRANSITIONS, transitions.collect()),
+        batch(sql::GROUPS, grouped.collect()),
+        batch(sql::GROUPS_GONE, dissolved.collect()),
+        batch(sql::SILENCES, silences.collect()),
+    ];
+    batches.extend(outbox_batches(&changes.intents, &changes.deliveries));
+    batches.push(batch(sql::CURSOR, cursor.collect()));
+    batches.into_iter().flatten()
+}
+
+fn outbox_batches(intents: &[(model::Position, Intent)], deliveries: &[(model::Position, Delivery)]) -> [Batch; 7] {
+    let notifications = intents.iter().map(|(position, intent)| Row {
+        position: Some(*position),
+        incident: intent.incident.as_ref().map(IncidentId::as_str),
+        receiver: Some(&intent.receiver),
+        channel: Some(&intent.channel),
+        ..Row::new(&intent.id.0, Some(intent))
+    });
+    let outbox = intents.iter().map(|(position, intent)| Row::<()> {
+        position: Some(*position),
+        channel: Some(&intent.channel),
+        // Tests and what names no group stand alone.
+        lane: Some(Message::told(&intent.message).map_or_else(|| intent.id.0.clone(), |told| told.group.to_string())),
+        from_ms: Some(intent.at.as_millisecond()),
+        until_ms: Some(intent.give_up_at.as_millisecond()),
+        ..Row::new(&intent.id.0, None)
     });
     let tallies = tallies(deliveries);
     let ended = |outcome| {
         let ids = tallies.iter().filter(move |(_, tally)| tally.end == Some(outcome));
-        ids.map(|(intent, _)| Value::from(intent.0.as_str())).collect::<Vec<_>>()
+        ids.map(|(intent, _)| intent.0.as_str()).collect::<Vec<_>>()
     };
     let (delivered, failed) = (ended(Outcome::Delivered), ended(Outcome::Failed));
-    let attempts = deliveries
-        .iter()
-        .map(|(position, delivery)| {
-            json!({
-                "intent": delivery.intent.0,
-                "attempt": delivery.attempt,
-                "position": position,
-                "body": body(delivery),
-            })
-        })
-        .collect();
-    vec![
-        (sql::NOTIFICATIONS, notifications.collect()),
-        (sql::OUTBOX, outbox.collect()),
-        (sql::ATTEMPTS, attempts),
-        (sql::DELIVERED, delivered.clone()),
-        (sql::OUTBOX_GONE, delivered),
-        (sql::FAILED, failed.clone()),
-        (sql::OUTBOX_GONE, failed),
+    let attempts = deliveries.iter().map(|(position, delivery)| Row {
+        position: Some(*position),
+        attempt: Some(delivery.attempt),
+        ..Row::new(&delivery.intent.0, Some(delivery))
+    });
+    [
+        batch(sql::NOTIFICATIONS, notifications.collect()),
+        batch(sql::OUTBOX, outbox.collect()),
+        batch(sql::ATTEMPTS, attempts.collect()),
+        batch(sql::DELIVERED, delivered.clone()),
+        batch(sql::OUTBOX_GONE, delivered),
+        batch(sql::FAILED, failed.clone()),
+        batch(sql::OUTBOX_GONE, failed),
     ]
 }
 
@@ -311,13 +331,11 @@ impl State for SqliteState {
     fn apply<'a>(&'a self, tenant: &'a Tenant, changes: &'a Changes) -> BoxFuture<'a, Result<(), StateError>> {
         Box::pin(async move {
             let failed = |source| failure("write", source);
-            let batches = batches(changes);
-            if batches.is_empty() {
+            if changes.is_empty() {
                 return Ok(());
             }
             let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-            for (sql, rows) in batches {
-                let rows = Value::Array(rows).to_string();
+            for (sql, rows) in batches(changes) {
                 sqlx::query(sql).bind(tenant.as_str()).bind(rows).execute(&mut *transaction).await.map_err(failed)?;
             }
             for retry in retries(&changes.deliveries) {
@@ -360,11 +378,8 @@ impl State for SqliteState {
                 .map(|row| {
                     let text: &str = row.try_get(0).map_err(failed)?;
                     let attempts: i64 = row.try_get(1).map_err(failed)?;
-                    Ok(Pending {
-                        intent: serde_json::from_str(text).map_err(|source| garbled("read", source))?,
-                        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-                        reason: row.try_get(2).map_err(failed)?,
-                    })
+                    let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+                    pending(text, attempts, row.try_get(2).map_err(failed)?)
                 })
                 .collect()
         })
@@ -481,6 +496,39 @@ impl State for SqliteState {
             self.writer.close().await;
         })
     }
+}
+
+/// Reads what an attempt needs of an intent. A message that cannot be read is left out: the attempt says so.
+fn pending(text: &str, attempts: u32, reason: String) -> Result<Pending, StateError> {
+    #[derive(serde::Deserialize)]
+    struct Wire<M> {
+        id: IntentId,
+        incident: Option<IncidentId>,
+        receiver: String,
+        channel: String,
+        give_up_at: Timestamp,
+        message: M,
+    }
+    #[derive(serde::Deserialize)]
+    struct Spoken {
+        notification: crate::Notification,
+    }
+    let take = |wire: Wire<Option<Spoken>>| Pending {
+        id: wire.id,
+        incident: wire.incident,
+        receiver: wire.receiver,
+        channel: wire.channel,
+        give_up_at: wire.give_up_at,
+        notification: wire.message.map(|message| message.notification),
+        attempts,
+        reason: reason.clone(),
+    };
+    if let Ok(wire) = serde_json::from_str(text) {
+        return Ok(take(wire));
+    }
+    let wire: Wire<serde::de::IgnoredAny> = serde_json::from_str(text).map_err(|source| garbled("read", source))?;
+    let Wire { id, incident, receiver, channel, give_up_at, message: _ } = wire;
+    Ok(take(Wire { id, incident, receiver, channel, give_up_at, message: None }))
 }
 
 async fn load(state: &SqliteState, tenant: &Tenant) -> Result<Snapshot, StateError> {
@@ -625,5 +673,15 @@ mod tests {
         }
         let tally = tally.expect("some");
         assert_eq!((tally.end, tally.last.attempt), (Some(Outcome::Delivered), 4));
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_leaves_the_rest_readable() {
+        let text = r#"{"id": "i", "incident": null, "receiver": "ops", "channel": "mail", "firing": true,
+            "at": "2026-11-22T10:00:00Z", "give_up_at": "2026-11-23T10:00:00Z", "message": {"notification": 5}}"#;
+        let read = pending(text, 2, "refused".into()).expect("reads");
+        assert_eq!((read.id.0.as_str(), read.attempts, read.reason.as_str()), ("i", 2, "refused"));
+        assert!(read.notification.is_none());
+        assert!(pending("{}", 0, String::new()).expect_err("is nothing").stop);
     }
 }
