@@ -7,14 +7,18 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 runs="${1:-20000}"
-wrappers="$(mktemp -d)"
-trap 'rm -rf "$wrappers"' EXIT
+target="${CARGO_TARGET_DIR:-target}"
+# A fixed place: cargo keeps what was built through a wrapper apart by the wrapper's path, and finds it again.
+wrappers="$target/mutants"
+mkdir -p "$wrappers"
+wrappers="$(realpath "$wrappers")"
+# Nobody may take a mutant for the real suite.
+trap 'rm -f "$target/release/examples/crash"' EXIT
 survived=0
 for mutant in fdatasync sync_dir crc reread; do
     wrapper="$wrappers/$mutant"
     printf '#!/bin/sh\nrustc="$1"; shift\nexec "$rustc" "$@" --cfg '"'dihya_mutant=\"%s\"'"'\n' "$mutant" >"$wrapper"
     chmod +x "$wrapper"
-    target="${CARGO_TARGET_DIR:-target}"
     RUSTC_WORKSPACE_WRAPPER="$wrapper" cargo build --quiet --release -p ledger --example crash
     cp "$target/release/examples/crash" "$wrappers/crash-$mutant"
     if "$wrappers/crash-$mutant" --runs "$runs" --first; then
