@@ -1,5 +1,10 @@
 //! The command line: what may be said to `dihya`, with an example for each command.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments are the help texts, which write defaults in brackets as clap does"
+)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
