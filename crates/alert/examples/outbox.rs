@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alert::channel::build::{Parts as ChannelParts, build_all};
+use alert::fault::{Fault, NoFault, Point};
 use alert::state::State as _;
 use alert::{Config, Engine, Parts, Setup, SqliteState};
 use disk::{Disk, OsClock, OsDisk, OsRng};
@@ -84,53 +85,92 @@ async fn measure(alerts: usize, real: bool) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
     let ledger = Ledger::open(real, dir.path(), &clock)?;
     let state = Arc::new(SqliteState::open(&dir.path().join("state.sqlite")).await?);
-    let parts = Parts::new(
-        Arc::clone(&state) as _,
-        ledger.feed()?,
-        Arc::new(ledger.clone()),
-        setup(port.trim(), dir.path(), &clock)?,
-        Arc::clone(&clock),
-        Arc::new(OsRng),
-    );
-    let engine = Engine::start(parts).await?;
-    let (cpu, start) = (cpu_seconds()?, clock.monotonic());
+    let setup = setup(port.trim(), dir.path(), &clock)?;
+    let start = async |fault: Arc<dyn Fault>| -> Result<Engine, Failure> {
+        let after = state.load(&Tenant::default()).await?.cursor.map(|(position, _)| position);
+        let parts = Parts::new(
+            Arc::clone(&state) as _,
+            ledger.feed(after)?,
+            Arc::new(ledger.clone()),
+            setup.clone(),
+            Arc::clone(&clock),
+            Arc::new(OsRng),
+        );
+        Ok(Engine::start(Parts { fault, ..parts }).await?)
+    };
+    // First from alert records to a full outbox, then from there to the webhook and the records of the outcomes.
+    let engine = start(Arc::new(NothingLeaves)).await?;
+    let mut watch = Watch::start(&clock)?;
     let mut at = 0;
     while at < alerts {
         let batch = (at..alerts.min(at + 2_048)).map(|n| signal(n, clock.now())).collect();
         at = alerts.min(at + 2_048);
         ledger.admit(batch, Level::Durable).await?;
     }
-    let appended = (clock.monotonic() - start).as_secs_f64();
-    let mut told = None;
-    loop {
-        let done = engine.counters().attempts_delivered as usize >= alerts;
-        if done {
-            told.get_or_insert(clock.monotonic() - start);
-            if state.depths(&Tenant::default()).await?.is_empty() {
-                break;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let wall = (clock.monotonic() - start).as_secs_f64();
-    let cpu = cpu_seconds()? - cpu;
+    wait_for_depth(&state, alerts as u64).await?;
+    let filled = watch.lap(&clock, alerts)?;
+    drop(engine);
+    let engine = start(Arc::new(NoFault)).await?;
+    watch.lap(&clock, alerts)?;
+    engine.reload(setup.clone());
+    wait_for_depth(&state, 0).await?;
+    let drained = watch.lap(&clock, alerts)?;
     engine.stop().await;
     server.kill()?;
     server.wait()?;
-    let told = told.unwrap_or_default().as_secs_f64();
     let line = serde_json::json!({
         "bench": "outbox",
         "ledger": if real { "real" } else { "memory" },
         "notifications": alerts,
-        "wall_seconds": wall,
-        "cpu_seconds": cpu,
-        "append_seconds": appended,
-        "all_told_seconds": told,
-        "notifications_per_second": alerts as f64 / wall,
-        "notifications_per_second_per_core": alerts as f64 / cpu,
+        "alert_to_outbox": filled,
+        "outbox_to_webhook": drained,
     });
     writeln!(std::io::stdout(), "{line}")?;
     Ok(())
+}
+
+/// Lets nothing out of the outbox.
+struct NothingLeaves;
+
+impl Fault for NothingLeaves {
+    fn dies_at(&self, point: Point) -> bool {
+        point == Point::Taken
+    }
+}
+
+/// Waits until so many notifications wait.
+async fn wait_for_depth(state: &SqliteState, depth: u64) -> Result<(), Failure> {
+    loop {
+        let waiting: u64 = state.depths(&Tenant::default()).await?.iter().map(|(_, depth)| depth.waiting).sum();
+        if waiting == depth {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Civil and processor time since the last lap.
+struct Watch {
+    wall: Duration,
+    cpu: f64,
+}
+
+impl Watch {
+    fn start(clock: &Arc<dyn Clock>) -> Result<Self, Failure> {
+        Ok(Self { wall: clock.monotonic(), cpu: cpu_seconds()? })
+    }
+
+    fn lap(&mut self, clock: &Arc<dyn Clock>, notifications: usize) -> Result<serde_json::Value, Failure> {
+        let now = Self::start(clock)?;
+        let (wall, cpu) = ((now.wall - self.wall).as_secs_f64(), now.cpu - self.cpu);
+        *self = now;
+        Ok(serde_json::json!({
+            "wall_seconds": wall,
+            "cpu_seconds": cpu,
+            "per_second": notifications as f64 / wall,
+            "per_second_per_core": notifications as f64 / cpu,
+        }))
+    }
 }
 
 fn setup(port: &str, dir: &Path, clock: &Arc<dyn Clock>) -> Result<Setup, Failure> {
@@ -199,12 +239,14 @@ impl Ledger {
         Ok(Self::Real(ledger, Arc::new(clearer)))
     }
 
-    fn feed(&self) -> Result<Box<dyn Feed>, Failure> {
+    fn feed(&self, after: Option<Position>) -> Result<Box<dyn Feed>, Failure> {
         let tenant = Tenant::default();
+        let from = after.map_or(0, |position| position + 1);
         Ok(match self {
-            Self::Real(ledger, _) => Box::new(RealFeed { cursor: ledger.cursor(&tenant, 0)?, tenant }),
+            Self::Real(ledger, _) => Box::new(RealFeed { cursor: ledger.cursor(&tenant, from)?, tenant }),
             Self::Memory(memory) => {
-                Box::new(MemoryFeed { grown: memory.grown.subscribe(), memory: Arc::clone(memory), next: 0, tenant })
+                let next = usize::try_from(from)?;
+                Box::new(MemoryFeed { grown: memory.grown.subscribe(), memory: Arc::clone(memory), next, tenant })
             }
         })
     }
