@@ -17,8 +17,8 @@
 //! engine.stop().await           graceful
 //! ```
 //!
-//! A check that changes state becomes alerts through [`send::check_alerts`], admitted in the same call as its
-//! `CheckChange`. `send_alert` is [`Engine::send_alert`] with a server, and [`send::SendAlert::into_alert`] without one.
+//! [`send::check_alerts`] makes the alerts of a check that changed state; the binary makes its own, beside the result, so
+//! one of the two has to go. `send_alert` is [`Engine::send_alert`] with a server, and [`send::SendAlert::into_alert`] without one.
 //!
 //! # Invariants
 //! - A-1: an attempt is made only at a notification that is in the ledger and in the outbox; it leaves the outbox when
