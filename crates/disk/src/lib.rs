@@ -97,6 +97,15 @@ pub trait DiskFile: Send + Sync {
     /// When there is no space.
     fn allocate(&self, len: u64) -> Result<(), Error>;
 
+    /// Returns the first offset from `offset` on where something other than zeros may stand; `None` when only zeros
+    /// follow. What was reserved and never written need not be read then.
+    ///
+    /// # Errors
+    /// When the device does not say.
+    fn next_data(&self, offset: u64) -> Result<Option<u64>, Error> {
+        Ok((offset < self.len()?).then_some(offset))
+    }
+
     /// Makes written data durable (`fdatasync`). After an error nothing about the unsynced data is known: the file
     /// must not be used again (invariant D-2).
     ///

@@ -62,6 +62,17 @@ impl DiskFile for OsFile {
         }
     }
 
+    fn next_data(&self, offset: u64) -> Result<Option<u64>, Error> {
+        use rustix::io::Errno;
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(found) => Ok(Some(found)),
+            // Nothing but a hole follows, or the end.
+            Err(Errno::NXIO) => Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((offset < self.len()?).then_some(offset)),
+            Err(error) => fail("read", &self.path, Err(error.into())),
+        }
+    }
+
     fn sync_data(&self) -> Result<(), Error> {
         fail("sync", &self.path, self.file.sync_data())
     }
@@ -226,6 +237,10 @@ mod tests {
         file.allocate(10_000).expect("reserves");
         file.write_at(b"abc", 5_000).expect("writes");
         file.sync_data().expect("syncs");
+        let found = file.next_data(5_003).expect("seeks");
+        assert!(found.is_none_or(|at| at >= 5_003), "{found:?}");
+        assert!(file.next_data(0).expect("seeks").is_some_and(|at| at <= 5_000), "what was written is found");
+        assert_eq!(file.next_data(10_000).expect("seeks"), None);
         let mut bytes = [1; 6];
         assert_eq!(file.read_at(&mut bytes, 4_998).expect("reads"), 6);
         assert_eq!(&bytes, b"\0\0abc\0");

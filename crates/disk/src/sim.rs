@@ -29,6 +29,7 @@ struct State {
     faults: Faults,
     operations: u64,
     syncs: u64,
+    bytes_read: u64,
     dead: bool,
 }
 
@@ -218,6 +219,7 @@ impl State {
             faults,
             operations: 0,
             syncs: 0,
+            bytes_read: 0,
             dead: false,
         };
         state.forget_unnamed();
@@ -245,6 +247,7 @@ impl SimDisk {
             },
             operations: 0,
             syncs: 0,
+            bytes_read: 0,
             dead: false,
         })))
     }
@@ -309,6 +312,12 @@ impl SimDisk {
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.state().syncs
+    }
+
+    /// Returns how many bytes were read since the disk was made or crashed.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.state().bytes_read
     }
 
     /// Loses power: returns the disk that is found afterwards. This one is dead.
@@ -384,6 +393,7 @@ impl DiskFile for SimFile {
         let rest = file.current.get(to_usize(offset)..).unwrap_or_default();
         let got = rest.len().min(bytes.len());
         bytes[..got].copy_from_slice(&rest[..got]);
+        state.bytes_read += got as u64;
         if flip && got > 0 {
             let at = to_usize(state.rng.below(got as u64));
             bytes[at] ^= 1;
@@ -414,6 +424,18 @@ impl DiskFile for SimFile {
 
     fn allocate(&self, len: u64) -> Result<(), Error> {
         self.change("reserve space in", |_, now| (to_usize(len) > now).then(|| Change::Extend(to_usize(len))))
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<u64>, Error> {
+        let mut state = self.disk.state();
+        state.tick("read", &self.path)?;
+        let block_bytes = state.faults.block_bytes;
+        let Some(file) = state.files.get(&self.inode) else { return Ok(None) };
+        // As coarse as a real one: only whole blocks of zeros are passed over.
+        let rest = file.current.get(to_usize(offset)..).unwrap_or_default();
+        let zeros = rest.chunks(block_bytes).take_while(|block| block.iter().all(|b| *b == 0)).map(<[u8]>::len);
+        let at = zeros.sum::<usize>();
+        Ok((at < rest.len()).then(|| offset + at as u64))
     }
 
     fn sync_data(&self) -> Result<(), Error> {

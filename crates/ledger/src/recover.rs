@@ -22,15 +22,12 @@ use crate::own;
 use crate::publish::{DirTiles, Publisher};
 use crate::shared::{Config, Durable, OriginShared, Shared, Signed, Spare};
 use crate::tile::TileWriter;
-use crate::wal::{self, FrameHead, FrameKind, Header, NoFrame, Tail};
+use crate::wal::{self, FrameHead, FrameKind, Header, NoFrame, Segment, Tail};
 use crate::writer::{Active, Head, Writer, header};
 
 /// Damage that the WAL mends: it has every entry, and what is made from it must still lead to the signed root.
 const STALE: &str = "its checkpoint is older than the WAL's snapshot";
 const TILES_LOST: &str = "its tiles do not make the tree of its checkpoint";
-
-/// Enough for the header of a segment with a hundred origins; a longer one is read whole.
-const HEADER_READ_BYTES: u64 = 16 << 10;
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -205,16 +202,16 @@ fn sound_segments(disk: &dyn Disk, wal: &Path) -> Result<Vec<u64>, Error> {
     let mut numbers = wal::segments(disk, wal)?;
     while let Some(last) = numbers.last().copied() {
         let path = wal::segment_path(wal, last);
-        let start = wal::read_range(&*disk.open(&path, Open::Read)?, 0, HEADER_READ_BYTES)?;
+        let start = wal::read_range(&*disk.open(&path, Open::Read)?, 0, wal::HEADER_READ_BYTES as u64)?;
         if own_header(&start, last).is_ok() {
             break;
         }
-        let bytes = disk::read(disk, &path)?;
+        let Segment { bytes, written } = wal::read_segment(disk, wal, last, 0)?;
         if own_header(&bytes, last).is_ok() {
             break;
         }
         let has_frames =
-            (0..bytes.len()).step_by(8).any(|at| wal::read_frame(&bytes, at, last).is_ok_and(|(f, _)| f.synced > 0));
+            (0..written).step_by(8).any(|at| wal::read_frame(&bytes, at, last).is_ok_and(|(f, _)| f.synced > 0));
         if has_frames {
             return Err(Error::Corrupt { segment: last, offset: 0, why: "its header is gone" });
         }
@@ -288,36 +285,34 @@ fn read_wal(
     let last = segments.last().copied().unwrap_or(1);
     let mut fold = read_snapshot(opening, last)?;
     let mut ends = Vec::new();
-    let mut bytes = disk::read(disk, &wal::segment_path(&wal_dir, fold.segment))?;
+    let mut read = wal::read_segment(disk, &wal_dir, fold.segment, fold.offset)?;
     while fold.segment < last {
-        let next = disk::read(disk, &wal::segment_path(&wal_dir, fold.segment + 1))?;
-        let end = segment_end(&bytes, fold.segment, &next)?;
-        opening.fold_to(&mut fold, &bytes, end)?;
+        let next = wal::read_segment(disk, &wal_dir, fold.segment + 1, 0)?;
+        let end = segment_end(&read.bytes, fold.segment, &next.bytes)?;
+        opening.fold_to(&mut fold, &read.bytes, end)?;
         ends.push((fold.segment, end));
-        bytes = next;
+        read = next;
         fold.segment += 1;
         fold.offset = 0;
     }
-    let mut tail = wal::find_tail(&bytes, last)?;
-    // The snapshot was stored after what it covers had been synced.
-    tail.synced = tail.synced.max(fold.offset);
-    if tail.end < fold.offset {
-        return Err(Error::Corrupt {
-            segment: last,
-            offset: tail.end,
-            why: "frames under the WAL's snapshot are gone",
-        });
+    let bytes = &read.bytes;
+    own_header(bytes, last)?;
+    let len = bytes.len() as u64;
+    if len < fold.offset {
+        return Err(Error::Corrupt { segment: last, offset: len, why: "frames under the WAL's snapshot are gone" });
     }
+    // The snapshot was stored after what it covers had been synced and read back.
+    let tail = wal::find_tail(&read, fold.offset, last)?;
     (recovery.clean, recovery.torn_bytes) = (tail.closed, tail.torn_bytes);
     if tail.closed {
         // The mark itself is overwritten: whether it was synced, nothing proves, and it says nothing that is needed.
-        opening.fold_to(&mut fold, &bytes, tail.synced)?;
+        opening.fold_to(&mut fold, bytes, tail.synced)?;
         let file = disk.open(&wal::segment_path(&wal_dir, last), Open::Write)?;
         let active = Active { number: last, file, end: tail.synced, capacity: bytes.len() as u64 };
         return Ok((fold, active, ends));
     }
     recovery.copied_bytes = tail.end - tail.synced;
-    let active = go_on(opening, &mut fold, &bytes, tail, reserve)?;
+    let active = go_on(opening, &mut fold, bytes, tail, reserve)?;
     if active.number > last {
         ends.push((last, tail.synced));
     }

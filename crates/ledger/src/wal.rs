@@ -11,6 +11,11 @@ use disk::{Disk, DiskFile, Open};
 
 use crate::error::Error;
 
+/// Enough for the header of a segment with a hundred origins; a longer one is read whole.
+pub(crate) const HEADER_READ_BYTES: usize = 16 << 10;
+/// Bytes of a segment that are read at once at a start.
+const READ_BYTES: usize = 256 << 10;
+
 /// The first bytes of each frame.
 const MAGIC: [u8; 4] = *b"DhF1";
 /// Bytes before a frame's body.
@@ -335,6 +340,43 @@ pub(crate) fn read_range(file: &dyn DiskFile, start: u64, end: u64) -> Result<Ve
     Ok(bytes)
 }
 
+/// A segment in memory.
+pub(crate) struct Segment {
+    /// As many as its file has.
+    pub(crate) bytes: Vec<u8>,
+    /// How many there are up to the last one that is not zero.
+    pub(crate) written: usize,
+}
+
+/// Reads a segment. Below `from`, all but its header is left zeros. What was reserved and never written is not read, and
+/// takes no memory as long as nobody looks at it.
+pub(crate) fn read_segment(disk: &dyn Disk, wal: &Path, segment: u64, from: u64) -> Result<Segment, Error> {
+    let file = disk.open(&segment_path(wal, segment), Open::Read)?;
+    let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; len];
+    let mut at = usize::try_from(from).unwrap_or(usize::MAX).min(len);
+    let mut header = HEADER_READ_BYTES.min(at);
+    file.read_at(&mut bytes[..header], 0)?;
+    if header < at && matches!(read_frame(&bytes[..header], 0, segment), Err(NoFrame::Broken(_))) {
+        // A header of many origins.
+        header = at;
+        file.read_at(&mut bytes[..header], 0)?;
+    }
+    while let Some(next) = file.next_data(at as u64)? {
+        at = usize::try_from(next).unwrap_or(usize::MAX);
+        let Some(block) = bytes.get_mut(at..len.min(at.saturating_add(READ_BYTES))).filter(|b| !b.is_empty()) else {
+            break;
+        };
+        let got = file.read_at(block, at as u64)?;
+        if got == 0 {
+            break;
+        }
+        at += got;
+    }
+    let written = written_bytes(bytes.get(..at).unwrap_or_default());
+    Ok(Segment { bytes, written })
+}
+
 /// Returns how many bytes there are up to the last one that is not zero. Compares in blocks: most of a segment is zeros.
 fn written_bytes(bytes: &[u8]) -> usize {
     const ZEROS: [u8; 4_096] = [0; 4_096];
@@ -362,13 +404,13 @@ pub(crate) struct Tail {
     pub(crate) closed: bool,
 }
 
-/// Finds the end of the last segment. A frame that is broken where a later frame vouches for it is a loss, not a torn
-/// tail, and refused (invariant J-2).
+/// Finds the end of the last segment, whose frames below `from` are known to be durable. A frame that is broken where a
+/// later frame vouches for it is a loss, not a torn tail, and refused (invariant J-2).
 ///
 /// # Errors
 /// [`Error::Corrupt`] for a hole before what was durable.
-pub(crate) fn find_tail(bytes: &[u8], segment: u64) -> Result<Tail, Error> {
-    let (mut offset, mut synced, mut closed) = (0, 0, false);
+pub(crate) fn find_tail(Segment { bytes, written }: &Segment, from: u64, segment: u64) -> Result<Tail, Error> {
+    let (mut offset, mut synced, mut closed) = (usize::try_from(from).unwrap_or(usize::MAX), from, false);
     let broken = loop {
         match read_frame(bytes, offset, segment) {
             Ok((frame, next)) => {
@@ -381,16 +423,14 @@ pub(crate) fn find_tail(bytes: &[u8], segment: u64) -> Result<Tail, Error> {
         }
     };
     let mut vouched = synced;
-    let rest = bytes.get(offset..).unwrap_or_default();
-    let torn_bytes = written_bytes(rest);
-    for at in (0..torn_bytes).step_by(8) {
-        if rest.get(at..).is_some_and(|rest| rest.starts_with(&MAGIC))
-            && let Ok((frame, _)) = read_frame(bytes, offset + at, segment)
+    for at in (offset..*written).step_by(8) {
+        if bytes.get(at..).is_some_and(|rest| rest.starts_with(&MAGIC))
+            && let Ok((frame, _)) = read_frame(bytes, at, segment)
         {
             vouched = vouched.max(frame.synced);
         }
     }
-    let end = offset as u64;
+    let (end, torn_bytes) = (offset as u64, written.saturating_sub(offset));
     if vouched > end {
         return Err(Error::Corrupt { segment, offset: end, why: broken });
     }
@@ -489,16 +529,49 @@ mod tests {
         (bytes, first, second)
     }
 
+    fn tail_of(bytes: &[u8]) -> Result<Tail, Error> {
+        find_tail(&Segment { bytes: bytes.to_vec(), written: written_bytes(bytes) }, 0, 1)
+    }
+
+    #[test]
+    fn a_segment_is_read_from_where_it_is_wanted() {
+        let (bytes, first, second) = three();
+        let (disk, wal) = (SimDisk::new(1), Path::new("/wal"));
+        disk.create_dir_all(wal).expect("creates");
+        let file = prepare_segment(&disk, wal, 1, 5_000).expect("makes");
+        file.write_at(&bytes[..second + frame_bytes(3)], 0).expect("writes");
+        for from in [0, first, second] {
+            let read = read_segment(&disk, wal, 1, from as u64).expect("reads");
+            assert_eq!((read.bytes.len(), read.bytes[from..1_024] == bytes[from..]), (5_000, true), "{from}");
+            assert!(read_frame(&read.bytes, 0, 1).is_ok_and(|(frame, _)| frame.kind == FrameKind::Header));
+            assert_eq!(find_tail(&read, from as u64, 1).expect("whole").end, (second + frame_bytes(3)) as u64);
+        }
+        let read = read_segment(&disk, wal, 1, 9_000).expect("reads");
+        assert_eq!((read.bytes.len(), read.written), (5_000, written_bytes(&bytes)));
+
+        // A header longer than what is read at first.
+        let origins = (0..2_000).map(|n| (format!("localhost/{n}"), 1, 1)).collect();
+        let header = Header { origins, ..Header::default() }.encode();
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &FrameHead::plain(FrameKind::Header), 2, 0, &header);
+        assert!(bytes.len() > HEADER_READ_BYTES);
+        let from = bytes.len() as u64;
+        let file = prepare_segment(&disk, wal, 2, 100_000).expect("makes");
+        file.write_at(&bytes, 0).expect("writes");
+        let read = read_segment(&disk, wal, 2, from).expect("reads");
+        assert!(read_frame(&read.bytes, 0, 2).is_ok_and(|(frame, _)| frame.body == header));
+    }
+
     #[test]
     fn a_torn_tail_is_cut_and_a_hole_is_refused() {
         let (bytes, first, second) = three();
         let end = (second + frame_bytes(3)) as u64;
         let whole = Tail { end, synced: second as u64, torn_bytes: 0, closed: false };
-        assert_eq!(find_tail(&bytes, 1).expect("whole"), whole);
+        assert_eq!(tail_of(&bytes).expect("whole"), whole);
 
         let mut torn = bytes.clone();
         torn[second + 50] ^= 1;
-        let tail = find_tail(&torn, 1).expect("nothing vouches for the last frame");
+        let tail = tail_of(&torn).expect("nothing vouches for the last frame");
         assert_eq!((tail.end, tail.synced), (second as u64, 0));
         assert!(tail.torn_bytes > 0 && !tail.closed);
 
@@ -509,7 +582,7 @@ mod tests {
             } else {
                 hole[first..second].fill(0)
             }
-            let error = find_tail(&hole, 1).expect_err("the third frame vouches for the second");
+            let error = tail_of(&hole).expect_err("the third frame vouches for the second");
             assert!(matches!(error, Error::Corrupt { segment: 1, offset, .. } if offset == first as u64), "{error}");
         }
 
@@ -518,7 +591,7 @@ mod tests {
         write_frame(&mut close, &FrameHead::plain(FrameKind::Close), 1, end, b"");
         let at = usize::try_from(end).expect("small");
         closed[at..at + close.len()].copy_from_slice(&close);
-        let tail = find_tail(&closed, 1).expect("closed");
+        let tail = tail_of(&closed).expect("closed");
         assert!(tail.closed && tail.synced == end && tail.end == end + close.len() as u64);
     }
 

@@ -224,6 +224,33 @@ async fn a_full_disk_refuses_intake_and_still_records_alerts() {
     ledger.close().await.expect("closes");
 }
 
+/// A start once read the whole last segment, and checked every frame of it, to find that nothing was left to do.
+#[tokio::test]
+async fn a_start_reads_what_is_new_and_not_what_exists() {
+    let mut world = Simulated::new();
+    world.config.segment_bytes = 8 << 20;
+    let (ledger, _) = world.open().expect("opens");
+    for _ in 0..4 {
+        ledger.append((0..4_000).map(|n| clear(access(n))).collect(), Level::Committed).await.expect("is committed");
+    }
+    ledger.close().await.expect("closes");
+    drop(ledger);
+    let (mut read, mut frames) = (Vec::new(), Vec::new());
+    for appended in [0, 4] {
+        world.disk = world.disk.kill();
+        let (ledger, recovery) = world.open().expect("opens");
+        read.push(world.disk.bytes_read());
+        frames.push(recovery.frames);
+        for n in 0..appended {
+            ledger.append(vec![clear(access(n))], Level::Durable).await.expect("is durable");
+        }
+        ledger.close().await.expect("closes");
+    }
+    let wal: u64 = world.disk.list(Path::new("/data/wal")).expect("lists").iter().map(|entry| entry.len).sum();
+    assert!(wal >= 8 << 20 && read.iter().all(|read| *read < 400_000), "{read:?} of {wal} bytes");
+    assert_eq!(frames, [0, 0]);
+}
+
 #[tokio::test]
 async fn damage_and_old_copies_are_refused_or_mended() {
     let build = || async {
