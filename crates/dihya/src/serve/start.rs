@@ -142,7 +142,6 @@ impl Watching {
         });
         let means = probe::Means::new(Arc::clone(&base.clock), Arc::clone(&base.rng), Arc::clone(&base.disk));
         let _ = means.follow.set(Arc::new(ledger::Follow)); // just made: nobody set it before
-        let _ = means.follow.set(Arc::new(ledger::Follow));
         let scheduler = Scheduler::start(checks, means, Arc::clone(&sink) as Arc<dyn probe::Results>, &standing);
         Self { scheduler: Arc::new(scheduler), sink }
     }
