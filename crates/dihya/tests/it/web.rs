@@ -44,7 +44,7 @@ pub(crate) struct Service {
     pub(crate) address: String,
     status: Arc<AtomicU16>,
     stop: Arc<AtomicBool>,
-    posts: Mutex<Receiver<Value>>,
+    posts: Mutex<Receiver<(String, Value)>>,
 }
 
 impl Service {
@@ -77,11 +77,16 @@ impl Service {
 
     /// Waits for the next post that it took.
     pub(crate) fn post(&self) -> Value {
-        self.posts.lock().expect("not poisoned").recv_timeout(PATIENCE).expect("a post comes")
+        self.posts.lock().expect("not poisoned").recv_timeout(PATIENCE).expect("a post comes").1
     }
 
     /// Returns the posts that came by now.
     pub(crate) fn posts(&self) -> Vec<Value> {
+        self.keyed_posts().into_iter().map(|(_, post)| post).collect()
+    }
+
+    /// The same, each with its idempotency key.
+    pub(crate) fn keyed_posts(&self) -> Vec<(String, Value)> {
         self.posts.lock().expect("not poisoned").try_iter().collect()
     }
 }
@@ -93,11 +98,11 @@ impl Drop for Service {
     }
 }
 
-fn serve(stream: TcpStream, status: &AtomicU16, posts: &SyncSender<Value>) {
+fn serve(stream: TcpStream, status: &AtomicU16, posts: &SyncSender<(String, Value)>) {
     let Ok(mut writer) = stream.try_clone() else { return };
     let mut reader = BufReader::new(stream);
     loop {
-        let mut length = 0;
+        let (mut length, mut key) = (0, String::new());
         let mut first = String::new();
         if reader.read_line(&mut first).unwrap_or(0) == 0 {
             return;
@@ -109,6 +114,11 @@ fn serve(stream: TcpStream, status: &AtomicU16, posts: &SyncSender<Value>) {
             }
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap_or(0);
+            }
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("idempotency-key")
+            {
+                value.trim().clone_into(&mut key);
             }
             if line == "\r\n" {
                 break;
@@ -122,7 +132,7 @@ fn serve(stream: TcpStream, status: &AtomicU16, posts: &SyncSender<Value>) {
         if code == 200
             && let Ok(json) = serde_json::from_slice(&body)
         {
-            let _ = posts.try_send(json);
+            let _ = posts.try_send((key, json));
         }
         let answer = format!(
             "HTTP/1.1 {code} x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{{\"status\": \"up\"}}"
