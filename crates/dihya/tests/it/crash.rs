@@ -153,19 +153,7 @@ fn no_acknowledged_alert_is_lost_to_kill_9() {
     );
     assert_eq!(acknowledged, ALERTS);
 
-    let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut posts = 0;
-    eventually("every acknowledged alert", || {
-        for (key, post) in hook.keyed_posts() {
-            posts += 1;
-            for name in names(&post) {
-                keys.entry(name).or_default().insert(key.clone());
-            }
-        }
-        (keys.len() >= ALERTS).then_some(())
-    });
-    let told_apart: Vec<_> = keys.iter().filter(|(_, keys)| keys.len() != 1).collect();
-    assert!(told_apart.is_empty(), "told again with another key: {told_apart:?}");
+    let (keys, posts) = heard(&hook);
     // The hook has its post before the outbox has the answer.
     eventually("the last record of a delivery", || {
         let metrics = request(&server.address, "GET", "/metrics", Some(&sending.token), None).body;
@@ -184,6 +172,24 @@ fn no_acknowledged_alert_is_lost_to_kill_9() {
         posts - keys.len(),
         KILLS + KILLS_AT_START,
     );
+}
+
+/// Waits until the hook has heard of every alert. Returns the idempotency keys by alert, and how many posts it took.
+fn heard(hook: &Service) -> (BTreeMap<String, BTreeSet<String>>, usize) {
+    let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut posts = 0;
+    eventually("every acknowledged alert", || {
+        for (key, post) in hook.keyed_posts() {
+            posts += 1;
+            for name in names(&post) {
+                keys.entry(name).or_default().insert(key.clone());
+            }
+        }
+        (keys.len() >= ALERTS).then_some(())
+    });
+    let told_apart: Vec<_> = keys.iter().filter(|(_, keys)| keys.len() != 1).collect();
+    assert!(told_apart.is_empty(), "told again with another key: {told_apart:?}");
+    (keys, posts)
 }
 
 /// Each alert, its incident, the decision to tell, and that it was told.

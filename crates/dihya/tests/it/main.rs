@@ -2,6 +2,7 @@
 
 mod alone;
 mod backup;
+mod broken;
 mod check;
 mod crash;
 mod journey;
