@@ -355,14 +355,25 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum LedgerCommand {
     /// Verify logs offline: entries, tiles, checkpoints, signatures, commitments, sequence, time, meta-log.
     #[command(after_help = "Examples:\n  dihya ledger verify\n  dihya ledger verify --data-dir /backup/dihya\n  \
-        dihya ledger verify --origin localhost/default --format json")]
+        dihya ledger verify --keys auditor.keys\n  dihya ledger verify --origin localhost/default --format json\n\n\
+        Without --keys the keys are those that lie beside the log: that shows that the log agrees with itself, not whose \
+        it is.")]
     Verify {
         /// One log only.
         #[arg(long, value_name = "ORIGIN")]
         origin: Option<String>,
+        /// The keys to trust, got elsewhere than from this directory: what `dihya ledger keys` printed.
+        #[arg(long, value_name = "FILE")]
+        keys: Option<PathBuf>,
         /// How to write the answer.
         #[arg(short, long, value_enum, default_value_t)]
         format: Format,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the public keys of the logs, one a line: give them to whoever shall verify, by a way he trusts.
+    #[command(after_help = "Example:\n  dihya ledger keys > auditor.keys")]
+    Keys {
         #[command(flatten)]
         place: Place,
     },

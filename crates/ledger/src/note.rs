@@ -3,6 +3,8 @@
 //! Our checkpoints carry both: any foreign verifier accepts the Ed25519 line alone, and ours asks for both, because the
 //! ML-DSA implementation was never audited and Ed25519 falls to a quantum computer.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer as _;
@@ -418,6 +420,37 @@ impl Verifiers {
         Ok(Self { ed25519, ml_dsa_44 })
     }
 
+    /// Returns the keys as lines of a key file, each a verifier key: what an auditor keeps elsewhere than beside the log.
+    #[must_use]
+    pub fn to_lines(&self) -> String {
+        let keys = std::iter::once(&self.ed25519).chain(&self.ml_dsa_44);
+        keys.map(|key| format!("{}\n", key.vkey())).collect()
+    }
+
+    /// Reads a key file: one verifier key a line, of any number of logs; empty lines and those that start with `#` say
+    /// nothing. Returns each log's keys in order of their names.
+    ///
+    /// # Errors
+    /// With the number of the line: when it is no verifier key, a log has two keys of one type there, or one of type
+    /// ML-DSA-44 alone (line 0).
+    pub fn parse_file(text: &str) -> Result<Vec<Self>, (usize, Malformed)> {
+        let bad = |why| Malformed::new("key file", why);
+        let (mut ed25519, mut ml_dsa_44) = (BTreeMap::new(), BTreeMap::new());
+        for (line, number) in text.lines().map(str::trim).zip(1..) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let key = Verifier::parse(line).map_err(|malformed| (number, malformed))?;
+            let keys = if key.ty() == ED25519 { &mut ed25519 } else { &mut ml_dsa_44 };
+            if keys.insert(key.name.clone(), key).is_some() {
+                return Err((number, bad("has two keys of one type for one log")));
+            }
+        }
+        let both = |(name, ed25519)| Self { ed25519, ml_dsa_44: ml_dsa_44.remove(&name) };
+        let keys = ed25519.into_iter().map(both).collect();
+        if ml_dsa_44.is_empty() { Ok(keys) } else { Err((0, bad("lacks the Ed25519 key of a log"))) }
+    }
+
     /// Verifies a signed checkpoint: every key here must have signed it, and its origin must be their name.
     ///
     /// # Errors
@@ -603,6 +636,23 @@ mod tests {
             if let Ok(note) = Note::parse(text.as_bytes()) {
                 prop_assert!(note.text.ends_with('\n') && !note.lines.is_empty());
             }
+        }
+    }
+
+    #[test]
+    fn a_key_file_gives_each_log_its_keys() {
+        let ours = signer(1).verifiers().clone();
+        let text = format!("# from the operator, by hand\n\n{}{PETER}\r\n", ours.to_lines());
+        let keys = Verifiers::parse_file(&text).expect("is a key file");
+        assert_eq!(keys.len(), 2);
+        assert_eq!((keys[0].ed25519.vkey(), &keys[0].ml_dsa_44), (PETER.to_owned(), &None));
+        assert_eq!(keys[1], ours);
+        assert_eq!(Verifiers::parse_file("").expect("has none"), []);
+        let ml_dsa = ours.ml_dsa_44.as_ref().expect("has one").vkey();
+        for (text, line) in
+            [(format!("{PETER}\nPeterNeumann+00000000+AAAA\n"), 2), (format!("{PETER}\n\n{PETER}\n"), 3), (ml_dsa, 0)]
+        {
+            assert_eq!(Verifiers::parse_file(&text).expect_err("is none").0, line, "{text}");
         }
     }
 }

@@ -181,6 +181,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// Reports on a log for which the auditor has no keys, so that nothing about it can be believed.
+    #[must_use]
+    pub fn untrusted() -> Self {
+        let mut findings = Findings::default();
+        findings.error(Invariant::I1, None, "no key that is trusted is of this log");
+        Self { errors: findings.errors, findings: findings.list, ..Self::default() }
+    }
+
     /// Tells whether the log can be relied on.
     #[must_use]
     pub const fn is_sound(&self) -> bool {

@@ -29,7 +29,11 @@ const FINDINGS_SHOWN_MAX: usize = 100;
 /// Runs the command.
 pub(super) fn run(command: LedgerCommand) -> anyhow::Result<u8> {
     match command {
-        LedgerCommand::Verify { origin, format, place } => verify_all(&place.data_dir(), origin.as_deref(), format),
+        LedgerCommand::Verify { origin, keys, format, place } => {
+            let keys = keys.map(|file| Trusted::read(&file)).transpose()?;
+            verify_all(&place.data_dir(), origin.as_deref(), keys.as_ref(), format)
+        }
+        LedgerCommand::Keys { place } => print_keys(&place.data_dir()),
         LedgerCommand::Prove { position, tenant, remote } => {
             let path = format!("/api/dihya/v1/ledger/proof?position={position}");
             let client = Client::new(&remote)?;
@@ -61,9 +65,44 @@ struct Verified {
     in_meta: u64,
 }
 
-fn verify_all(data_dir: &Path, only: Option<&str>, format: Format) -> anyhow::Result<u8> {
+/// The keys of a key file.
+struct Trusted(Vec<Verifiers>);
+
+impl Trusted {
+    fn read(file: &Path) -> anyhow::Result<Self> {
+        let bytes = disk::read(&OsDisk, file).context("could not read the key file")?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| misuse(format!("{} is not UTF-8", file.display())))?;
+        let wrong = |(line, why)| misuse(format!("{} line {line}: {why}", file.display()));
+        let keys = Verifiers::parse_file(text).map_err(wrong)?;
+        if keys.is_empty() { Err(misuse(format!("{} holds no keys", file.display()))) } else { Ok(Self(keys)) }
+    }
+
+    fn of(&self, origin: &str) -> Option<&Verifiers> {
+        self.0.iter().find(|keys| keys.ed25519.name() == origin)
+    }
+}
+
+fn print_keys(data_dir: &Path) -> anyhow::Result<u8> {
+    let logs = origins::list(&OsDisk, data_dir).context("could not list the logs")?;
+    if logs.is_empty() {
+        return Err(misuse(format!("there is no log in {}", data_dir.join("ledger").display())));
+    }
+    for origin in logs {
+        let source = DiskSource::new(&OsDisk, &data_dir.join("ledger").join(origin.as_str()));
+        let keys = keys_of(&source).with_context(|| format!("could not read the keys of {origin}"))?;
+        terminal::out(&keys.to_lines());
+    }
+    Ok(DONE)
+}
+
+fn verify_all(data_dir: &Path, only: Option<&str>, keys: Option<&Trusted>, format: Format) -> anyhow::Result<u8> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let mut logs = origins::list(&*disk, data_dir).context("could not list the logs")?;
+    // A log whose keys were handed over and that is not there any more is no small thing.
+    let missing = keys.iter().flat_map(|keys| &keys.0).filter_map(|keys| Origin::new(keys.ed25519.name()).ok());
+    logs.extend(missing);
+    logs.sort();
+    logs.dedup();
     if let Some(only) = only {
         logs.retain(|origin| origin.as_str() == only);
     }
@@ -74,7 +113,7 @@ fn verify_all(data_dir: &Path, only: Option<&str>, format: Format) -> anyhow::Re
     let forensic = if wal { Some(Forensic::open(Arc::clone(&disk), data_dir)?) } else { None };
     let mut verified = Vec::new();
     for origin in logs {
-        verified.push(verify_one(&*disk, data_dir, forensic.as_ref(), origin));
+        verified.push(verify_one(&*disk, data_dir, forensic.as_ref(), origin, keys));
     }
     let sound = verified.iter().all(|log| log.report.is_sound());
     match format {
@@ -84,19 +123,30 @@ fn verify_all(data_dir: &Path, only: Option<&str>, format: Format) -> anyhow::Re
     Ok(if sound { DONE } else { FAILED })
 }
 
-fn verify_one(disk: &dyn Disk, data_dir: &Path, forensic: Option<&Forensic>, origin: Origin) -> Verified {
+fn verify_one(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    forensic: Option<&Forensic>,
+    origin: Origin,
+    trusted: Option<&Trusted>,
+) -> Verified {
     let source = DiskSource::new(disk, &data_dir.join("ledger").join(origin.as_str()));
+    let keys = match trusted.map(|trusted| trusted.of(origin.as_str()).cloned()) {
+        Some(None) => return Verified { origin, report: Report::untrusted(), in_meta: 0 },
+        Some(keys) => keys,
+        None => None,
+    };
     let vault = forensic.map(|forensic| forensic.log(origin.as_str()));
     let progress = std::cell::RefCell::new(Progress::new("verifying"));
     let update = |done: u64, total: u64| progress.borrow_mut().update(done, total);
-    let options =
-        Options { vault: vault.as_ref().map(|vault| vault as _), progress: Some(&update), ..Options::default() };
+    let vault = vault.as_ref().map(|vault| vault as _);
+    let options = Options { keys: keys.as_ref(), vault, progress: Some(&update), ..Options::default() };
     let mut report = verify(&source, &options);
     progress.borrow().finish();
     let mut in_meta = 0;
     if let (Some(forensic), false, Some(checkpoint)) =
         (forensic, origin.as_str().ends_with("/meta"), report.checkpoint.clone())
-        && let Some((keys, log_id)) = keys_of(&source).zip(log_id_of(forensic, &origin))
+        && let Some((keys, log_id)) = keys.or_else(|| keys_of(&source)).zip(log_id_of(forensic, &origin))
         && let Some((instance, _)) = origin.as_str().rsplit_once('/')
     {
         let meta = forensic.log(&format!("{instance}/meta"));

@@ -89,6 +89,50 @@ fn verification_fails_after_any_tampering() {
     assert_eq!(nothing.status.code(), Some(2));
 }
 
+#[test]
+fn an_auditor_verifies_with_keys_from_elsewhere() {
+    let (place, other) = (Place::new(), Place::new());
+    let (server, forger) = (with_records(&place), with_records(&other));
+    assert_eq!((server.stop(), forger.stop()), (Some(0), Some(0)));
+    let (data, forged) = (place.data(), other.data());
+    let printed = done(&["ledger", "keys", "--data-dir", &data]);
+    assert_eq!(printed.lines().count(), 4, "two keys of two logs: {printed}");
+    let keys = place.put("auditor.keys", &format!("# handed over in person\n{printed}"));
+    let verify = |data: &str, more: &[&str]| {
+        let output = run(&[&["ledger", "verify", "--data-dir", data, "--keys", &keys], more].concat());
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (code, answer) = verify(&data, &[]);
+    assert_eq!(code, Some(0), "{answer}");
+    assert!(!answer.contains("the keys are the log's own"), "{answer}");
+    // A log made up as a whole agrees with itself, and only with its own keys.
+    assert!(done(&["ledger", "verify", "--data-dir", &forged]).contains("the keys are the log's own"));
+    let (code, answer) = verify(&forged, &[]);
+    assert_eq!((code, answer.matches("NOT SOUND").count()), (Some(1), 2), "{answer}");
+    assert!(answer.contains("lacks the Ed25519 signature"), "{answer}");
+
+    let meta = printed.lines().filter(|line| line.starts_with("localhost/meta+")).collect::<Vec<_>>().join("\n");
+    place.put("auditor.keys", &meta);
+    let (code, answer) = verify(&data, &[]);
+    assert_eq!(code, Some(1), "{answer}");
+    assert!(answer.contains("no key that is trusted is of this log"), "{answer}");
+    assert_eq!(verify(&data, &["--origin", "localhost/meta"]).0, Some(0));
+    // Whose log is gone, hears of it.
+    std::fs::remove_dir_all(place.path("data/ledger/localhost/meta")).expect("removes");
+    let (code, answer) = verify(&data, &["--origin", "localhost/meta"]);
+    assert_eq!(code, Some(1), "{answer}");
+    assert!(answer.contains("checkpoint is missing"), "{answer}");
+
+    for (file, why) in [("x", "line 1"), ("# none\n", "holds no keys")] {
+        place.put("auditor.keys", file);
+        let (code, answer) = verify(&data, &[]);
+        assert!(code == Some(2) && answer.contains(why), "{answer}");
+    }
+    let nowhere = other.path("none");
+    let nothing = run(&["ledger", "keys", "--data-dir", nowhere.to_str().expect("UTF-8")]);
+    assert_eq!(nothing.status.code(), Some(2));
+}
+
 /// Returns the last partial tile below a level: the one that the checkpoint covers.
 fn widest(dir: &Path) -> PathBuf {
     let partials = dir.join("000.p");

@@ -38,6 +38,7 @@ pub(super) enum Special {
     Batch(Batch),
     Retention { until_index: u64 },
     Gap { count: u64 },
+    Rotation,
     Unknown,
 }
 
@@ -149,7 +150,7 @@ fn read_special(entry: &Entry<'_>) -> Result<Special, crate::Malformed> {
         Some(Kind::KeyRotation) => {
             let rotation = KeyRotation::read(entry)?;
             Verifiers::parse(rotation.vkey.as_bytes(), Some(rotation.ml_dsa_public))?;
-            Special::None
+            Special::Rotation
         }
         Some(Kind::Gap) => match entry.field(3) {
             Some(Scalar::U64(count)) => Special::Gap { count },

@@ -76,6 +76,10 @@ impl Sequence {
                     numbers.accounted = numbers.accounted.saturating_add(*count);
                 }
             }
+            Special::Rotation => {
+                let text = format!("leaf {index} announces new keys: they are to be compared like the first ones");
+                findings.note(Invariant::I1, text);
+            }
             Special::Unknown => report.unknown_kinds += 1,
             Special::None => {}
         }

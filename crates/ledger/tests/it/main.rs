@@ -2,6 +2,7 @@
 
 mod conformance;
 mod crash;
+mod day;
 mod fixture;
 mod foreign;
 mod history;
