@@ -77,6 +77,19 @@ pub fn render(notification: &Notification, now: Timestamp, zone: &TimeZone, reda
     Renderer { notification, now, zone, redactor, words: Words::of(notification.language) }.render()
 }
 
+/// Renders one alert of a notification as a line of its own: its status, its level, its summary and why.
+#[must_use]
+pub fn line(notification: &Notification, alert: &NotifiedAlert, zone: &TimeZone, redactor: &Redactor) -> String {
+    let now = notification.at;
+    let renderer = Renderer { notification, now, zone, redactor, words: Words::of(notification.language) };
+    let title = match alert.annotations.value("summary") {
+        "" => renderer.name(alert),
+        summary => summary.to_owned(),
+    };
+    let lasted = between(alert.starts_at, alert.ends_at.unwrap_or(now));
+    renderer.line(&renderer.subject((alert.status, alert.severity), &title, &cause_of(alert), lasted))
+}
+
 impl Message {
     /// Returns one line: for lists, logs and small screens.
     #[must_use]
@@ -138,7 +151,12 @@ impl Renderer<'_> {
         let cause = self.cause();
         let mut message = Message {
             language: notification.language,
-            subject: self.line(&self.subject(&title, &cause)),
+            subject: self.line(&self.subject(
+                (notification.status, notification.severity),
+                &title,
+                &cause,
+                between(self.started(), self.ended()),
+            )),
             headline: self.clean(&self.headline(&title)),
             facts: self.facts(&cause),
             alerts: Vec::new(),
@@ -215,10 +233,10 @@ impl Renderer<'_> {
         self.notification.alerts.first().map(cause_of).unwrap_or_default()
     }
 
-    fn subject(&self, title: &str, cause: &str) -> String {
+    fn subject(&self, (status, level): (Status, Severity), title: &str, cause: &str, lasted: Duration) -> String {
         let notification = self.notification;
-        let severity = self.severity(notification.severity);
-        let key = match (notification.reason, notification.status) {
+        let severity = self.severity(level);
+        let key = match (notification.reason, status) {
             (Reason::Test, _) => "subject-test",
             (Reason::Notice, _) => "subject-notice",
             (_, Status::Resolved) => "subject-resolved",
@@ -228,7 +246,7 @@ impl Renderer<'_> {
             _ => "subject-firing",
         };
         let cause = if cause.is_empty() { self.words.word("unknown-cause") } else { cause.to_owned() };
-        let severity = if notification.severity >= Severity::Critical { severity.to_uppercase() } else { severity };
+        let severity = if level >= Severity::Critical { severity.to_uppercase() } else { severity };
         self.words.say(
             key,
             &[
@@ -236,7 +254,7 @@ impl Renderer<'_> {
                 ("title", title.to_owned().into()),
                 ("cause", cause.into()),
                 ("channel", notification.channel.clone().into()),
-                ("duration", self.words.duration(self.lasted()).into()),
+                ("duration", self.words.duration(lasted).into()),
             ],
         )
     }
@@ -405,10 +423,6 @@ impl Renderer<'_> {
 
     fn ended(&self) -> Timestamp {
         self.notification.alerts.iter().filter_map(|alert| alert.ends_at).max().unwrap_or(self.notification.at)
-    }
-
-    fn lasted(&self) -> Duration {
-        between(self.started(), self.ended())
     }
 
     fn since(&self, at: Timestamp) -> String {

@@ -50,6 +50,9 @@ pub enum Open {
     Write,
     /// For reading and writing; it must not be there. The entry is durable only after `sync_dir` of its directory.
     CreateNew,
+    /// For reading and writing at the end, wherever that is by then: other processes may append as well, and none
+    /// overwrites another. Made if it is not there; the entry is durable only after `sync_dir` of its directory.
+    Append,
 }
 
 /// What a directory lists.
@@ -72,7 +75,8 @@ pub trait DiskFile: Send + Sync {
     /// When the device does not give them.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize, Error>;
 
-    /// Writes all of `bytes` at `offset`. Durable only after a sync.
+    /// Writes all of `bytes` at `offset`, or at the end if the file was opened with [`Open::Append`]. Durable only
+    /// after a sync.
     ///
     /// # Errors
     /// When the device does not take them; some of them may have been written.

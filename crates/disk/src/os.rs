@@ -1,7 +1,7 @@
 //! The real disk, clock and source of randomness: the privileges of the whole product in one file.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ fn fail<T>(doing: &'static str, path: &Path, result: io::Result<T>) -> Result<T,
 struct OsFile {
     file: File,
     path: PathBuf,
+    appends: bool,
 }
 
 impl DiskFile for OsFile {
@@ -40,7 +41,9 @@ impl DiskFile for OsFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        fail("write", &self.path, self.file.write_all_at(bytes, offset))
+        // Linux appends with `pwrite` to such a file as well, others do not.
+        let written = if self.appends { (&self.file).write_all(bytes) } else { self.file.write_all_at(bytes, offset) };
+        fail("write", &self.path, written)
     }
 
     fn len(&self) -> Result<u64, Error> {
@@ -90,9 +93,12 @@ impl Disk for OsDisk {
             Open::CreateNew => {
                 options.write(true).create_new(true);
             }
+            Open::Append => {
+                options.append(true).create(true);
+            }
         }
         let file = fail("open", path, options.open(path))?;
-        Ok(Box::new(OsFile { file, path: path.to_owned() }))
+        Ok(Box::new(OsFile { file, path: path.to_owned(), appends: how == Open::Append }))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the crate that renames")]

@@ -350,7 +350,7 @@ struct SimFile {
     disk: SimDisk,
     inode: u64,
     path: PathBuf,
-    writable: bool,
+    how: Open,
 }
 
 impl SimFile {
@@ -361,7 +361,7 @@ impl SimFile {
     ) -> Result<(), Error> {
         let mut state = self.disk.state();
         state.tick(doing, &self.path)?;
-        if !self.writable {
+        if self.how == Open::Read {
             return fail(doing, &self.path, io::ErrorKind::PermissionDenied);
         }
         let Some(len) = state.files.get(&self.inode).map(|file| file.current.len()) else { return Ok(()) };
@@ -402,13 +402,14 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        self.change("write", |state, _| {
+        self.change("write", |state, end| {
+            let offset = if self.how == Open::Append { end } else { to_usize(offset) };
             let mut bytes = bytes.to_vec();
             if state.faults.write_flips_at == Some(state.operations) && !bytes.is_empty() {
                 let at = to_usize(state.rng.below(bytes.len() as u64));
                 bytes[at] ^= 1;
             }
-            Some(Change::Write { offset: to_usize(offset), bytes })
+            Some(Change::Write { offset, bytes })
         })
     }
 
@@ -461,7 +462,7 @@ impl Disk for SimDisk {
         let inode = match (state.find(path), how) {
             (Some(_), Open::CreateNew) => return fail("open", path, io::ErrorKind::AlreadyExists),
             (Some(inode), _) => inode,
-            (None, Open::CreateNew) if state.directories.contains_key(&parent) => {
+            (None, Open::CreateNew | Open::Append) if state.directories.contains_key(&parent) => {
                 state.next_inode += 1;
                 let inode = state.next_inode;
                 state.files.insert(inode, SimInode::default());
@@ -472,7 +473,7 @@ impl Disk for SimDisk {
             }
             _ => return fail("open", path, io::ErrorKind::NotFound),
         };
-        Ok(Box::new(SimFile { disk: self.clone(), inode, path: path.to_owned(), writable: how != Open::Read }))
+        Ok(Box::new(SimFile { disk: self.clone(), inode, path: path.to_owned(), how }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
@@ -748,7 +749,7 @@ mod tests {
                 disk.create_dir_all(&root.join("sub")).expect("creates");
             }
             for _ in 0..60 {
-                let (act, a, b) = (rng.below(7), rng.below(3), rng.below(3));
+                let (act, a, b) = (rng.below(8), rng.below(3), rng.below(3));
                 let (offset, len) = (rng.below(3_000), rng.below(2_000));
                 let [real, simulated] = disks.map(|(disk, root)| {
                     let from = root.join(format!("f{a}"));
@@ -761,6 +762,7 @@ mod tests {
                         3 => opened(Open::Write).and_then(|f| f.allocate(len + 1)),
                         4 if from != to => disk.rename(&from, &to),
                         5 => disk.remove(&from),
+                        6 => opened(Open::Append).and_then(|f| f.write_at(&vec![8; to_usize(len)], offset)),
                         _ => opened(Open::Read).and_then(|f| f.sync_data()),
                     };
                     let listed = disk.list(root).expect("lists");

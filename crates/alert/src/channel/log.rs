@@ -36,7 +36,7 @@ impl Log {
                 path: parts.directory.join(path),
                 size_max: config.rotate_size,
                 count: config.rotate_count,
-                open: Mutex::new(None),
+                turn: Mutex::new(()),
             }),
         };
         Self {
@@ -52,7 +52,7 @@ impl Channel for Log {
     fn send<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), SendError>> {
         Box::pin(async move {
             let message = message::render(notification, self.clock.now(), &self.zone, &self.redactor);
-            let lines = lines(notification, message.short(), &self.redactor);
+            let lines = lines(notification, message.short(), &self.zone, &self.redactor);
             let sink = Arc::clone(&self.sink);
             // A sync may take long; it must not hold up the other tasks of the thread.
             let written = tokio::task::spawn_blocking(move || sink.append(lines.as_bytes())).await;
@@ -98,62 +98,64 @@ impl Sink {
     }
 }
 
-struct OpenFile {
-    file: Box<dyn DiskFile>,
-    len: u64,
-}
-
 /// A file that is put aside when it is full.
+///
+/// It is opened for each write: a command may append beside the server, and whoever moves the file away (logrotate, an
+/// operator) finds the next line in a new one. Beside the sync that costs nothing.
 struct Rotating {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     size_max: u64,
     count: u32,
-    open: Mutex<Option<OpenFile>>,
+    /// One write at a time, so that each sees how the one before ended.
+    turn: Mutex<()>,
 }
 
 impl Rotating {
     /// Appends whole lines and syncs them. After an error the file is opened anew: what an unconfirmed sync left behind
     /// is unknown (invariant D-2).
     fn append(&self, lines: &[u8]) -> Result<(), disk::Error> {
-        let mut slot = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut open = match slot.take() {
-            Some(open) => open,
-            None => self.reopen()?,
-        };
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.open()?;
         let added = u64::try_from(lines.len()).unwrap_or(u64::MAX);
-        if open.len > 0 && open.len.saturating_add(added) > self.size_max {
-            drop(open);
-            self.put_aside()?;
-            open = self.reopen()?;
+        let is_full = |len: u64| len > 0 && len.saturating_add(added) > self.size_max;
+        if is_full(file.len()?)
+            && let Some(_lock) = self.disk.try_lock(&self.lock_path())?
+        {
+            // Another process may have put it aside in the meantime; one that does so now is left to it.
+            if is_full(self.open()?.len()?) {
+                self.put_aside()?;
+            }
+            file = self.open()?;
         }
-        open.file.write_at(lines, open.len)?;
-        open.file.sync_data()?;
-        open.len += added;
-        *slot = Some(open);
-        Ok(())
+        let len = file.len()?;
+        let mut last = [0];
+        if len > 0 && file.read_at(&mut last, len - 1)? == 1 && last != *b"\n" {
+            // A line torn by a crash must not swallow the next one. In one write, so that nobody comes between.
+            file.write_at(&[b"\n", lines].concat(), len)?;
+        } else {
+            file.write_at(lines, len)?;
+        }
+        file.sync_data()
     }
 
     fn directory(&self) -> &Path {
         self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    fn reopen(&self) -> Result<OpenFile, disk::Error> {
-        if !self.disk.exists(&self.path) {
-            self.disk.create_dir_all(self.directory())?;
-            let file = self.disk.open(&self.path, Open::CreateNew)?;
-            self.disk.sync_dir(self.directory())?;
-            return Ok(OpenFile { file, len: 0 });
+    fn lock_path(&self) -> PathBuf {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        self.directory().join(format!(".{name}.lock"))
+    }
+
+    fn open(&self) -> Result<Box<dyn DiskFile>, disk::Error> {
+        if self.disk.exists(&self.path) {
+            return self.disk.open(&self.path, Open::Append);
         }
-        let file = self.disk.open(&self.path, Open::Write)?;
-        let mut len = file.len()?;
-        // A line torn by a crash must not swallow the next one.
-        let mut last = [0];
-        if len > 0 && file.read_at(&mut last, len - 1)? == 1 && last != *b"\n" {
-            file.write_at(b"\n", len)?;
-            len += 1;
-        }
-        Ok(OpenFile { file, len })
+        self.disk.create_dir_all(self.directory())?;
+        let file = self.disk.open(&self.path, Open::Append)?;
+        self.disk.sync_dir(self.directory())?;
+        Ok(file)
     }
 
     /// Renames `x` to `x.1`, `x.1` to `x.2` and so on; the oldest goes.
@@ -177,20 +179,21 @@ impl Rotating {
 }
 
 /// Writes a notification as lines.
-fn lines(notification: &Notification, short: &str, redactor: &Redactor) -> String {
+fn lines(notification: &Notification, short: &str, zone: &TimeZone, redactor: &Redactor) -> String {
     let mut lines = String::new();
     if notification.alerts.is_empty() {
         lines.push_str(&line(notification, None, short, redactor).to_string());
         lines.push('\n');
     }
     for alert in &notification.alerts {
-        lines.push_str(&line(notification, Some(alert), short, redactor).to_string());
+        let message = message::line(notification, alert, zone, redactor);
+        lines.push_str(&line(notification, Some(alert), &message, redactor).to_string());
         lines.push('\n');
     }
     lines
 }
 
-fn line(notification: &Notification, alert: Option<&NotifiedAlert>, short: &str, redactor: &Redactor) -> Value {
+fn line(notification: &Notification, alert: Option<&NotifiedAlert>, message: &str, redactor: &Redactor) -> Value {
     let status = alert.map_or(notification.status, |alert| alert.status);
     let severity = alert.map_or(notification.severity, |alert| alert.severity);
     let firing = status == Status::Firing;
@@ -203,7 +206,7 @@ fn line(notification: &Notification, alert: Option<&NotifiedAlert>, short: &str,
     };
     put("@timestamp", notification.at.to_string().into());
     put("log.level", level(severity, firing).into());
-    put("message", short.into());
+    put("message", message.into());
     put("ecs.version", "8.17.0".into());
     put("log.logger", "dihya.alert".into());
     put("event.kind", "alert".into());
@@ -278,7 +281,7 @@ mod tests {
             path: dir.join("logs/alerts.log"),
             size_max,
             count: 2,
-            open: Mutex::new(None),
+            turn: Mutex::new(()),
         }
     }
 
@@ -291,7 +294,7 @@ mod tests {
         let mut notification = sample();
         notification.alerts[0].annotations.insert("contact".into(), "ana@example.org".into());
         let redactor = Redactor::new();
-        let written = lines(&notification, "short", &redactor);
+        let written = lines(&notification, "short", &TimeZone::UTC, &redactor);
         let pretty: Vec<String> = written
             .lines()
             .map(|line| format!("{:#}", serde_json::from_str::<Value>(line).expect("is JSON")))
@@ -299,7 +302,7 @@ mod tests {
         expect_test::expect_file!["testdata/log.json"].assert_eq(&pretty.join("\n"));
         notification.alerts.clear();
         notification.incident = None;
-        assert_eq!(lines(&notification, "short", &redactor).lines().count(), 1);
+        assert_eq!(lines(&notification, "short", &TimeZone::UTC, &redactor).lines().count(), 1);
     }
 
     #[test]
@@ -341,6 +344,59 @@ mod tests {
         let again = rotating(dir.path(), 1_000);
         again.append(b"whole\n").expect("appends");
         assert_eq!(text(&path), "eight\ntorn\nwhole\n");
+    }
+
+    /// An operator's command told people while the server stood still; the server's next line was written over it.
+    #[test]
+    fn processes_that_share_a_file_overwrite_nothing_of_each_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (server, command) = (rotating(dir.path(), 1_000), rotating(dir.path(), 1_000));
+        for (log, line) in [(&server, "one\n"), (&command, "two\n"), (&server, "three\n"), (&command, "four\n")] {
+            log.append(line.as_bytes()).expect("appends");
+        }
+        let path = dir.path().join("logs/alerts.log");
+        assert_eq!(text(&path), "one\ntwo\nthree\nfour\n");
+        // logrotate moves it away: the next line is in a new file.
+        let moved = dir.path().join("logs/moved");
+        disk::Disk::rename(&disk::OsDisk, &path, &moved).expect("moves");
+        server.append(b"five\n").expect("appends");
+        assert_eq!((text(&path), text(&moved)), ("five\n".into(), "one\ntwo\nthree\nfour\n".into()));
+        // While another process puts the file aside, nobody else does.
+        let full = rotating(dir.path(), 5);
+        let lock = disk::OsDisk.try_lock(&full.lock_path()).expect("locks").expect("is free");
+        full.append(b"six\n").expect("appends");
+        assert_eq!(text(&path), "five\nsix\n");
+        drop(lock);
+        full.append(b"seven\n").expect("appends");
+        assert_eq!(text(&path), "seven\n");
+    }
+
+    #[test]
+    fn a_crash_loses_no_line_that_was_told() {
+        for seed in 0..200 {
+            let mut sim = disk::SimDisk::new(seed);
+            let mut told: Vec<String> = Vec::new();
+            for round in 0..4 {
+                let log = Rotating {
+                    disk: Arc::new(sim.clone()),
+                    path: "/logs/alerts.log".into(),
+                    size_max: 1_000_000,
+                    count: 2,
+                    turn: Mutex::new(()),
+                };
+                sim.lose_power_after(10 + seed % 7 + round);
+                for n in 0..10 {
+                    let line = format!("{round}-{n} {}", "x".repeat(600));
+                    if log.append(format!("{line}\n").as_bytes()).is_ok() {
+                        told.push(line);
+                    }
+                }
+                sim = sim.crash();
+            }
+            let log = disk::read(&sim, Path::new("/logs/alerts.log")).unwrap_or_default();
+            let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').collect();
+            assert!(told.iter().all(|line| lines.contains(&line.as_bytes())), "seed {seed}");
+        }
     }
 
     #[tokio::test]
