@@ -427,12 +427,18 @@ pub(crate) struct BackupArgs {
 
 /// Arguments of `restore`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  dihya restore /backup/dihya-2026-11-22 --data-dir /var/lib/dihya\n\n\
-    The backup is verified first. The data directory must be empty or missing.")]
+#[command(after_help = "Examples:\n  dihya restore /backup/dihya-2026-11-22 --data-dir /var/lib/dihya\n  \
+    dihya restore /backup/dihya-2026-11-22 --newest /mirror/localhost/default/checkpoint\n\n\
+    The backup is verified first. The data directory must be empty or missing.\n\
+    A log that goes on from an old copy contradicts every newer checkpoint that others have seen. With `--newest`\n\
+    the copy is not built upon when it is behind: it can be read and verified, and a server refuses to write to it.")]
 pub(crate) struct RestoreArgs {
     /// The backup.
     #[arg(value_name = "DIR")]
     pub(crate) from: PathBuf,
+    /// The newest checkpoint that anybody has seen: of the lost directory, a mirror or an auditor. Once for each log.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) newest: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) place: Place,
 }

@@ -49,6 +49,49 @@ fn a_backup_of_a_running_server_restores_and_verifies() {
 }
 
 #[test]
+fn an_old_copy_is_not_built_upon_when_a_newer_checkpoint_is_known() {
+    let place = Place::new();
+    let server = with_records(&place);
+    let newest = place.path("data").join("ledger/localhost/default/checkpoint");
+    let path = |name: &str| place.path(name).to_str().expect("UTF-8").to_owned();
+    let shown = path("shown");
+    eventually("a checkpoint", || std::fs::copy(&newest, &shown).ok());
+    let backup = path("backup");
+    done(&["backup", &backup, "--data-dir", &place.data()]);
+    let sent = server.client(&["alert", "send", "after the backup", "--level", "info"]);
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    assert_eq!(server.stop(), Some(0));
+    let newest = newest.to_str().expect("UTF-8");
+
+    let behind = run(&["restore", &backup, "--newest", newest, "--data-dir", &path("behind")]);
+    assert_eq!(behind.status.code(), Some(1));
+    assert!(text(&behind.stderr).contains("its checkpoint is ahead of the WAL"), "{}", text(&behind.stderr));
+    let served = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &path("behind")]);
+    assert_eq!(served.status.code(), Some(1), "{}", text(&served.stderr));
+    assert!(text(&served.stderr).contains("ahead of the WAL"), "{}", text(&served.stderr));
+    done(&["ledger", "show", "--data-dir", &path("behind")]);
+
+    done(&["restore", &backup, "--newest", &shown, "--data-dir", &path("good")]);
+    let rows = done(&["ledger", "show", "--limit", "10000", "--format", "json", "--data-dir", &path("good")]);
+    assert!(rows.contains("compared with localhost/default at size"), "{rows}");
+
+    let other = path("other");
+    std::fs::write(&other, std::fs::read_to_string(&shown).expect("read").replace("localhost/", "elsewhere/"))
+        .expect("written");
+    let forged = path("forged");
+    let text_of = std::fs::read_to_string(&shown).expect("read");
+    let mut lines: Vec<&str> = text_of.lines().collect();
+    lines[1] = "4000";
+    std::fs::write(&forged, lines.join("\n") + "\n").expect("written");
+    for (file, why) in [(&other, "the backup has no log"), (&forged, "signature"), (&path("none"), "none")] {
+        let refused = run(&["restore", &backup, "--newest", file, "--data-dir", &path("refused")]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
+        assert!(!place.path("refused").exists(), "nothing is restored");
+    }
+}
+
+#[test]
 fn a_proof_is_given_by_the_server_and_without_it() {
     let place = Place::new();
     let server = with_records(&place);
