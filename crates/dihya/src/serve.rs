@@ -10,6 +10,7 @@ mod people;
 mod reload;
 mod start;
 mod supervisor;
+mod unwell;
 
 use std::time::Duration;
 
@@ -148,7 +149,10 @@ impl Running {
                         self.reload().await;
                     }
                 }
-                _ = gauge.tick() => self.refresh_gauges().await,
+                _ = gauge.tick() => {
+                    self.refresh_gauges().await;
+                    self.tell_ailments().await;
+                }
                 _ = watchdog.tick(), if beat.is_some() => supervisor.tell("WATCHDOG=1"),
                 Some(ended) = self.tasks.join_next() => {
                     let part = ended.unwrap_or("a task that panicked");

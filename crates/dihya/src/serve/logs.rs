@@ -70,7 +70,7 @@ fn refused(error: &ledger::Error) -> Declined {
 }
 
 /// How long checkpoints may lag before readiness says so: twice what is promised, so that one slow sync is no alarm.
-const LAG_MAX: Duration = COMMIT_LAG_MAX.saturating_mul(5);
+const LAG_MAX: Duration = COMMIT_LAG_MAX.saturating_mul(2);
 
 /// How the program itself stands.
 pub(super) struct Pulse {

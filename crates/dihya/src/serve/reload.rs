@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use model::config::{Problem, Span};
 use model::{Admit as _, ConfigLoad, Level, Signal, Tenant};
 use privacy::Clearer;
-use server::seam::OutboxGauge;
+use server::seam::{OutboxGauge, Vitals as _};
 
 use super::alerting;
 use super::start::{HISTORY, Running};
@@ -182,6 +182,16 @@ impl Running {
         {
             self.syncs_seen = status.figures.syncs;
             self.metrics.ledger_sync(status.figures.sync_last);
+        }
+    }
+
+    /// Pages people when the program itself has been unwell for some time.
+    pub(super) async fn tell_ailments(&mut self) {
+        let ailments = self.pulse.ailments();
+        let Some(alert) = self.unwell.look(&ailments, self.clock.now(), self.clock.monotonic()) else { return };
+        // A ledger that refuses alerts too has stopped, and then the last notice says so.
+        if let Err(error) = self.pipeline.admit(vec![Signal::ours(Tenant::default(), alert)], Level::Durable).await {
+            tracing::warn!(error = %error, ?ailments, "could not record that the program is unwell");
         }
     }
 

@@ -22,6 +22,7 @@ use super::checks::Board;
 use super::logs::{Logs, Pulse};
 use super::people::Engines;
 use super::reload::ConfigFile;
+use super::unwell::Unwell;
 use crate::config::Loaded;
 use crate::pipeline::Pipeline;
 use crate::results::{self, Sink};
@@ -55,6 +56,7 @@ pub(crate) struct Running {
     pub(super) syncs_seen: u64,
     pub(super) alert_means: alerting::Means,
     pub(super) history: Arc<History>,
+    pub(super) unwell: Unwell,
     state: Arc<SqliteState>,
     stop: watch::Sender<bool>,
     pool: SqlitePool,
@@ -210,6 +212,7 @@ impl Running {
             syncs_seen: 0,
             alert_means,
             history: control.history,
+            unwell: Unwell::default(),
             state: control.state,
             stop,
             pool: control.pool,
