@@ -47,7 +47,9 @@ const FLAPPING_FROM: u32 = 3;
 pub struct Tracked {
     /// The alert as last received.
     pub alert: Alert,
-    /// Whether it is the alert of one of Dihya's own checks, which is resolved explicitly and never by a time-out.
+    /// Whether Dihya itself admitted it: only such an alert speaks for a check, is ended explicitly and never by a
+    /// time-out, and is changed by nobody else. What a caller's labels say of a check or of maintenance is kept and not
+    /// believed.
     pub own: bool,
     /// When the record that began this firing was admitted.
     pub fired_at: Timestamp,

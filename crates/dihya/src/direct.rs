@@ -12,7 +12,7 @@ use alert::state::{NotificationFilter, NotificationState, Notified, Page, State 
 use alert::{Notification, NotifiedAlert, Reason, SqliteState, Status};
 use anyhow::Context as _;
 use disk::{Disk, OsClock, OsDisk, OsRng};
-use model::{Admit as _, Alert, Clock, IntentId, Labels, Level, Position, Rng, Signal, Tenant, Timestamp};
+use model::{Admit as _, Alert, Clock, IntentId, Labels, Level, Position, Rng, Signal, SourceId, Tenant, Timestamp};
 use privacy::Clearer;
 use serde::Serialize;
 use server::Metrics;
@@ -121,7 +121,9 @@ async fn record(
     spool::admit(&*os.disk, data_dir, &pipeline, os.clock.now()).await?;
     let since = os.clock.now();
     let channel = alert.channel.clone();
-    let receipts = pipeline.admit(vec![Signal::ours(tenant.clone(), alert)], Level::Durable).await?;
+    let receipts = pipeline
+        .admit(vec![Signal { tenant: tenant.clone(), source: SourceId::COMMAND, body: alert.into() }], Level::Durable)
+        .await?;
     let position = receipts.first().map(|receipt| receipt.position).unwrap_or_default();
     let mut told = Vec::new();
     if let Some(engine) = started.engines.get(&tenant) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use disk::Disk;
 use jiff::Timestamp;
-use model::{Admit as _, Alert, Level, RefusalKind, Rng, Signal, Tenant};
+use model::{Admit as _, Alert, Level, RefusalKind, Rng, Signal, SourceId, Tenant};
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::Pipeline;
@@ -122,7 +122,8 @@ pub(crate) async fn admit(
         // It may have waited for longer than it was to fire, and nobody on the routes has heard it yet.
         let until = now.checked_add(server::ALERT_FIRES_FOR).unwrap_or(now);
         alert.ends_at = alert.ends_at.map(|end| end.max(until));
-        match pipeline.admit(vec![Signal::ours(spooled.tenant, alert)], Level::Durable).await {
+        let signal = Signal { tenant: spooled.tenant, source: SourceId::COMMAND, body: alert.into() };
+        match pipeline.admit(vec![signal], Level::Durable).await {
             Ok(_) => admitted.push(path),
             Err(refusal) if refusal.kind == RefusalKind::Stop => return Err(refusal.into()),
             Err(refusal) => tracing::warn!(path = %path.display(), error = %refusal, "left an alert in the spool"),

@@ -14,6 +14,20 @@ use crate::value::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SourceId(pub [u8; 16]);
 
+impl SourceId {
+    /// The command that sends alerts, when no server takes them from it.
+    pub const COMMAND: Self = Self(*b"dihya alert send");
+
+    /// Names what comes with a token by the token's id, which is random and unrelated to the token. Never Dihya's own
+    /// source, whatever the id is.
+    #[must_use]
+    pub fn of_token(id: &str) -> Self {
+        let mut source = [b'-'; 16];
+        source.iter_mut().zip(id.bytes()).for_each(|(to, from)| *to = from.max(1));
+        Self(source)
+    }
+}
+
 /// Anything admitted, before privacy. What is inside may be raw, so a `Signal` is not shown or stored: it goes to
 /// `privacy`, the only door.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,4 +132,17 @@ bodies! {
     Config(ConfigLoad) = Config,
     Gap(Gap) = Gap,
     SelfTest(SelfTest) = SelfTest,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_is_taken_for_dihya_itself() {
+        assert_eq!(SourceId::of_token("5f0c3a9e71b2d844"), SourceId(*b"5f0c3a9e71b2d844"));
+        for id in ["", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "short"] {
+            assert_ne!(SourceId::of_token(id), SourceId::default());
+        }
+    }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use model::limits::{NOTE_BYTES_MAX, SILENCES_MAX};
 use model::{
     Body, IncidentAction, IncidentId, IncidentTransition, Intent, IntentId, Labels, Level, Matcher, Position, Receipt,
-    RefusalKind, Sector, Severity, Signal, SilenceAction, SilenceChange,
+    RefusalKind, Sector, Severity, Signal, SilenceAction, SilenceChange, SourceId,
 };
 
 use super::{Engine, Shared, lock};
@@ -376,8 +376,9 @@ impl Engine {
         }
         let alert = alert.into_alert(self.shared.time.now(), &*self.shared.rng)?;
         let nothing = || model::Refusal { kind: RefusalKind::Retry, reason: "no receipt came".to_owned() };
-        let receipts = self.shared.admit_all(vec![alert.into()]).await?;
-        let receipt = receipts.into_iter().next();
-        receipt.ok_or_else(|| Error::Refused { doing: "admit an alert", source: nothing() })
+        let signal = Signal { tenant: self.shared.tenant.clone(), source: SourceId::COMMAND, body: alert.into() };
+        let admitted = self.shared.admit.admit(vec![signal], Level::Durable).await;
+        let receipts = admitted.map_err(|source| Error::Refused { doing: "admit an alert", source })?;
+        receipts.into_iter().next().ok_or_else(|| Error::Refused { doing: "admit an alert", source: nothing() })
     }
 }

@@ -99,14 +99,10 @@ impl Incidents {
     }
 
     fn remove_alert(&mut self, fingerprint: u64, groups: &[GroupId]) {
+        self.unindex_check(fingerprint);
         if let Some(tracked) = self.alerts.remove(&fingerprint) {
             if let Some(end) = tracked.end(self.config.resolve_timeout) {
                 self.index.ends.remove(&(end, fingerprint));
-            }
-            if let Some(check) = tracked.check()
-                && let Some(alerts) = self.index.by_check.get_mut(check)
-            {
-                alerts.remove(&fingerprint);
             }
         }
         self.index.unassigned.remove(&fingerprint);
@@ -127,7 +123,15 @@ impl Incidents {
         let fingerprint = alert.fingerprint();
         let timeout = self.config.resolve_timeout;
         let fires = alert.is_firing(at);
+        let own = source == SourceId::default();
         let goes_on = match self.alerts.get(&fingerprint) {
+            // Nobody else speaks for a check of ours.
+            Some(tracked) if tracked.own && !own && tracked.is_firing(at, timeout) => return,
+            // What it says counts from now on, whatever was said in its name before.
+            Some(tracked) if own && fires && !tracked.own => {
+                self.unhear(fingerprint);
+                false
+            }
             Some(tracked) => tracked.is_firing(at, timeout),
             None if !fires => return,
             None if self.alerts.len() >= ALERTS_FIRING_MAX => return events::too_many_alerts(&self.tenant),
@@ -136,10 +140,10 @@ impl Incidents {
         if !fires && !goes_on {
             return;
         }
-        let own = source == SourceId::default() && alert.labels.contains_key(Alert::CHECK);
         let known = self.alerts.contains_key(&fingerprint);
         if known {
             self.unindex_end(fingerprint);
+            self.unindex_check(fingerprint);
         }
         let tracked = self.alerts.entry(fingerprint).or_insert_with(|| Tracked {
             alert: alert.clone(),
@@ -156,6 +160,7 @@ impl Incidents {
             tracked.alert.channel = alert.channel.clone().or(before.channel.clone());
         } else {
             tracked.fired_at = at;
+            tracked.own = own;
         }
         let regroup = !known || tracked.alert.channel != before.channel;
         let check = tracked.check().map(str::to_owned);
@@ -167,6 +172,23 @@ impl Incidents {
         if !goes_on || !fires {
             self.touch_groups_of(fingerprint);
             check.into_iter().for_each(|check| self.touch_children(&check));
+        }
+    }
+
+    fn unindex_check(&mut self, fingerprint: u64) {
+        let check = self.alerts.get(&fingerprint).and_then(Tracked::check);
+        if let Some(alerts) = check.and_then(|check| self.index.by_check.get_mut(check)) {
+            alerts.remove(&fingerprint);
+        }
+    }
+
+    /// Forgets that anybody heard of an alert.
+    fn unhear(&mut self, fingerprint: u64) {
+        for id in self.index.groups_of.get(&fingerprint).cloned().unwrap_or_default() {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.told.values_mut().for_each(|heard| _ = heard.firing.remove(&fingerprint));
+                self.touch_group(id);
+            }
         }
     }
 

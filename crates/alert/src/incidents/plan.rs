@@ -104,7 +104,8 @@ impl Incidents {
         if let Some(silenced) = silence {
             return Some(Mute::Silence(silenced.change.id.clone()));
         }
-        if labels.get("in_maintenance").is_some_and(|value| value == "true") || (view.in_maintenance)(labels, now) {
+        let labelled = || labels.get("in_maintenance").is_some_and(|value| value == "true");
+        if tracked.own && (labelled() || (view.in_maintenance)(labels, now)) {
             return Some(Mute::Maintenance);
         }
         let parent = self.failing_parent(tracked.check()?, now)?;

@@ -532,14 +532,14 @@ receivers: [{name: nobody}, {name: ops, dihya_configs: [{channel: mail}, {channe
     );
     let mut sent = alert("alertname=Message n=1", world.now);
     sent.channel = Some("log".into());
-    world.admit(SourceId::default(), sent);
+    world.admit(SourceId([1; 16]), sent);
     assert_eq!(world.told(minutes(20)), ["0:00 Direct -> direct/log: 1"]);
     world.end("alertname=Nothing");
     assert!(world.incidents.alerts().is_empty());
     // A channel that a route leads to as well is told once, the others as the route says.
     let mut sent = alert("alertname=Message n=2 team=x", world.now);
     sent.channel = Some("mail".into());
-    world.admit(SourceId::default(), sent);
+    world.admit(SourceId([1; 16]), sent);
     assert_eq!(world.told(minutes(1)), ["20:00 Direct -> direct/mail: 2", "20:30 New -> ops/pager: 2"]);
 }
 
@@ -558,6 +558,43 @@ fn alerts_of_checks_that_are_gone_are_ended() {
             "5:30 Resolved -> ops/mail: web over"
         ]
     );
+}
+
+#[test]
+fn nobody_speaks_for_a_check_by_its_label() {
+    let yaml = SIMPLE.replace("[alertname]", "[alertname, check]");
+    let mut world = World::with_checks(&yaml, tree(&[("child", "gateway")]));
+    // A caller says that a check of ours is down, which it is not: what depends on it is told all the same.
+    world.fire("alertname=CheckDown check=gateway severity=critical");
+    world.check("child", true);
+    assert_eq!(world.told(minutes(1)), ["0:30 New -> ops/mail: gateway", "0:30 New -> ops/mail: child"]);
+    // A caller sends the very labels of the alert that fires, and even says that it is over.
+    let child = "alertname=CheckDown check=child severity=critical";
+    world.fire(child);
+    world.end(child);
+    assert!(world.told(minutes(30)).iter().all(|line| !line.contains("child")));
+    assert!(world.open().iter().any(|incident| incident.labels.value("check") == "child"));
+    assert!(world.incidents.alerts()[&fingerprint("child")].own);
+    // What a caller said before in the name of a check does not count as heard once the check itself is down.
+    world.fire("alertname=CheckDown check=web severity=critical");
+    assert_eq!(world.told(minutes(1)), ["31:30 New -> ops/mail: web"]);
+    world.check("web", true);
+    assert!(world.told(minutes(6)).contains(&"36:30 New -> ops/mail: web".to_owned()));
+}
+
+#[test]
+fn labels_of_a_caller_end_and_mute_nothing() {
+    let mut world = World::new(SIMPLE);
+    world.incidents.set_checks(Checks { known: Some(BTreeSet::new()), ..Checks::default() });
+    world.maintained = Labels::from([("check".into(), "x1".into())]);
+    world.fire("alertname=A n=1 check=x1 in_maintenance=true");
+    assert_eq!(world.run(minutes(1)), [r#"0:00 Opened {alertname="A"}"#, "0:30 New -> ops/mail: 1"]);
+    // Of a check that ended, its name is free for others, and still not believed.
+    world.check("y", true);
+    world.check("y", false);
+    world.fire("alertname=CheckDown check=y severity=critical");
+    assert_eq!(world.incidents.alerts()[&fingerprint("y")].check(), None);
+    assert!(world.run(minutes(1)).iter().all(|line| !line.contains("ends")));
 }
 
 #[test]

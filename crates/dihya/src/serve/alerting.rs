@@ -87,7 +87,8 @@ pub(crate) async fn start(
     for (tenant, setup) in setups {
         let snapshot = state.load(&tenant).await.context("could not read the incidents")?;
         let from = snapshot.cursor.map_or(0, |(position, _)| position + 1);
-        let known = snapshot.alerts.into_iter().filter(|tracked| tracked.own).map(|tracked| tracked.alert);
+        let known =
+            snapshot.alerts.into_iter().filter(|tracked| tracked.check().is_some()).map(|tracked| tracked.alert);
         let firing = firing_after(known, pipeline, &tenant, from).await?;
         started.firing.extend(firing.into_iter().map(|alert| (tenant.clone(), alert)));
         let parts = alert::Parts::new(

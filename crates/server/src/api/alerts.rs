@@ -9,7 +9,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use model::label::is_label_name;
 use model::limits::{ANNOTATION_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX};
-use model::{Alert, Labels, Level, Receipt, Sector, Severity, Signal};
+use model::{Alert, Labels, Level, Receipt, Sector, Severity, Signal, SourceId};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -117,7 +117,10 @@ pub(crate) async fn send(State(app): Shared, caller: Caller, Body(draft): Body<A
     let alert = draft.into_alert(app.parts.clock.now()).map_err(|(field, expected)| Problem::field(field, expected))?;
     let tenant = caller.account.tenant.clone();
     let severity = alert.severity;
-    let receipts = app.parts.admit.admit(vec![Signal::ours(tenant.clone(), alert)], Level::Durable).await?;
+    // Never Dihya's own source: what a caller says of a check is not what the check says.
+    let source = SourceId::of_token(&caller.account.id);
+    let signal = Signal { tenant: tenant.clone(), source, body: alert.into() };
+    let receipts = app.parts.admit.admit(vec![signal], Level::Durable).await?;
     app.parts.metrics.alert(&tenant, severity);
     let receipt: Option<Receipt> = receipts.into_iter().next();
     Ok((StatusCode::ACCEPTED, Json(receipt)).into_response())

@@ -199,6 +199,8 @@ async fn an_alert_is_answered_with_its_receipt() {
     assert_eq!(answer.status, 202);
     assert_eq!(answer.json(), json!({"origin": "localhost/default", "position": 0, "leaf_hash": "07".repeat(32)}));
     let signals = fixture.ledger.take();
+    // What a token sends is never Dihya's own.
+    assert!(signals.iter().all(|signal| signal.source != model::SourceId::default()));
     let Some(Body::Alert(alert)) = signals.first().map(|signal| signal.body.clone()) else { panic!("{signals:?}") };
     let labels: Vec<(&str, &str)> = alert.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(
