@@ -241,6 +241,21 @@ pub(crate) enum IncidentCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Write a note on an incident.
+    #[command(
+        after_help = "Example:\n  dihya incident note 01ARYZ6S41TSV4RRFFQ69G5FAV \"a new switch is on its way\" --public"
+    )]
+    Note {
+        /// The incident.
+        id: String,
+        /// The note.
+        text: String,
+        /// Show it on the status page.
+        #[arg(long)]
+        public: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Take an incident: reminders stop.
     #[command(after_help = "Example:\n  dihya incident ack 01ARYZ6S41TSV4RRFFQ69G5FAV --note \"on it\"")]
     Ack(IncidentActArgs),

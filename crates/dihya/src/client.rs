@@ -9,11 +9,11 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use model::Private;
-use model::limits::REQUEST_BODY_BYTES_MAX;
+use model::limits::{PAGE_ROWS_MAX, REQUEST_BODY_BYTES_MAX};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::cli::{Place, Remote};
 use crate::config::{self, reference};
@@ -87,6 +87,24 @@ impl Client {
     /// When there is no answer, or it says no.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<serde_json::Value> {
         serde_json::from_slice(&self.call(Method::GET, path, None).await?).context("the answer is not JSON")
+    }
+
+    /// Reads a listing page after page until it ends or has `most` rows. `path` has a query string.
+    ///
+    /// # Errors
+    /// When there is no answer, or it says no.
+    pub(crate) async fn rows(&self, path: &str, most: usize) -> anyhow::Result<Vec<serde_json::Value>> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        while rows.len() < most {
+            let limit = PAGE_ROWS_MAX.min(most - rows.len());
+            let mut page = self.get(&format!("{path}&limit={limit}{cursor}")).await?;
+            if let Some(serde_json::Value::Array(items)) = page.get_mut("items").map(serde_json::Value::take) {
+                rows.extend(items);
+            }
+            let Some(next) = page.get("next").and_then(serde_json::Value::as_str) else { break };
+            cursor = format!("&cursor={}", form_urlencoded::byte_serialize(next.as_bytes()).collect::<String>());
+        }
+        Ok(rows)
     }
 
     /// Asks for something that is text.
@@ -243,4 +261,38 @@ fn read_token(path: &Path) -> Result<Private<String>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.kind().to_string())?;
     let token = text.trim();
     if token.is_empty() { Err("it is empty".to_owned()) } else { Ok(Private::new(token.to_owned())) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A client of a server that answers every path as `answer` says, and the paths that it was asked for.
+    pub(crate) fn answering(
+        answer: impl Fn(&str) -> serde_json::Value + Send + 'static,
+    ) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        // Ends with the process: a test has no way to say that it will ask no more.
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut request = BufReader::new(stream.try_clone().expect("clones")).lines().map_while(Result::ok);
+                let path = request.next().and_then(|line| line.split(' ').nth(1).map(str::to_owned));
+                while request.next().is_some_and(|line| !line.is_empty()) {}
+                let path = path.unwrap_or_default();
+                let body = answer(&path).to_string();
+                seen.lock().expect("not poisoned").push(path);
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                let _ = stream.write_all((head + &body).as_bytes());
+            }
+        });
+        let remote = Remote { url: Some(url), ..Remote::default() };
+        (Client::new(&remote).expect("is a URL"), asked)
+    }
 }

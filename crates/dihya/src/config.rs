@@ -96,11 +96,9 @@ impl Loaded {
 
     /// Says in a few words what the file declares.
     pub(crate) fn summary(&self) -> String {
-        format!(
-            "{} checks, {} receivers",
-            self.checks.checks.len().saturating_sub(1),
-            self.alerting.config.receivers.len()
-        )
+        let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let receivers = self.alerting.config.receivers.len();
+        format!("{}, {}", count(self.checks.checks.len().saturating_sub(1), "check"), count(receivers, "receiver"))
     }
 }
 
@@ -472,7 +470,7 @@ mod tests {
         let ids: Vec<&str> = loaded.checks.checks.iter().map(|check| &*check.id).collect();
         assert_eq!(ids, [CANARY, "disk", "host", "ledger", "resolver"]);
         assert!(loaded.channels.contains_key("log") && loaded.sha256.is_empty());
-        assert_eq!(loaded.summary(), "4 checks, 1 receivers");
+        assert_eq!(loaded.summary(), "4 checks, 1 receiver");
     }
 
     #[test]

@@ -26,7 +26,6 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<u8> {
     let redactor = loaded.redactor()?;
     let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
     let means = probe::Means::new(Arc::clone(&clock), Arc::new(OsRng), Arc::new(OsDisk));
-    let _ = means.follow.set(Arc::new(ledger::Follow));
     let _ = means.follow.set(Arc::new(ledger::Follow)); // just made: nobody set it before
     let mut results = block_on(async { Ok(probe::run_once(&checks, &means, CONCURRENCY).await) })?;
     for result in &mut results {

@@ -5,7 +5,7 @@ use http::Method;
 use model::Clock as _;
 use serde_json::{Value, json};
 
-use super::{block_on, items_of, print_json, segment, text_of};
+use super::{block_on, print_json, segment, text_of};
 use crate::cli::{Format, SilenceCommand};
 use crate::client::Client;
 use crate::failure::{DONE, misuse};
@@ -31,9 +31,7 @@ pub(super) fn run(command: SilenceCommand) -> anyhow::Result<u8> {
             terminal::out(&format!("{}\n", text_of(&silence, "id")));
         }
         SilenceCommand::List { all, format, remote } => {
-            let answer = block_on(Client::new(&remote)?.get(PATH))?;
-            let wanted = |row: &&Value| all || text_of(row, "state") != "expired";
-            let rows: Vec<&Value> = items_of(&answer).iter().filter(wanted).collect();
+            let rows = block_on(standing(&Client::new(&remote)?, all))?;
             match format {
                 Format::Json => print_json(&rows)?,
                 Format::Text => terminal::out(&listing(&rows)),
@@ -48,6 +46,16 @@ pub(super) fn run(command: SilenceCommand) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
+/// Reads all silences, or those that hold now or will.
+async fn standing(client: &Client, all: bool) -> anyhow::Result<Vec<Value>> {
+    if all {
+        return client.rows(&format!("{PATH}?"), usize::MAX).await;
+    }
+    let mut rows = client.rows(&format!("{PATH}?state=active"), usize::MAX).await?;
+    rows.extend(client.rows(&format!("{PATH}?state=pending"), usize::MAX).await?);
+    Ok(rows)
+}
+
 /// Reads `name=value`, `name!=value`, `name=~regex`, `name!~regex`; the longer operators first.
 fn matcher(text: &str) -> anyhow::Result<Value> {
     for op in ["=~", "!~", "!=", "="] {
@@ -60,7 +68,7 @@ fn matcher(text: &str) -> anyhow::Result<Value> {
     Err(misuse(format!("cannot read the matcher {text}, expected name=value, name!=value, name=~regex or name!~regex")))
 }
 
-fn listing(rows: &[&Value]) -> String {
+fn listing(rows: &[Value]) -> String {
     if rows.is_empty() {
         return "no silences\n".to_owned();
     }
@@ -104,10 +112,25 @@ mod tests {
     }
 
     #[test]
+    fn a_silence_is_found_behind_any_number_of_expired_ones() {
+        let (client, _) = crate::client::tests::answering(|path| match path {
+            path if path.contains("cursor") => json!({"items": [{"id": "2"}]}),
+            path if path.contains("state=active") => json!({"items": [{"id": "1"}], "next": "1"}),
+            path if path.contains("state=pending") => json!({"items": [{"id": "3"}]}),
+            _ => json!({"items": [{"id": "0"}]}),
+        });
+        let ids = |all| -> Vec<Value> {
+            let rows = block_on(standing(&client, all)).expect("answers");
+            rows.into_iter().map(|mut row| row["id"].take()).collect()
+        };
+        assert_eq!((ids(false), ids(true)), (vec!["1".into(), "2".into(), "3".into()], vec!["0".into()]));
+    }
+
+    #[test]
     fn silences_are_readable() {
         assert_eq!(listing(&[]), "no silences\n");
         let row = json!({"id": "1", "state": "active", "ends_at": "t", "created_by": "ann", "comment": "why",
             "matchers": [{"name": "a", "op": "=", "value": "b"}]});
-        assert!(listing(&[&row]).contains("1   active  t      ann  a=b       why"));
+        assert!(listing(&[row]).contains("1   active  t      ann  a=b       why"));
     }
 }
