@@ -122,6 +122,8 @@ struct Shared {
     /// Whether all outcomes of attempts are recorded, after a stop.
     ended: watch::Sender<bool>,
     failed: watch::Sender<Option<Arc<Error>>>,
+    /// How often a full disk kept the control state from being written.
+    full: watch::Sender<u64>,
 }
 
 /// How a channel's worker is told that there is work, or that work is recorded.
@@ -257,6 +259,7 @@ impl Engine {
             stop: watch::Sender::new(false),
             ended: watch::Sender::new(false),
             failed: watch::Sender::new(None),
+            full: watch::Sender::new(0),
         });
         for (channel, depth) in waiting {
             shared.counters.waiting.fetch_add(i64::try_from(depth.waiting).unwrap_or(i64::MAX), Ordering::Relaxed);
@@ -312,6 +315,15 @@ impl Engine {
             if failed.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
+        }
+    }
+
+    /// Waits until a full disk keeps what is to be told from being written. It is tried again and again: whoever can
+    /// make room should.
+    pub async fn disk_full(&self) {
+        let mut full = self.shared.full.subscribe();
+        if full.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 

@@ -24,6 +24,8 @@ pub struct StateError {
     pub doing: &'static str,
     /// Whether the database itself is broken: nothing that it says can be relied on, and the process must end.
     pub stop: bool,
+    /// Whether the disk is full: it works again once there is room.
+    pub full: bool,
     /// Why not.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,

@@ -71,6 +71,7 @@ pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<u8> {
         }
         End::PartEnded(part) => {
             tracing::error!(part, "a part ended by itself, so this process ends");
+            running.last_notice(&format!("its part {part} ended by itself")).await;
             FAILED
         }
     };

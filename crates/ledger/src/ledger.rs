@@ -369,6 +369,22 @@ impl Ledger {
         })
     }
 
+    /// Takes somebody's word that the disk is full, and gives back what was reserved: the alert path keeps its state in
+    /// other files than ours, and must write it to page. What pages nobody is refused until there is room again.
+    ///
+    /// # Errors
+    /// When the reserve cannot be removed: then the ledger has stopped.
+    pub fn release_reserve(&self, why: &str) -> Result<(), Error> {
+        let shared = self.shared();
+        shared.enter_full(why);
+        let released = shared.reserve.release(&*shared.disk).map_err(|error| shared.stop(&error.into()))?;
+        if released {
+            // The publisher looks from now on whether there is room.
+            self.wires().wish(|wishes| wishes.dirty = true);
+        }
+        Ok(())
+    }
+
     /// Waits until the ledger stops by itself, and tells why: then notify, exit and start again.
     pub async fn stopped(&self) -> Arc<str> {
         let mut stopped = self.shared().stopped.subscribe();

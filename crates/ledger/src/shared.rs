@@ -326,6 +326,13 @@ impl Shared {
             && self.spare.try_lock().is_ok_and(|spare| spare.file.is_none())
     }
 
+    /// Refuses from now on what pages nobody, until there is room again.
+    pub(crate) fn enter_full(&self, why: &str) {
+        if !self.disk_full.swap(true, Ordering::Relaxed) {
+            tracing::error!(error = why, "the disk is full: only alerts are recorded");
+        }
+    }
+
     /// Makes the next segment now. On a full disk only what pages people goes on, in a small one.
     pub(crate) fn next_segment(
         &self,
@@ -340,9 +347,7 @@ impl Shared {
             Err(error) => return Err(self.stop(&error)),
             made => return made,
         };
-        if !self.disk_full.swap(true, Ordering::Relaxed) {
-            tracing::error!(error = full.chain(), "the disk is full: only alerts are recorded");
-        }
+        self.enter_full(&full.chain());
         if !priority {
             lock(&self.figures).refused_full += 1;
             return Err(Error::DiskFull);

@@ -111,7 +111,10 @@ async fn keep(shared: &Shared, changes: &Changes) -> Result<(), Error> {
     loop {
         match shared.state.apply(&shared.tenant, changes).await {
             Ok(()) => return Ok(()),
-            Err(error @ StateError { stop: false, .. }) => {
+            Err(error @ StateError { stop: false, full, .. }) => {
+                if full {
+                    shared.full.send_modify(|times| *times += 1);
+                }
                 events::come_back(&shared.tenant, &Error::from(error));
                 tokio::time::sleep(COME_BACK).await;
             }

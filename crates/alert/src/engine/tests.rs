@@ -316,6 +316,26 @@ async fn an_alert_is_told_recorded_and_shown() {
     state.close().await;
 }
 
+/// On a full disk SQLite rolled back by itself, sqlx did not notice and refused every later transaction, and so the
+/// program ended where it should have paged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_said_and_waited_for() {
+    let house = House::new(YAML);
+    let (engine, state) = house.start().await;
+    state.fill_up().await;
+    let full = tokio::time::timeout(Duration::from_secs(20), async {
+        tokio::join!(engine.disk_full(), async {
+            for n in 0..50 {
+                house.ledger.fire(&format!("alertname=A n={n}"));
+            }
+        })
+    });
+    full.await.expect("it is said");
+    assert_eq!(house.mail.hears(50).await.len(), 50);
+    quiet(&engine, &house).await;
+    engine.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fails_is_tried_again_and_what_can_never_work_is_given_up() {
     let house = House::new(YAML);

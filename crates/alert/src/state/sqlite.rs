@@ -91,6 +91,11 @@ impl SqliteState {
     pub(crate) async fn texts(&self, sql: &'static str) -> Vec<String> {
         sqlx::query_scalar(sql).fetch_all(&self.reader).await.expect("reads")
     }
+
+    /// Lets the file grow no more, as on a full disk, for as long as the writer's connection lives.
+    pub(crate) async fn fill_up(&self) {
+        sqlx::raw_sql("PRAGMA max_page_count = 1").execute(&self.writer).await.expect("is set");
+    }
 }
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
@@ -99,7 +104,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
     let made = usize::try_from(made).unwrap_or(usize::MAX);
     if made > MIGRATIONS.len() {
         let source = "the file was written by a newer version".into();
-        return Err(StateError { doing: "open", stop: true, source });
+        return Err(StateError { doing: "open", stop: true, full: false, source });
     }
     for migration in MIGRATIONS.into_iter().skip(made) {
         let mut transaction = connection.begin().await.map_err(failed)?;
@@ -114,17 +119,18 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
 fn failure(doing: &'static str, source: sqlx::Error) -> StateError {
     /// `SQLITE_BUSY`, `SQLITE_LOCKED`, `SQLITE_FULL`: may work later. The rest (`SQLITE_IOERR`, `SQLITE_CORRUPT` ...)
     /// means that the file or the program is broken.
-    const LATER: [i64; 3] = [5, 6, 13];
-    let code = source.as_database_error().and_then(|error| error.code()?.parse::<i64>().ok());
+    const LATER: [i64; 3] = [5, 6, FULL];
+    const FULL: i64 = 13;
+    let code = source.as_database_error().and_then(|error| Some(error.code()?.parse::<i64>().ok()? & 0xFF));
     let later = match code {
-        Some(code) => LATER.contains(&(code & 0xFF)),
+        Some(code) => LATER.contains(&code),
         None => matches!(source, sqlx::Error::PoolTimedOut),
     };
-    StateError { doing, stop: !later, source: Box::new(source) }
+    StateError { doing, stop: !later, full: code == Some(FULL), source: Box::new(source) }
 }
 
 fn garbled(doing: &'static str, source: serde_json::Error) -> StateError {
-    StateError { doing, stop: true, source: Box::new(source) }
+    StateError { doing, stop: true, full: false, source: Box::new(source) }
 }
 
 fn body(value: &impl serde::Serialize) -> String {
@@ -323,6 +329,21 @@ fn busy_json(busy: &BTreeSet<IntentId>) -> String {
     body(&busy.iter().map(|id| id.0.as_str()).collect::<Vec<_>>())
 }
 
+/// Writes changes in one transaction.
+async fn write(connection: &mut SqliteConnection, tenant: &Tenant, changes: &Changes) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for (sql, rows) in batches(changes) {
+        sqlx::query(sql).bind(tenant.as_str()).bind(rows).execute(&mut *transaction).await?;
+    }
+    for retry in retries(&changes.deliveries) {
+        let update = sqlx::query(sql::RETRY).bind(tenant.as_str()).bind(retry.intent.0);
+        let update = update.bind(i64::from(retry.attempt));
+        let update = update.bind(retry.next_at.unwrap_or(retry.at).as_millisecond()).bind(retry.reason);
+        update.execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
+}
+
 impl State for SqliteState {
     fn load<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Snapshot, StateError>> {
         Box::pin(load(self, tenant))
@@ -334,17 +355,14 @@ impl State for SqliteState {
             if changes.is_empty() {
                 return Ok(());
             }
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-            for (sql, rows) in batches(changes) {
-                sqlx::query(sql).bind(tenant.as_str()).bind(rows).execute(&mut *transaction).await.map_err(failed)?;
+            let mut connection = self.writer.acquire().await.map_err(failed)?;
+            let written = write(&mut connection, tenant, changes).await;
+            if written.is_err() {
+                // On a full disk SQLite itself rolls back; sqlx does not know, and would think for ever that a
+                // transaction is open.
+                connection.close_on_drop();
             }
-            for retry in retries(&changes.deliveries) {
-                let update = sqlx::query(sql::RETRY).bind(tenant.as_str()).bind(retry.intent.0);
-                let update = update.bind(i64::from(retry.attempt));
-                let update = update.bind(retry.next_at.unwrap_or(retry.at).as_millisecond()).bind(retry.reason);
-                update.execute(&mut *transaction).await.map_err(failed)?;
-            }
-            transaction.commit().await.map_err(failed)
+            written.map_err(failed)
         })
     }
 

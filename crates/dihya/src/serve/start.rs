@@ -167,7 +167,7 @@ impl Running {
         let setups = alerting::setups(&loaded, &url, &redactor, &alert_means, &base.data_dir)?;
         let started = alerting::start(setups, &control.state, &base.pipeline, &alert_means).await?;
         let engines = started.engines;
-        watch_engines(&mut tasks, &engines);
+        watch_engines(&mut tasks, &engines, &base.pipeline);
 
         let file = ConfigFile::new(&loaded, listen);
         let logs = Arc::new(Logs {
@@ -367,8 +367,17 @@ async fn follow_history(
     Ok(())
 }
 
-fn watch_engines(tasks: &mut JoinSet<&'static str>, engines: &BTreeMap<Tenant, Arc<Engine>>) {
+fn watch_engines(tasks: &mut JoinSet<&'static str>, engines: &BTreeMap<Tenant, Arc<Engine>>, pipeline: &Arc<Pipeline>) {
     for engine in engines.values().map(Arc::clone) {
+        let (full, pipeline) = (Arc::clone(&engine), Arc::clone(pipeline));
+        tasks.spawn(async move {
+            loop {
+                full.disk_full().await;
+                if pipeline.ledger().release_reserve("the control state cannot be written").is_err() {
+                    return "reserve";
+                }
+            }
+        });
         tasks.spawn(async move {
             let error = engine.failed().await;
             tracing::error!(error = %error, "alerting has stopped");

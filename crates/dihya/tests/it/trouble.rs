@@ -13,6 +13,22 @@ fn a_directory_that_cannot_be_written_is_said() {
     assert!(error.contains("could not make the data directory"), "{error}");
 }
 
+#[test]
+fn a_directory_that_became_read_only_is_said() {
+    let place = Place::new();
+    let Some(disk) = SmallDisk::mount(&place) else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    assert_eq!(Server::start(&place, &[]).stop(), Some(0));
+    let mut remount = std::process::Command::new("mount");
+    assert!(remount.args(["-o", "remount,ro"]).arg(&disk.0).status().expect("mount runs").success());
+    let output = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &place.data()]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("could not open the ledger") && error.contains("Read-only"), "{error}");
+}
+
 /// A limit on the size of files is the nearest thing to a full disk that needs no privilege.
 #[test]
 fn a_disk_that_takes_no_more_ends_the_process_or_refuses_and_loses_nothing() {
@@ -43,6 +59,97 @@ fn a_disk_that_takes_no_more_ends_the_process_or_refuses_and_loses_nothing() {
         .expect("prlimit runs");
     // Whatever happened, it was said and the log is whole.
     println!("{:?} {} {}", output.status, text(&output.stdout), text(&output.stderr));
+    assert_eq!(verify(&place.path("data"))["sound"], true);
+}
+
+/// A file system of its own for the data directory, which can be filled.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    /// Mounts one; only root may.
+    fn mount(place: &Place) -> Option<Self> {
+        let at = place.path("data");
+        std::fs::create_dir(&at).expect("is made");
+        let mut mount = std::process::Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=192m,mode=0700", "tmpfs"]).arg(&at).output();
+        mounted.is_ok_and(|mounted| mounted.status.success()).then(|| Self(at))
+    }
+
+    /// Takes all the space that is left.
+    #[expect(clippy::disallowed_methods, reason = "a fixture of a test")]
+    fn fill(&self) {
+        use std::io::Write as _;
+        let mut filler = std::fs::File::create(self.0.join("filler")).expect("is made");
+        while filler.write_all(&[0; 65_536]).is_ok() {}
+    }
+
+    /// Gives it back.
+    fn clear(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("is removed");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// On a full disk the program once ended, because its control state could not be written, where it should have paged.
+#[test]
+fn a_full_disk_refuses_what_pages_nobody_and_pages() {
+    let place = Place::new();
+    let Some(disk) = SmallDisk::mount(&place) else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let (service, hook) = (Service::start(), Service::start());
+    let config = crate::journey::config(&service, &hook, "").replace("group_by: [check]", "group_by: [alertname]");
+    let file = place.put("dihya.yaml", &config);
+    let mut server = Server::start(&place, &["--config", &file]);
+    let token = server.token();
+    let mut acknowledged: Vec<String> = Vec::new();
+    let mut alert = |server: &Server, name: &str| {
+        let body = json!({"message": name, "level": "error", "labels": {"alertname": name}});
+        let answer = request(&server.address, "POST", "/api/dihya/v1/alerts", Some(&token), Some(&body));
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        acknowledged.push(name.to_owned());
+        assert_eq!(hook.post()["commonLabels"]["alertname"], name);
+    };
+    let read = |server: &Server| request(&server.address, "GET", "/api/dihya/v1/incidents", Some(&token), None).status;
+    let ready = |server: &Server| request(&server.address, "GET", "/readyz", None, None).status;
+    alert(&server, "before");
+    assert_eq!(read(&server), 200);
+    disk.fill();
+    for life in 0..2 {
+        for number in 0..10 {
+            alert(&server, &format!("full-{life}-{number}"));
+        }
+        assert_eq!(read(&server), 503, "a read that cannot be recorded does not happen");
+        assert_eq!(ready(&server), 503);
+        let metrics = request(&server.address, "GET", "/metrics", Some(&token), None).body;
+        let refused = "dihya_ledger_appends_total{tenant=\"default\",outcome=\"retry\"} ";
+        let refused = metrics.lines().find_map(|line| line.strip_prefix(refused)).expect("refusals are counted");
+        println!("life {life} on a full disk: {refused} records refused");
+        assert!(refused.parse::<f64>().expect("a number") >= 1.0);
+        if life == 0 {
+            assert_eq!(server.stop(), Some(0));
+            server = Server::start(&place, &["--config", &file]);
+        }
+    }
+    // A check's result that was not recorded will be a gap.
+    server.logged("lost signals");
+    disk.clear();
+    eventually("room again", || (read(&server) == 200).then_some(()));
+    eventually("readiness", || (ready(&server) == 200).then_some(()));
+    alert(&server, "after");
+    assert_eq!(server.stop(), Some(0));
+    let rows = run(&["ledger", "show", "--limit", "100000", "--format", "json", "--data-dir", &place.data()]);
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&rows.stdout).expect("is JSON");
+    assert!(rows.iter().any(|row| row["kind"] == "gap" && row["body"]["cause"] == "disk_full"), "{rows:#?}");
+    for name in &acknowledged {
+        assert!(rows.iter().any(|row| row["body"]["labels"]["alertname"] == **name), "{name} is lost");
+    }
     assert_eq!(verify(&place.path("data"))["sound"], true);
 }
 

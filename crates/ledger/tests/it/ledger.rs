@@ -224,6 +224,28 @@ async fn a_full_disk_refuses_intake_and_still_records_alerts() {
     ledger.close().await.expect("closes");
 }
 
+/// The alert path's own state needs room as well, before the write-ahead log does.
+#[tokio::test]
+async fn who_finds_the_disk_full_is_given_the_reserve() {
+    let mut world = Simulated::new();
+    world.config.segment_bytes = 64_000;
+    let (ledger, _) = world.open().expect("opens");
+    world.disk.set_capacity(Some(0));
+    assert!(world.disk.exists(Path::new("/data/reserve")));
+    ledger.release_reserve("the control state cannot be written").expect("is released");
+    ledger.release_reserve("again").expect("there is nothing more to release");
+    assert!(!world.disk.exists(Path::new("/data/reserve")) && ledger.status().expect("lists").disk_full);
+    assert!(ledger.append(vec![clear(access(0))], Level::Durable).await.is_err());
+    ledger.append(vec![clear(alert("pages"))], Level::Durable).await.expect("alerts are recorded");
+    world.disk.set_capacity(None);
+    while ledger.status().expect("lists").disk_full {
+        tokio::task::yield_now().await;
+    }
+    assert!(world.disk.exists(Path::new("/data/reserve")));
+    ledger.append(vec![clear(access(0))], Level::Committed).await.expect("intake is back");
+    ledger.close().await.expect("closes");
+}
+
 /// A start once read the whole last segment, and checked every frame of it, to find that nothing was left to do.
 #[tokio::test]
 async fn a_start_reads_what_is_new_and_not_what_exists() {
