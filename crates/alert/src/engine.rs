@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{Admit, Clock, Delivery, Feed, IntentId, Labels, Position, Rng, Tenant};
+use model::{Admit, Clock, Delivery, Feed, IntentId, Labels, Position, Rng, SteadyClock, Tenant};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -19,7 +19,7 @@ use crate::channel::{Channel, Channels};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::{Fault, NoFault, Point};
-use crate::incidents::{Checks, Incidents, View, later};
+use crate::incidents::{Checks, Incidents, View};
 use crate::state::State;
 
 mod command;
@@ -73,7 +73,7 @@ pub struct Parts {
     pub admit: Arc<dyn Admit>,
     /// What the configuration says.
     pub setup: Setup,
-    /// The time.
+    /// The time: the steady one by which the records of the feed are admitted.
     pub clock: Arc<dyn Clock>,
     /// Randomness for ids and jitter.
     pub rng: Arc<dyn Rng>,
@@ -109,7 +109,7 @@ struct Shared {
     admit: Arc<dyn Admit>,
     rng: Arc<dyn Rng>,
     fault: Arc<dyn Fault>,
-    time: Time,
+    time: Arc<dyn Clock>,
     incidents: Mutex<Incidents>,
     setup: Mutex<Setup>,
     posts: Mutex<BTreeMap<String, Arc<Post>>>,
@@ -142,28 +142,6 @@ struct Tallies {
     folded: AtomicU64,
     /// Notifications in the outbox.
     waiting: AtomicI64,
-}
-
-/// Time that never goes back and does not stand still while the civil clock is set back.
-struct Time {
-    clock: Arc<dyn Clock>,
-    last: Mutex<(Timestamp, Duration)>,
-}
-
-impl Time {
-    fn new(clock: Arc<dyn Clock>, at_least: Option<Timestamp>) -> Self {
-        let start = at_least.map_or(clock.now(), |at| at.max(clock.now()));
-        let last = Mutex::new((start, clock.monotonic()));
-        Self { clock, last }
-    }
-
-    fn now(&self) -> Timestamp {
-        let mut last = lock(&self.last);
-        let monotonic = self.clock.monotonic();
-        let passed = monotonic.saturating_sub(last.1);
-        *last = (self.clock.now().max(later(last.0, passed)), monotonic);
-        last.0
-    }
 }
 
 /// Locks; a panic elsewhere cannot have left anything half done, because folds do not panic.
@@ -242,13 +220,15 @@ impl Engine {
             Incidents::restore(tenant.clone(), Arc::clone(&parts.setup.config), parts.setup.checks.clone(), snapshot);
         let (new_posts, posts) = mpsc::channel(CHANNELS_MAX);
         let (outcomes, recorded) = mpsc::channel::<Delivery>(OUTCOMES_MAX);
+        let time = SteadyClock::new(parts.clock);
+        cursor.into_iter().for_each(|(_, at)| time.at_least(at));
         let shared = Arc::new(Shared {
             tenant,
             state: parts.state,
             admit: parts.admit,
             rng: parts.rng,
             fault: parts.fault,
-            time: Time::new(parts.clock, cursor.map(|(_, at)| at)),
+            time: Arc::new(time),
             incidents: Mutex::new(incidents),
             setup: Mutex::new(parts.setup),
             posts: Mutex::default(),

@@ -12,7 +12,9 @@ use alert::state::{NotificationFilter, NotificationState, Notified, Page, State 
 use alert::{Notification, NotifiedAlert, Reason, SqliteState, Status};
 use anyhow::Context as _;
 use disk::{Disk, OsClock, OsDisk, OsRng};
-use model::{Admit as _, Alert, Clock, IntentId, Labels, Level, Position, Rng, Signal, SourceId, Tenant, Timestamp};
+use model::{
+    Admit as _, Alert, Clock, IntentId, Labels, Level, Position, Rng, Signal, SourceId, SteadyClock, Tenant, Timestamp,
+};
 use privacy::Clearer;
 use serde::Serialize;
 use server::Metrics;
@@ -68,7 +70,7 @@ pub(crate) struct Sent {
 
 struct Os {
     disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<SteadyClock>,
     rng: Arc<dyn Rng>,
 }
 
@@ -77,9 +79,11 @@ struct Os {
 /// # Errors
 /// When it could be kept nowhere.
 pub(crate) async fn send(loaded: &Loaded, data_dir: &Path, tenant: Tenant, alert: Alert) -> anyhow::Result<Sent> {
-    let os = Os { disk: Arc::new(OsDisk), clock: Arc::new(OsClock::default()), rng: Arc::new(OsRng) };
+    let steady = Arc::new(SteadyClock::new(Arc::new(OsClock::default())));
+    let clock: Arc<dyn Clock> = Arc::clone(&steady) as _;
+    let os = Os { disk: Arc::new(OsDisk), clock: steady, rng: Arc::new(OsRng) };
     os.disk.create_dir_all(data_dir).context("could not make the data directory")?;
-    match store::open_ledger(loaded, data_dir, &os.disk, &os.clock, &os.rng).await {
+    match store::open_ledger(loaded, data_dir, &os.disk, &clock, &os.rng).await {
         Ok(ledger) => record(loaded, data_dir, &os, ledger, tenant, alert).await,
         // A server holds it, or it cannot be opened: the alert must be told all the same.
         Err(error) => {
@@ -104,7 +108,7 @@ async fn record(
     let key = store::token_key(&*os.disk, data_dir, &*os.rng)?;
     let clearer = Arc::new(Clearer::new(Arc::new(loaded.redactor()?), key));
     let metrics = Arc::new(Metrics::new());
-    let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&os.clock), metrics));
+    let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&os.clock) as _, metrics));
     let state = SqliteState::open(&data_dir.join(STATE_FILE)).await.context("could not open the control state")?;
     let state = Arc::new(state);
     let means = alerting::Means { disk: Arc::clone(&os.disk), clock: Arc::clone(&os.clock), rng: Arc::clone(&os.rng) };
@@ -180,7 +184,7 @@ async fn keep_aside(loaded: &Loaded, data_dir: &Path, os: &Os, tenant: Tenant, a
     let redactor = Arc::new(loaded.redactor()?);
     let parts = alert::channel::build::Parts {
         disk: Arc::clone(&os.disk),
-        clock: Arc::clone(&os.clock),
+        clock: Arc::clone(&os.clock) as _,
         redactor,
         directory: data_dir.to_owned(),
     };

@@ -1,7 +1,7 @@
 //! Time and randomness as arguments, so that a crash, a replay or an hour's clock jump can be tested from a seed.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -58,6 +58,47 @@ impl Clock for StepClock {
     }
 }
 
+/// A clock whose civil time never goes back and never stands still: set back, it goes on at half its pace until the
+/// civil time has caught up with it.
+///
+/// Records are admitted, alerts folded and messages ended by one such clock, so that what is admitted while the clock
+/// stands behind is not over before anybody has looked at it.
+pub struct SteadyClock {
+    civil: Arc<dyn Clock>,
+    /// The last time that was told, and when in monotonic time.
+    last: Mutex<(Timestamp, Duration)>,
+}
+
+impl SteadyClock {
+    /// Goes on from what `civil` says.
+    #[must_use]
+    pub fn new(civil: Arc<dyn Clock>) -> Self {
+        let last = Mutex::new((civil.now(), civil.monotonic()));
+        Self { civil, last }
+    }
+
+    /// Tells from now on no time before `at`: what was told before a restart.
+    pub fn at_least(&self, at: Timestamp) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.0 = last.0.max(at);
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let monotonic = self.civil.monotonic();
+        let passed = jiff::SignedDuration::try_from(monotonic.saturating_sub(last.1) / 2).unwrap_or_default();
+        let at_least = last.0.checked_add(passed).unwrap_or(Timestamp::MAX);
+        *last = (self.civil.now().max(at_least), monotonic);
+        last.0
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.civil.monotonic()
+    }
+}
+
 /// A reproducible stream of bytes (SplitMix64, Steele et al. 2014) for tests and simulations. Never for keys.
 #[derive(Debug)]
 pub struct SeededRng(Mutex<u64>);
@@ -108,6 +149,28 @@ mod tests {
         clock.jump(-3_600_000);
         assert_eq!(clock.monotonic(), Duration::from_secs(2));
         assert_eq!(clock.now().as_second(), 2 - 3_600);
+    }
+
+    #[test]
+    fn a_steady_clock_goes_on_while_the_civil_one_is_set_back_and_meets_it_again() {
+        let civil = Arc::new(StepClock::new("2026-11-22T10:00:00Z".parse().expect("a time")));
+        let steady = SteadyClock::new(Arc::clone(&civil) as _);
+        let start = steady.now();
+        let since = || steady.now().duration_since(start).as_secs();
+        civil.advance(Duration::from_secs(10));
+        assert_eq!((since(), steady.now()), (10, civil.now()));
+        civil.jump(-3_600_000);
+        assert_eq!(since(), 10);
+        civil.advance(Duration::from_secs(6));
+        assert_eq!(since(), 13);
+        // Twice the hour later the two are one again.
+        civil.advance(Duration::from_secs(7_194));
+        assert_eq!(steady.now(), civil.now());
+        civil.jump(7_200_000);
+        assert_eq!(steady.now(), civil.now());
+        let ahead = civil.now() + Duration::from_secs(60);
+        steady.at_least(ahead);
+        assert_eq!((steady.now(), steady.monotonic()), (ahead, civil.monotonic()));
     }
 
     #[test]

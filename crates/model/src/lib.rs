@@ -27,7 +27,7 @@ pub use admin::{Access, AdminAct, ConfigLoad, Gap, SelfTest};
 pub use admit::{Admit, BoxFuture, Feed, Level, Position, Receipt, Recorded, Refusal, RefusalKind};
 pub use alert::Alert;
 pub use check::{CheckChange, CheckResult, ConditionOutcome, State, Timings};
-pub use clock::{Clock, Rng, SeededRng, StepClock};
+pub use clock::{Clock, Rng, SeededRng, SteadyClock, StepClock};
 pub use follow::{FollowLog, LogFault, LogFiles, LogKeys, LogSeen};
 pub use incident::{IncidentAction, IncidentId, IncidentTransition};
 pub use jiff::Timestamp;

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use super::*;
 use crate::channel::SendError;
 use crate::config::tests::read;
+use crate::incidents::later;
 use crate::notification::{Notification, Reason};
 use crate::send::SendAlert;
 use crate::state::{IncidentFilter, IncidentState, NotificationFilter, NotificationState, Page, SqliteState};
@@ -820,18 +821,27 @@ async fn channels_are_tested_on_their_schedule_and_a_failure_is_heard_through_an
     engine.stop().await;
 }
 
-#[test]
-fn time_goes_on_while_the_clock_is_set_back() {
-    let clock = Arc::new(StepClock::new("2026-11-22T10:00:00Z".parse().expect("a time")));
-    let time = Time::new(Arc::clone(&clock) as _, None);
-    let start = time.now();
-    clock.advance(Duration::from_secs(10));
-    clock.jump(-3_600_000);
-    assert_eq!(time.now(), later(start, Duration::from_secs(10)));
-    clock.advance(Duration::from_secs(5));
-    assert_eq!(time.now(), later(start, Duration::from_secs(15)));
-    clock.jump(7_200_000);
-    assert_eq!(time.now(), clock.now());
-    let ahead = Time::new(Arc::clone(&clock) as _, Some(later(clock.now(), Duration::from_secs(60))));
-    assert_eq!(ahead.now(), later(clock.now(), Duration::from_secs(60)));
+/// Set back by an hour, the clock must not make alerts be over before anybody looked at them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_the_clock_stands_behind_is_told() {
+    let civil = Arc::new(StepClock::new("2026-11-22T10:00:00Z".parse().expect("a time")));
+    let steady = Arc::new(SteadyClock::new(Arc::clone(&civil) as _));
+    let house = House::with_clock(YAML, Arc::clone(&steady) as _);
+    let (engine, _state) = house.start().await;
+    house.ledger.fire("alertname=A n=1");
+    house.mail.hears(1).await;
+    civil.jump(-3_600_000);
+    // Long after every time-out, and with the hour not made up for.
+    civil.advance(Duration::from_secs(1_800));
+    engine.reload(house.setup());
+    house.ledger.fire("alertname=A n=2 severity=critical");
+    let heard = house.mail.hears(2).await;
+    let firing: Vec<&str> = heard.iter().flat_map(|n| &n.alerts).map(|alert| alert.labels["n"].as_str()).collect();
+    assert!(firing.contains(&"2"), "{heard:?}");
+    engine.stop().await;
+    // Nor after a restart, which knows only what was folded.
+    let restarted = Arc::new(SteadyClock::new(Arc::clone(&civil) as _));
+    let (_, at) = house.state("state.sqlite").await.load(&Tenant::default()).await.expect("loads").cursor.expect("one");
+    restarted.at_least(at);
+    assert!(restarted.now() >= at && civil.now() < at);
 }

@@ -9,7 +9,7 @@ use alert::state::State as _;
 use alert::{Checks, Engine, Setup, SqliteState};
 use anyhow::Context as _;
 use disk::Disk;
-use model::{Alert, Body, CheckResult, Clock, Feed as _, Labels, Position, Rng, SourceId, State, Tenant};
+use model::{Alert, Body, CheckResult, Feed as _, Labels, Position, Rng, SourceId, State, SteadyClock, Tenant};
 use privacy::Redactor;
 
 use crate::config::Loaded;
@@ -18,7 +18,7 @@ use crate::pipeline::Pipeline;
 /// What engines are made and remade with.
 pub(crate) struct Means {
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<SteadyClock>,
     pub(crate) rng: Arc<dyn Rng>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn setups(
 ) -> anyhow::Result<BTreeMap<Tenant, Setup>> {
     let parts = alert::channel::build::Parts {
         disk: Arc::clone(&means.disk),
-        clock: Arc::clone(&means.clock),
+        clock: Arc::clone(&means.clock) as _,
         redactor: Arc::clone(redactor),
         directory: data_dir.to_owned(),
     };
@@ -86,6 +86,7 @@ pub(crate) async fn start(
     let mut started = Started { engines: BTreeMap::new(), firing: Vec::new() };
     for (tenant, setup) in setups {
         let snapshot = state.load(&tenant).await.context("could not read the incidents")?;
+        snapshot.cursor.iter().for_each(|(_, at)| means.clock.at_least(*at));
         let from = snapshot.cursor.map_or(0, |(position, _)| position + 1);
         let known =
             snapshot.alerts.into_iter().filter(|tracked| tracked.check().is_some()).map(|tracked| tracked.alert);
@@ -96,7 +97,7 @@ pub(crate) async fn start(
             Box::new(pipeline.feed(&tenant, from, Some("alert"))?),
             Arc::clone(pipeline) as _,
             setup,
-            Arc::clone(&means.clock),
+            Arc::clone(&means.clock) as _,
             Arc::clone(&means.rng),
         );
         let engine = Engine::start(parts).await.context("could not start alerting")?;

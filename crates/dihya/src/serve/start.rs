@@ -9,7 +9,9 @@ use alert::state::State as _;
 use alert::{Engine, SqliteState};
 use anyhow::Context as _;
 use disk::{Disk, OsClock, OsDisk, OsRng};
-use model::{AdminAct, Admit as _, Alert, Clock, ConfigLoad, Level, Private, RefusalKind, Rng, Signal, Tenant};
+use model::{
+    AdminAct, Admit as _, Alert, Clock, ConfigLoad, Level, Private, RefusalKind, Rng, Signal, SteadyClock, Tenant,
+};
 use privacy::Clearer;
 use probe::Scheduler;
 use server::{History, Metrics, Server, Tokens};
@@ -64,6 +66,10 @@ pub(crate) struct Running {
 
 /// What everything else is built on: time, chance, files, and the way into the ledger.
 struct Base {
+    /// For probes: they must see the clock jump.
+    civil: Arc<dyn Clock>,
+    /// For everything else.
+    steady: Arc<SteadyClock>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     disk: Arc<dyn Disk>,
@@ -75,7 +81,9 @@ struct Base {
 
 impl Base {
     async fn open(loaded: &Loaded, data_dir: &Path) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
+        let civil: Arc<dyn Clock> = Arc::new(OsClock::default());
+        let steady = Arc::new(SteadyClock::new(Arc::clone(&civil)));
+        let clock: Arc<dyn Clock> = Arc::clone(&steady) as _;
         let rng: Arc<dyn Rng> = Arc::new(OsRng);
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         disk.create_dir_all(data_dir).context("could not make the data directory")?;
@@ -87,11 +95,11 @@ impl Base {
         let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&clock), Arc::clone(&metrics)));
         record_config(&pipeline, loaded, &*clock).await?;
         spool::admit(&*disk, &data_dir, &pipeline, clock.now()).await?;
-        Ok(Self { clock, rng, disk, data_dir, metrics, pipeline, token_key })
+        Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key })
     }
 
     fn alert_means(&self) -> alerting::Means {
-        alerting::Means { disk: Arc::clone(&self.disk), clock: Arc::clone(&self.clock), rng: Arc::clone(&self.rng) }
+        alerting::Means { disk: Arc::clone(&self.disk), clock: Arc::clone(&self.steady), rng: Arc::clone(&self.rng) }
     }
 }
 
@@ -142,7 +150,7 @@ impl Watching {
             draining.await;
             "results"
         });
-        let means = probe::Means::new(Arc::clone(&base.clock), Arc::clone(&base.rng), Arc::clone(&base.disk));
+        let means = probe::Means::new(Arc::clone(&base.civil), Arc::clone(&base.rng), Arc::clone(&base.disk));
         let _ = means.follow.set(Arc::new(ledger::Follow)); // just made: nobody set it before
         let scheduler = Scheduler::start(checks, means, Arc::clone(&sink) as Arc<dyn probe::Results>, &standing);
         Self { scheduler: Arc::new(scheduler), sink }
