@@ -100,10 +100,10 @@ impl Incidents {
 
     fn remove_alert(&mut self, fingerprint: u64, groups: &[GroupId]) {
         self.unindex_check(fingerprint);
-        if let Some(tracked) = self.alerts.remove(&fingerprint) {
-            if let Some(end) = tracked.end(self.config.resolve_timeout) {
-                self.index.ends.remove(&(end, fingerprint));
-            }
+        if let Some(tracked) = self.alerts.remove(&fingerprint)
+            && let Some(end) = tracked.end(self.config.resolve_timeout)
+        {
+            self.index.ends.remove(&(end, fingerprint));
         }
         self.index.unassigned.remove(&fingerprint);
         self.index.groups_of.remove(&fingerprint);

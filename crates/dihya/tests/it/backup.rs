@@ -75,14 +75,11 @@ fn an_old_copy_is_not_built_upon_when_a_newer_checkpoint_is_known() {
     let rows = done(&["ledger", "show", "--limit", "10000", "--format", "json", "--data-dir", &path("good")]);
     assert!(rows.contains("compared with localhost/default at size"), "{rows}");
 
-    let other = path("other");
-    std::fs::write(&other, std::fs::read_to_string(&shown).expect("read").replace("localhost/", "elsewhere/"))
-        .expect("written");
-    let forged = path("forged");
-    let text_of = std::fs::read_to_string(&shown).expect("read");
-    let mut lines: Vec<&str> = text_of.lines().collect();
+    let checkpoint = std::fs::read_to_string(&shown).expect("read");
+    let other = place.put("other", &checkpoint.replace("localhost/", "elsewhere/"));
+    let mut lines: Vec<&str> = checkpoint.lines().collect();
     lines[1] = "4000";
-    std::fs::write(&forged, lines.join("\n") + "\n").expect("written");
+    let forged = place.put("forged", &(lines.join("\n") + "\n"));
     for (file, why) in [(&other, "the backup has no log"), (&forged, "signature"), (&path("none"), "none")] {
         let refused = run(&["restore", &backup, "--newest", file, "--data-dir", &path("refused")]);
         assert_eq!(refused.status.code(), Some(1));
