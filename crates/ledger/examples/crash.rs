@@ -8,6 +8,9 @@ mod history;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// After how many histories to say how far it is.
+const PROGRESS: u64 = 10_000;
+
 #[expect(clippy::print_stdout, reason = "a command line tool")]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -27,6 +30,9 @@ fn main() -> ExitCode {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= start + runs || (first && failed.load(Ordering::Relaxed) > 0) {
                         return;
+                    }
+                    if seed > start && (seed - start).is_multiple_of(PROGRESS) {
+                        println!("seeds {} to {}: {} failed so far", start, seed - 1, failed.load(Ordering::Relaxed));
                     }
                     if let Err(why) = history::run(seed, &pool) {
                         failed.fetch_add(1, Ordering::Relaxed);
