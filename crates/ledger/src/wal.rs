@@ -362,18 +362,24 @@ pub(crate) fn read_segment(disk: &dyn Disk, wal: &Path, segment: u64, from: u64)
         header = at;
         file.read_at(&mut bytes[..header], 0)?;
     }
+    let mut written = written_bytes(&bytes[..header]);
+    // Most of the last segment is zeros, reserved or written ahead: they go through a block that stays in the cache, and
+    // touch no memory of the segment's own.
+    let mut block = vec![0; READ_BYTES.min(len)];
     while let Some(next) = file.next_data(at as u64)? {
         at = usize::try_from(next).unwrap_or(usize::MAX);
-        let Some(block) = bytes.get_mut(at..len.min(at.saturating_add(READ_BYTES))).filter(|b| !b.is_empty()) else {
-            break;
-        };
-        let got = file.read_at(block, at as u64)?;
+        let room = block.len().min(len.saturating_sub(at));
+        let got = file.read_at(&mut block[..room], at as u64)?;
         if got == 0 {
             break;
         }
+        let used = written_bytes(&block[..got]);
+        if used > 0 {
+            bytes[at..at + used].copy_from_slice(&block[..used]);
+            written = at + used;
+        }
         at += got;
     }
-    let written = written_bytes(bytes.get(..at).unwrap_or_default());
     Ok(Segment { bytes, written })
 }
 
