@@ -6,7 +6,7 @@
 //! back through the feed and only then leave the outbox.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -140,8 +140,8 @@ struct Tallies {
     failed: AtomicU64,
     decided: AtomicU64,
     folded: AtomicU64,
-    /// Notifications in the outbox.
-    waiting: AtomicI64,
+    /// Notifications in the outbox, by channel.
+    waiting: Mutex<BTreeMap<String, i64>>,
 }
 
 /// Locks; a panic elsewhere cannot have left anything half done, because folds do not panic.
@@ -194,13 +194,14 @@ impl Shared {
     fn with_incidents<T>(&self, f: impl FnOnce(&mut Incidents, Timestamp, &View<'_>) -> T) -> T {
         let now = self.time.now();
         let in_maintenance = Arc::clone(&lock(&self.setup).in_maintenance);
-        let outbox_full = self.counters.waiting.load(Ordering::Relaxed) >= OUTBOX_FULL;
-        let view = View { in_maintenance: &*in_maintenance, rng: &*self.rng, outbox_full };
+        let full = lock(&self.counters.waiting).clone();
+        let is_full = move |channel: &str| full.get(channel).is_some_and(|waiting| *waiting >= OUTBOX_FULL);
+        let view = View { in_maintenance: &*in_maintenance, rng: &*self.rng, is_full: &is_full };
         f(&mut lock(&self.incidents), now, &view)
     }
 }
 
-/// Notifications that may wait before no more are decided.
+/// Notifications that may wait for a channel before no more are decided for it.
 const OUTBOX_FULL: i64 = model::limits::OUTBOX_ROWS_MAX as i64;
 /// Most channels that workers run for.
 const CHANNELS_MAX: usize = 1_024;
@@ -242,7 +243,7 @@ impl Engine {
             full: watch::Sender::new(0),
         });
         for (channel, depth) in waiting {
-            shared.counters.waiting.fetch_add(i64::try_from(depth.waiting).unwrap_or(i64::MAX), Ordering::Relaxed);
+            lock(&shared.counters.waiting).insert(channel.clone(), i64::try_from(depth.waiting).unwrap_or(i64::MAX));
             shared.post(&channel).wake.notify_one();
         }
         let mut tasks = JoinSet::new();

@@ -42,8 +42,8 @@ pub(crate) fn stop_cut_short(tenant: &Tenant) {
     tracing::warn!(%tenant, "attempts under way were cut off at the stop and will be made again");
 }
 
-pub(crate) fn outbox_full(tenant: &Tenant, waiting: i64) {
-    tracing::error!(%tenant, waiting, "outbox is full, nothing more is told until channels take what waits");
+pub(crate) fn outbox_full(tenant: &Tenant, channel: &str, waiting: i64) {
+    tracing::error!(%tenant, channel, waiting, "outbox is full, nothing more is decided for the channel until it takes some");
 }
 
 pub(crate) fn given_up(tenant: &Tenant, channel: &str, notification: &IntentId, reason: &str) {

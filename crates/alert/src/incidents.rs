@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    Alert, Delivery, IncidentId, IncidentTransition, Intent, Labels, Position, Sector, Severity, SilenceChange, Tenant,
+    Alert, Delivery, IncidentId, IncidentTransition, Intent, IntentId, Labels, Position, Sector, Severity,
+    SilenceChange, Tenant,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,8 @@ mod tests;
 
 /// How long after its end an incident is the same one when it fires again.
 pub const REOPEN_WITHIN: Duration = Duration::from_secs(600);
+/// How long an alert that has timed out fires on until somebody is told of it.
+pub(crate) const UNTOLD_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long ended silences are remembered, as in Alertmanager (`--data.retention`).
 pub(crate) const SILENCE_KEPT: Duration = Duration::from_secs(120 * 3600);
 /// From how many reopenings on an incident counts as flapping.
@@ -59,17 +62,22 @@ pub struct Tracked {
     pub incident: Option<IncidentId>,
     /// Whether it is a firing member of that incident.
     pub member: bool,
+    /// Whether it fires on after its time-out because nobody was told of it yet. What a caller was acknowledged is told
+    /// though the server was down, or the group waited, for longer than the alert was to fire.
+    #[serde(default)]
+    pub until_told: bool,
 }
 
 impl Tracked {
     /// Returns when it stops, or stopped, by what is known.
     #[must_use]
     pub fn end(&self, resolve_timeout: Duration) -> Option<Timestamp> {
-        match self.alert.ends_at {
+        let end = match self.alert.ends_at {
             None if self.own => None,
             None => Some(later(self.received_at, resolve_timeout)),
             end => end,
-        }
+        };
+        if self.until_told { end.map(|end| later(end, UNTOLD_MAX)) } else { end }
     }
 
     /// Tells whether it fires.
@@ -159,10 +167,13 @@ pub struct Group {
 /// What one receiver heard last through one channel (Alertmanager's notification log entry).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
-    /// When it was decided.
+    /// When it was decided, or delivered since.
     pub at: Timestamp,
     /// What fired then.
     pub firing: BTreeSet<u64>,
+    /// The last notification, while it is neither delivered nor given up: until then nothing is repeated.
+    #[serde(default)]
+    pub pending: Option<IntentId>,
 }
 
 /// How often a group is told.
@@ -239,6 +250,18 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Tells whether nothing but the position changed.
+    #[must_use]
+    pub fn is_cursor_only(&self) -> bool {
+        self.alerts.is_empty()
+            && self.incidents.is_empty()
+            && self.groups.is_empty()
+            && self.silences.is_empty()
+            && self.transitions.is_empty()
+            && self.intents.is_empty()
+            && self.deliveries.is_empty()
+    }
 }
 
 /// What a store gives back at the start.
@@ -308,6 +331,10 @@ struct Index {
     wake_of: BTreeMap<GroupId, Timestamp>,
     /// How often an alert was put into an incident without being found there afterwards.
     misfits: BTreeMap<u64, u8>,
+    /// The group that each notification on its way is about.
+    pending: BTreeMap<IntentId, GroupId>,
+    /// When silences can be forgotten.
+    silences: BTreeSet<(Timestamp, String)>,
 }
 
 impl Incidents {
@@ -410,8 +437,13 @@ impl Incidents {
     /// Makes the index anew, and the groups that alerts take under the configuration in force.
     fn rebuild(&mut self) {
         self.index = Index::default();
-        for group in self.groups.values_mut() {
+        for (id, group) in &mut self.groups {
             group.members.clear();
+            let pending = group.told.values().filter_map(|heard| heard.pending.clone());
+            self.index.pending.extend(pending.map(|intent| (intent, *id)));
+        }
+        for (id, silenced) in &self.silences {
+            self.index.silences.insert((later(silenced.change.ends_at, SILENCE_KEPT), id.clone()));
         }
         let fingerprints: Vec<u64> = self.alerts.keys().copied().collect();
         for fingerprint in fingerprints {
@@ -493,7 +525,10 @@ impl Incidents {
     }
 
     fn dissolve(&mut self, id: GroupId) {
-        self.groups.remove(&id);
+        let gone = self.groups.remove(&id);
+        for intent in gone.iter().flat_map(|group| group.told.values()).filter_map(|heard| heard.pending.as_ref()) {
+            self.index.pending.remove(intent);
+        }
         self.index.dirty.remove(&id);
         if let Some(at) = self.index.wake_of.remove(&id) {
             self.index.wakes.remove(&(at, id));

@@ -64,8 +64,8 @@ pub const ANNOTATION_BYTES_MAX: usize = 16 << 10;
 pub const ALERTS_FIRING_MAX: usize = 1_000_000;
 /// Most alerts named in one notification; the rest are counted.
 pub const NOTIFICATION_ALERTS_MAX: usize = 100;
-/// Most notifications waiting in the outbox, per tenant.
-pub const OUTBOX_ROWS_MAX: usize = 1_000_000;
+/// Most notifications waiting in the outbox, per tenant and channel: one that is dead keeps no other quiet.
+pub const OUTBOX_ROWS_MAX: usize = 250_000;
 /// Most silences in force per tenant.
 pub const SILENCES_MAX: usize = 10_000;
 /// Longest note on an incident, in bytes.

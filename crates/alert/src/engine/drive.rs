@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::limits::APPEND_RECORDS_MAX;
-use model::{Feed, Level, Outcome, Position, RefusalKind, Signal};
+use model::{Feed, Level, Outcome, Position, Recorded, RefusalKind, Signal};
 
 use super::{OUTBOX_FULL, Shared, lock};
 use crate::error::Error;
@@ -25,18 +25,45 @@ const COME_BACK: Duration = Duration::from_millis(200);
 const BREATH: Duration = Duration::from_millis(20);
 /// How long before its end a silence is spoken of in the log.
 const SILENCE_WARNING: Duration = Duration::from_secs(15 * 60);
+/// Longest time without a decision while records keep coming faster than they are folded.
+const DECIDE_EVERY: Duration = Duration::from_millis(50);
+/// How far and how long the position that is kept may lag behind the one that is folded, where nothing else changed.
+const CURSOR_LAG_MAX: u64 = 65_536;
+const CURSOR_KEPT_EVERY: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(shared: Arc<Shared>, mut feed: Box<dyn Feed>) {
+/// Where the loop stands.
+struct Drive {
+    shared: Arc<Shared>,
+    feed: Box<dyn Feed>,
+    /// The position of the last decision admitted: nothing is decided before it is folded.
+    awaited: Option<Position>,
+    /// Whether all records of earlier lives are folded: the end of the feed was seen, or a record of this life. Before
+    /// that, what was decided lies ahead, and would be decided twice.
+    caught_up: bool,
+    started: Timestamp,
+    decided_at: Duration,
+    /// A position that is folded and not kept, because nothing but it changed.
+    unkept: Changes,
+    unkept_records: u64,
+    kept_at: Duration,
+}
+
+pub(super) async fn run(shared: Arc<Shared>, feed: Box<dyn Feed>) {
     // After a stop the loop goes on until the outcomes of all attempts are recorded, so that they are folded too.
     let mut ended = shared.ended.subscribe();
     let mut changed = shared.changed.subscribe();
     let mut warned = std::collections::BTreeSet::new();
-    let mut awaited: Option<Position> = None;
     let mut waited = false;
+    let mut drive = Drive::new(Arc::clone(&shared), feed);
     loop {
-        match turn(&shared, feed.as_mut(), &mut awaited).await {
+        match drive.turn().await {
             Ok(true) => waited = false,
-            Ok(false) if *ended.borrow() => return,
+            Ok(false) if *ended.borrow() => {
+                if let Err(error) = drive.keep_cursor().await {
+                    events::come_back(&shared.tenant, &error);
+                }
+                return;
+            }
             Ok(false) => {
                 if std::mem::take(&mut waited) {
                     // There was more to read, and there is not: a feed that has stopped must not make us spin.
@@ -45,7 +72,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut feed: Box<dyn Feed>) {
                 let wait = idle(&shared, &mut warned);
                 tokio::select! {
                     _ = ended.wait_for(|ended| *ended) => {}
-                    () = feed.wait() => waited = true,
+                    () = drive.feed.wait() => waited = true,
                     _ = changed.changed() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
@@ -71,11 +98,47 @@ pub(super) fn until(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
-/// Does one step, and tells whether there may be another at once.
-async fn turn(shared: &Shared, feed: &mut dyn Feed, awaited: &mut Option<Position>) -> Result<bool, Error> {
-    let refused = |doing| move |source| Error::Refused { doing, source };
-    let records = feed.read(FOLD_MAX).await.map_err(refused("read the feed"))?;
-    if !records.is_empty() {
+impl Drive {
+    fn new(shared: Arc<Shared>, feed: Box<dyn Feed>) -> Self {
+        let (now, started) = (shared.time.monotonic(), shared.time.now());
+        Self {
+            shared,
+            feed,
+            awaited: None,
+            caught_up: false,
+            started,
+            decided_at: now,
+            unkept: Changes::default(),
+            unkept_records: 0,
+            kept_at: now,
+        }
+    }
+
+    /// Does one step, and tells whether there may be another at once. Records that keep coming put no decision off: one
+    /// is due once a read has found fewer than it may return, and every [`DECIDE_EVERY`].
+    async fn turn(&mut self) -> Result<bool, Error> {
+        let refused = |doing| move |source| Error::Refused { doing, source };
+        let records = self.feed.read(FOLD_MAX).await.map_err(refused("read the feed"))?;
+        let read = records.len();
+        self.caught_up |= records.last().is_none_or(|last| last.admitted_at > self.started);
+        if !records.is_empty() {
+            self.fold(&records).await?;
+        }
+        let now = self.shared.time.monotonic();
+        if self.unkept_records > 0 && now.saturating_sub(self.kept_at) >= CURSOR_KEPT_EVERY {
+            self.keep_cursor().await?;
+        }
+        let more = read == FOLD_MAX && now.saturating_sub(self.decided_at) < DECIDE_EVERY;
+        let half = self.awaited.is_some_and(|position| *self.shared.folded.borrow() < Some(position));
+        if !self.caught_up || more || half || *self.shared.stop.borrow() {
+            return Ok(read > 0);
+        }
+        self.decided_at = now;
+        Ok(self.decide().await? || read > 0)
+    }
+
+    async fn fold(&mut self, records: &[Recorded]) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
         shared.pass(Point::Read).await;
         let changes = {
             let mut incidents = lock(&shared.incidents);
@@ -84,26 +147,53 @@ async fn turn(shared: &Shared, feed: &mut dyn Feed, awaited: &mut Option<Positio
         };
         shared.counters.folded.fetch_add(records.len() as u64, Ordering::Relaxed);
         shared.pass(Point::Folded).await;
-        keep(shared, &changes).await?;
+        if changes.is_cursor_only() {
+            // Most records are results of checks, which change nothing here: folded again after a crash they change
+            // nothing again, so the position alone is not worth a sync each time.
+            self.unkept.cursor = changes.cursor;
+            self.unkept_records += records.len() as u64;
+            if self.unkept_records >= CURSOR_LAG_MAX {
+                self.keep_cursor().await?;
+            }
+        } else {
+            keep(&shared, &changes).await?;
+            self.kept();
+        }
         shared.pass(Point::Applied).await;
-        announce(shared, &changes);
-        return Ok(true);
+        announce(&shared, &changes);
+        Ok(())
     }
-    if awaited.is_some_and(|position| *shared.folded.borrow() < Some(position)) || *shared.stop.borrow() {
-        return Ok(false);
+
+    /// Keeps the position that is folded, if it is not kept.
+    async fn keep_cursor(&mut self) -> Result<(), Error> {
+        if self.unkept_records > 0 {
+            keep(&self.shared, &self.unkept).await?;
+            self.kept();
+        }
+        Ok(())
     }
-    let mut decided = shared.with_incidents(|incidents, now, view| incidents.decide(now, view));
-    if decided.is_empty() {
-        return Ok(false);
+
+    fn kept(&mut self) {
+        self.unkept_records = 0;
+        self.kept_at = self.shared.time.monotonic();
     }
-    shared.pass(Point::Decided).await;
-    while !decided.is_empty() {
-        let rest = decided.split_off(decided.len().min(APPEND_RECORDS_MAX));
-        admit(shared, decided, awaited).await?;
-        decided = rest;
+
+    /// Admits what follows from what is folded, and tells whether that was anything.
+    async fn decide(&mut self) -> Result<bool, Error> {
+        let shared = Arc::clone(&self.shared);
+        let mut decided = shared.with_incidents(|incidents, now, view| incidents.decide(now, view));
+        if decided.is_empty() {
+            return Ok(false);
+        }
+        shared.pass(Point::Decided).await;
+        while !decided.is_empty() {
+            let rest = decided.split_off(decided.len().min(APPEND_RECORDS_MAX));
+            admit(&shared, decided, &mut self.awaited).await?;
+            decided = rest;
+        }
+        shared.pass(Point::Admitted).await;
+        Ok(true)
     }
-    shared.pass(Point::Admitted).await;
-    Ok(true)
 }
 
 /// Writes what was folded, again and again while the database asks to come back: memory is ahead of it until then.
@@ -123,14 +213,28 @@ async fn keep(shared: &Shared, changes: &Changes) -> Result<(), Error> {
     }
 }
 
+/// Counts what waits for each channel.
+fn count_waiting(shared: &Shared, changes: &Changes) {
+    let ends = changes.deliveries.iter().filter(|(_, delivery)| delivery.outcome != Outcome::Retry);
+    let ends = ends.map(|(_, delivery)| (&delivery.channel, -1));
+    let mut full = Vec::new();
+    {
+        let mut waiting = lock(&shared.counters.waiting);
+        for (channel, more) in changes.intents.iter().map(|(_, intent)| (&intent.channel, 1)).chain(ends) {
+            let count = waiting.entry(channel.clone()).or_default();
+            *count += more;
+            if *count == OUTBOX_FULL && more > 0 {
+                full.push(channel.clone());
+            }
+        }
+        waiting.retain(|_, count| *count > 0);
+    }
+    full.iter().for_each(|channel| events::outbox_full(&shared.tenant, channel, OUTBOX_FULL));
+}
+
 /// Tells workers and those who wait for a position.
 fn announce(shared: &Shared, changes: &Changes) {
-    let ends = changes.deliveries.iter().filter(|(_, delivery)| delivery.outcome != Outcome::Retry).count();
-    let more = i64::try_from(changes.intents.len()).unwrap_or(i64::MAX) - i64::try_from(ends).unwrap_or(i64::MAX);
-    let waiting = shared.counters.waiting.fetch_add(more, Ordering::Relaxed) + more;
-    if waiting >= OUTBOX_FULL {
-        events::outbox_full(&shared.tenant, waiting);
-    }
+    count_waiting(shared, changes);
     let mut posts = std::collections::BTreeMap::new();
     for (_, delivery) in &changes.deliveries {
         let post = posts.entry(&delivery.channel).or_insert_with(|| shared.post(&delivery.channel));

@@ -21,9 +21,9 @@ pub struct View<'a> {
     pub in_maintenance: &'a (dyn Fn(&Labels, Timestamp) -> bool + Send + Sync),
     /// Where ids come from.
     pub rng: &'a dyn Rng,
-    /// Whether as many notifications wait as may: then nothing more is told until some have gone out. Nothing is lost
-    /// by that, as what is due stays due.
-    pub outbox_full: bool,
+    /// Tells whether as many notifications wait for a channel as may: then nothing more is decided for it until some
+    /// have gone out, and the others hear as ever. Nothing is lost by that, as what is due stays due.
+    pub is_full: &'a (dyn Fn(&str) -> bool + Send + Sync),
 }
 
 impl Incidents {
@@ -34,7 +34,7 @@ impl Incidents {
     pub fn decide(&mut self, now: Timestamp, view: &View<'_>) -> Vec<Signal> {
         let mut signals = self.orphans(now);
         signals.extend(self.transitions(now, view).into_iter().map(Body::from));
-        if signals.is_empty() && !view.outbox_full {
+        if signals.is_empty() {
             for (id, plan) in self.plans(now, view) {
                 signals.extend(plan.tell.iter().filter_map(|tell| self.compose(id, tell, now, view)).map(Body::from));
             }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use model::limits::ALERTS_FIRING_MAX;
 use model::{
-    Alert, Body, IncidentAction, IncidentTransition, Intent, Labels, Recorded, SilenceAction, SilenceChange, SourceId,
+    Alert, Body, Delivery, IncidentAction, IncidentTransition, Intent, Labels, Outcome, Recorded, SilenceAction,
+    SilenceChange, SourceId,
 };
 
 use super::compose::Message;
@@ -34,7 +35,10 @@ impl Incidents {
                 self.fold_intent(intent, at);
                 self.changes.intents.push((recorded.position, intent.clone()));
             }
-            Body::Delivery(delivery) => self.changes.deliveries.push((recorded.position, delivery.clone())),
+            Body::Delivery(delivery) => {
+                self.fold_delivery(delivery);
+                self.changes.deliveries.push((recorded.position, delivery.clone()));
+            }
             Body::Silence(change) => self.fold_silence(change, at),
             _ => {}
         }
@@ -66,8 +70,13 @@ impl Incidents {
                 }
             }
         }
-        let old = |silenced: &Silenced| later(silenced.change.ends_at, SILENCE_KEPT) < at;
-        self.silences.retain(|_, silenced| !old(silenced));
+        while let Some((due, id)) = self.index.silences.first().cloned().filter(|(due, _)| *due < at) {
+            self.index.silences.remove(&(due, id.clone()));
+            // One that was set anew ends later, and stands there too.
+            if self.silences.get(&id).is_some_and(|silenced| later(silenced.change.ends_at, SILENCE_KEPT) < at) {
+                self.silences.remove(&id);
+            }
+        }
     }
 
     /// Forgets an alert that has stopped, has left its incident, and whose end was told to all who are told of ends.
@@ -152,6 +161,7 @@ impl Incidents {
             received_at: at,
             incident: None,
             member: false,
+            until_told: false,
         });
         let before = std::mem::replace(&mut tracked.alert, alert.clone());
         tracked.received_at = at;
@@ -162,17 +172,45 @@ impl Incidents {
             tracked.fired_at = at;
             tracked.own = own;
         }
+        // Who says that it is over has the last word; a time-out has not.
+        tracked.until_told &= fires;
         let regroup = !known || tracked.alert.channel != before.channel;
         let check = tracked.check().map(str::to_owned);
         self.rows.alerts.insert(fingerprint);
-        self.index_alert(fingerprint);
         if regroup {
             self.join_groups(fingerprint);
         }
+        if fires && !goes_on && !own {
+            let untold = self.somebody_would_hear(fingerprint);
+            self.alerts.entry(fingerprint).and_modify(|tracked| tracked.until_told = untold);
+        }
+        self.index_alert(fingerprint);
         if !goes_on || !fires {
             self.touch_groups_of(fingerprint);
             check.into_iter().for_each(|check| self.touch_children(&check));
         }
+    }
+
+    /// Tells whether an alert's groups have anybody to tell, and none of them has heard that it fires.
+    fn somebody_would_hear(&self, fingerprint: u64) -> bool {
+        let ids = self.index.groups_of.get(&fingerprint).into_iter().flatten();
+        let mut ways = ids.filter_map(|id| self.groups.get(id)).flat_map(|group| {
+            group.ways.iter().map(|way| group.told.get(&way.key()).is_some_and(|h| h.firing.contains(&fingerprint)))
+        });
+        let first = ways.next();
+        first == Some(false) && !ways.any(|heard| heard)
+    }
+
+    /// Somebody was told that an alert fires: from now on its time-out holds.
+    fn was_told(&mut self, fingerprint: u64) {
+        if !self.alerts.get(&fingerprint).is_some_and(|tracked| tracked.until_told) {
+            return;
+        }
+        self.unindex_end(fingerprint);
+        self.alerts.entry(fingerprint).and_modify(|tracked| tracked.until_told = false);
+        self.index_alert(fingerprint);
+        self.rows.alerts.insert(fingerprint);
+        self.touch_groups_of(fingerprint);
     }
 
     fn unindex_check(&mut self, fingerprint: u64) {
@@ -297,7 +335,12 @@ impl Incidents {
                 .copied()
                 .collect();
         }
-        group.told.insert((intent.receiver.clone(), intent.channel.clone()), Heard { at: intent.at, firing });
+        let heard = Heard { at: intent.at, firing: firing.clone(), pending: Some(intent.id.clone()) };
+        let before = group.told.insert((intent.receiver.clone(), intent.channel.clone()), heard);
+        if let Some(before) = before.and_then(|heard| heard.pending) {
+            self.index.pending.remove(&before);
+        }
+        self.index.pending.insert(intent.id.clone(), told.group);
         let ended: Vec<u64> = group
             .members
             .iter()
@@ -305,11 +348,30 @@ impl Incidents {
             .copied()
             .collect();
         self.touch_group(told.group);
+        for fingerprint in firing {
+            self.was_told(fingerprint);
+        }
         for fingerprint in ended {
             if let Err(Some(again)) = self.purge(fingerprint, at) {
                 self.index.purge.insert((again, fingerprint));
             }
         }
+    }
+
+    /// The end of a notification's way: what it said may be repeated after the time that counts from now.
+    fn fold_delivery(&mut self, delivery: &Delivery) {
+        if delivery.outcome == Outcome::Retry {
+            return;
+        }
+        let Some(id) = self.index.pending.remove(&delivery.intent) else { return };
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        for heard in group.told.values_mut().filter(|heard| heard.pending.as_ref() == Some(&delivery.intent)) {
+            heard.pending = None;
+            if delivery.outcome == Outcome::Delivered {
+                heard.at = heard.at.max(delivery.at);
+            }
+        }
+        self.touch_group(id);
     }
 
     fn fold_silence(&mut self, change: &SilenceChange, at: Timestamp) {
@@ -332,6 +394,7 @@ impl Incidents {
     pub(super) fn put_silence(&mut self, change: SilenceChange) {
         match matcher::compile(&change.matchers) {
             Ok(matchers) => {
+                self.index.silences.insert((later(change.ends_at, SILENCE_KEPT), change.id.clone()));
                 self.silences.insert(change.id.clone(), Silenced { change, matchers });
             }
             // Refused when it was set; one that was set elsewhere silences nothing rather than everything.

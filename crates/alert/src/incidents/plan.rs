@@ -19,6 +19,9 @@ use crate::route::GroupId;
 /// How often to ask again whether a maintenance window is over.
 const MAINTENANCE_POLL: Duration = Duration::from_secs(15);
 
+/// How often to ask again whether a channel's notifications have gone out.
+const FULL_POLL: Duration = Duration::from_secs(1);
+
 /// Why an alert is not told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mute {
@@ -193,6 +196,10 @@ impl Incidents {
             let firing: Vec<(u64, Timestamp)> =
                 standing.firing.iter().filter(|(fp, _)| self.takes(group, way, *fp)).copied().collect();
             match self.way_due(group, way, &firing, &standing.ended) {
+                Some((due, _)) if due <= now && (view.is_full)(&way.channel) => {
+                    let again = later(now, FULL_POLL);
+                    plan.wake = Some(plan.wake.map_or(again, |wake| wake.min(again)));
+                }
                 Some((due, reason)) if due <= now => {
                     let told = group.told.get(&way.key());
                     let ended = standing.ended.iter().map(|(fp, _)| *fp);
@@ -230,7 +237,10 @@ impl Incidents {
         let heard = group.told.get(&way.key());
         let told = heard.map_or(&nothing, |heard| &heard.firing);
         let fresh = firing.iter().filter(|(fp, _)| !told.contains(fp)).map(|(_, due)| *due).min();
-        let over = ended.iter().filter(|(fp, _)| told.contains(fp)).map(|(_, due)| *due);
+        // What was over before anybody heard of it is told as over at the next tick, not in the same breath.
+        let after = heard.map(|heard| group.tick_from(later(heard.at, Duration::from_nanos(1))));
+        let due_of = |due: Timestamp| after.filter(|_| heard.is_some_and(|h| due <= h.at)).unwrap_or(due);
+        let over = ended.iter().filter(|(fp, _)| told.contains(fp)).map(|(_, due)| due_of(*due));
         if firing.is_empty() {
             // The last end decides: until then the group may still fire on.
             return over.max().filter(|_| way.send_resolved).map(|due| (due, Reason::Resolved));
@@ -244,6 +254,10 @@ impl Incidents {
         let changed = fresh.into_iter().chain(left).min().map(|due| (due, news));
         // Who has heard nothing yet can be neither reminded nor told again.
         let Some(heard_at) = heard.map(|heard| heard.at) else { return changed };
+        // What is still on its way says it all: a channel that is down for a day is not told five times afterwards.
+        if heard.is_some_and(|heard| heard.pending.is_some()) {
+            return changed;
+        }
         let incidents = || firing.iter().filter_map(|(fp, _)| self.alerts.get(fp)?.incident.as_ref());
         let acknowledged = incidents().all(|id| self.incidents.get(id).is_some_and(|i| i.acknowledged.is_some()));
         let repeat = group

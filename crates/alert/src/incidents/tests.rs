@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    Alert, Body, IncidentAction, IncidentTransition, Intent, LabelSet as _, Labels, MatchOp, Matcher, Recorded, Sector,
-    SeededRng, Severity, Signal, SilenceAction, SilenceChange, SourceId, Tenant,
+    Alert, Body, Delivery, IncidentAction, IncidentTransition, Intent, LabelSet as _, Labels, MatchOp, Matcher,
+    Outcome, Recorded, Sector, SeededRng, Severity, Signal, SilenceAction, SilenceChange, SourceId, Tenant,
 };
 use proptest::prelude::*;
 
@@ -25,6 +25,21 @@ struct World {
     maintained: Labels,
     config: Arc<Config>,
     checks: Checks,
+    /// Channels that take nothing, and what waits for them.
+    dead: Vec<String>,
+    waiting: Vec<Intent>,
+}
+
+fn delivered(intent: &Intent, at: Timestamp) -> Delivery {
+    Delivery {
+        intent: intent.id.clone(),
+        attempt: 1,
+        outcome: Outcome::Delivered,
+        at,
+        channel: intent.channel.clone(),
+        reason: String::new(),
+        next_at: None,
+    }
 }
 
 fn start() -> Timestamp {
@@ -46,6 +61,25 @@ impl World {
             maintained: Labels::new(),
             config,
             checks,
+            dead: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    fn last_intent(&self) -> &Intent {
+        let intents = self.ledger.iter().rev().find_map(|recorded| match &recorded.signal.body {
+            Body::Intent(intent) => Some(intent),
+            _ => None,
+        });
+        intents.expect("an intent")
+    }
+
+    /// All channels take again what waited for them.
+    fn mend(&mut self) {
+        self.dead.clear();
+        for intent in std::mem::take(&mut self.waiting) {
+            let delivery = delivered(&intent, self.now);
+            self.admit(SourceId::default(), delivery);
         }
     }
 
@@ -114,14 +148,25 @@ impl World {
             let maintained = self.maintained.clone();
             let in_maintenance =
                 move |labels: &Labels, _: Timestamp| maintained.iter().any(|(n, v)| labels.get(n) == Some(v));
-            let view = View { in_maintenance: &in_maintenance, rng: &self.rng, outbox_full: false };
+            let view = View { in_maintenance: &in_maintenance, rng: &self.rng, is_full: &|_| false };
             let signals = self.incidents.decide(self.now, &view);
             if signals.is_empty() {
                 return said;
             }
             for signal in signals {
                 said.extend(describe(&signal.body, self.now));
+                let delivery = match &signal.body {
+                    Body::Intent(intent) if !self.dead.contains(&intent.channel) => Some(delivered(intent, self.now)),
+                    Body::Intent(intent) => {
+                        self.waiting.push(intent.clone());
+                        None
+                    }
+                    _ => None,
+                };
                 self.admit(signal.source, signal.body);
+                if let Some(delivery) = delivery {
+                    self.admit(SourceId::default(), delivery);
+                }
             }
         }
         panic!("never settles: {said:?}");
@@ -379,7 +424,7 @@ fn a_silence_keeps_quiet_and_its_end_lets_the_news_through_at_the_next_tick() {
         world.incidents.mute(
             fingerprint("web"),
             world.now,
-            &View { in_maintenance: &|_, _| false, rng: &world.rng, outbox_full: false }
+            &View { in_maintenance: &|_, _| false, rng: &world.rng, is_full: &|_| false }
         ),
         Some(Mute::Silence("s1".into()))
     );
@@ -468,7 +513,7 @@ fn a_failing_parent_keeps_its_children_quiet_and_gathers_them() {
             "0:30 New -> ops/mail: lone",
         ]
     );
-    let Body::Intent(intent) = &world.ledger.last().expect("one").signal.body else { panic!("no intent") };
+    let intent = world.last_intent();
     assert!(notification(intent).incident.is_some());
     let summaries = world.ledger.iter().filter_map(|recorded| match &recorded.signal.body {
         Body::Intent(intent) => notification(intent).incident,
@@ -664,7 +709,7 @@ fn what_is_too_long_even_without_annotations_loses_alerts() {
         world.admit(SourceId([1; 16]), alert);
     }
     world.run(Duration::ZERO);
-    let Body::Intent(intent) = &world.ledger.last().expect("one").signal.body else { panic!("no intent") };
+    let intent = world.last_intent();
     let notification = notification(intent);
     assert!(notification.alerts.len() < 20 && notification.truncated > 80);
     assert!(intent.message.to_string().len() < 512 << 10);
@@ -698,7 +743,7 @@ fn an_incident_whose_records_do_not_fit_its_alerts_is_given_up_on() {
     // Privacy cleared the labels once more and otherwise: the alert is not found. The engine must not try for ever.
     let mut world = World::new(SIMPLE);
     world.fire("alertname=A n=1");
-    let view = View { in_maintenance: &|_, _| false, rng: &SeededRng::new(1), outbox_full: false };
+    let view = View { in_maintenance: &|_, _| false, rng: &SeededRng::new(1), is_full: &|_| false };
     let mut decided = 0;
     for _ in 0..5 {
         decided += world.incidents.decide(world.now, &view).len();
@@ -714,17 +759,71 @@ fn with_the_outbox_full_nothing_more_is_told_and_nothing_is_lost() {
     let mut world = World::new(&SIMPLE.replace("30s", "0s"));
     world.fire("alertname=A n=1");
     world.now = minute(world.now, 1);
-    let decide = |world: &mut World, outbox_full| {
+    let decide = |world: &mut World, full: bool| {
         let rng = SeededRng::new(3);
-        let signals =
-            world.incidents.decide(world.now, &View { in_maintenance: &|_, _| false, rng: &rng, outbox_full });
+        let is_full = move |channel: &str| full && channel == "mail";
+        let view = View { in_maintenance: &|_, _| false, rng: &rng, is_full: &is_full };
+        let signals = world.incidents.decide(world.now, &view);
         let said: Vec<String> = signals.iter().filter_map(|signal| describe(&signal.body, world.now)).collect();
         signals.into_iter().for_each(|signal| world.admit(signal.source, signal.body));
         said
     };
     assert_eq!(decide(&mut world, true), [r#"1:00 Opened {alertname="A"}"#]);
     assert_eq!(decide(&mut world, true), Vec::<String>::new());
-    assert_eq!(decide(&mut world, false), ["1:00 New -> ops/mail: 1"]);
+    world.now = later(world.now, Duration::from_secs(1));
+    assert_eq!(decide(&mut world, false), ["1:01 New -> ops/mail: 1"]);
+}
+
+/// An alert that a caller was acknowledged ended with its time-out before anybody was told, when the group waited for
+/// longer than that or the server was down.
+#[test]
+fn what_a_caller_was_acknowledged_is_told_however_late() {
+    let sent = |world: &mut World, labels: &str| {
+        let alert = Alert { ends_at: Some(minute(world.now, 5)), ..alert(labels, world.now) };
+        world.admit(SourceId([1; 16]), alert);
+    };
+    // A group that waits for longer than the alert is to fire.
+    let mut world = World::new(&SIMPLE.replace("30s", "20m"));
+    sent(&mut world, "alertname=A n=1");
+    assert_eq!(world.told(minutes(19)), Vec::<String>::new());
+    assert_eq!(world.told(minutes(30)), ["20:00 New -> ops/mail: 1", "25:00 Resolved -> ops/mail: 1 over"]);
+    // One that joins a group right after it was told.
+    let mut world = World::new(&SIMPLE.replace("30s", "0s").replace("5m", "10m"));
+    world.fire("alertname=A n=1");
+    world.told(minutes(1));
+    sent(&mut world, "alertname=A n=2");
+    assert!(world.told(minutes(12)).iter().any(|line| line.contains("Changed -> ops/mail: ") && line.contains('2')));
+    // A server that was down for an hour.
+    let mut world = World::new(&SIMPLE.replace("30s", "0s"));
+    sent(&mut world, "alertname=A n=1");
+    world.now = minute(world.now, 60);
+    let snapshot = world.incidents.snapshot();
+    let (config, checks) = (Arc::clone(&world.config), world.checks.clone());
+    world.incidents = Incidents::restore(Tenant::default(), config, checks, snapshot);
+    assert!(world.told(minutes(1)).contains(&"60:00 New -> ops/mail: 1".to_owned()));
+    // Nobody to tell, or told for two days that nobody may be: it ends.
+    let mut world = World::new("{route: {receiver: none}, receivers: [{name: none}]}");
+    sent(&mut world, "alertname=A n=1");
+    world.run(minutes(6));
+    assert!(world.open().is_empty());
+    let mut world = World::new(SIMPLE);
+    world.silence("s", "n=1", 48 * 60);
+    sent(&mut world, "alertname=A n=1");
+    assert_eq!(world.told(minutes(49 * 60)), Vec::<String>::new());
+    assert!(world.open().is_empty());
+}
+
+/// Five repetitions waited for a channel that was down for a day, and came all at once when it was back.
+#[test]
+fn a_channel_that_is_down_for_a_day_is_not_told_over_and_over_afterwards() {
+    let mut world = World::new(&SIMPLE.replace("30s", "0s"));
+    world.dead.push("mail".to_owned());
+    world.check("web", true);
+    assert_eq!(world.told(minutes(24 * 60)).len(), 1);
+    world.mend();
+    let told = world.told(minutes(24 * 60));
+    assert!(told.iter().all(|line| line.contains("Repeat") || line.contains("Reminder")), "{told:?}");
+    assert!(!told.is_empty(), "who has heard is told again in time");
 }
 
 #[test]
@@ -744,7 +843,7 @@ receivers: [{name: ops, dihya_configs: [{channel: mail}]}, {name: dev, dihya_con
         .why(
             alert("alertname=A n=1", world.now).fingerprint(),
             world.now,
-            &View { in_maintenance: &|_, _| false, rng: &world.rng, outbox_full: false },
+            &View { in_maintenance: &|_, _| false, rng: &world.rng, is_full: &|_| false },
         )
         .expect("is known");
     assert!(why.firing && why.mute.is_none());
@@ -858,7 +957,7 @@ proptest! {
             }
             world.run(Duration::from_secs(240));
         }
-        let view = View { in_maintenance: &|_, _| false, rng: &SeededRng::new(9), outbox_full: false };
+        let view = View { in_maintenance: &|_, _| false, rng: &SeededRng::new(9), is_full: &|_| false };
         for (fingerprint, tracked) in world.incidents.alerts() {
             let firing = tracked.is_firing(world.now, world.config.resolve_timeout);
             let why = world.incidents.why(*fingerprint, world.now, &view).expect("is known");
