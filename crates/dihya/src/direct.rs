@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alert::incidents::Changes;
 use alert::state::{NotificationFilter, NotificationState, Notified, Page, State as _};
 use alert::{Notification, NotifiedAlert, Reason, SqliteState, Status};
 use anyhow::Context as _;
 use disk::{Disk, OsClock, OsDisk, OsRng};
 use model::{
-    Admit as _, Alert, Clock, IntentId, Labels, Level, Position, Rng, Signal, SourceId, SteadyClock, Tenant, Timestamp,
+    Admit as _, Alert, Clock, IntentId, Labels, Level, Origin, Position, Rng, Signal, SourceId, SteadyClock, Tenant,
+    Timestamp,
 };
 use privacy::Clearer;
 use serde::Serialize;
@@ -109,34 +111,52 @@ async fn record(
     let clearer = Arc::new(Clearer::new(Arc::new(loaded.redactor()?), key));
     let metrics = Arc::new(Metrics::new());
     let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&os.clock) as _, metrics));
-    let state = SqliteState::open(&data_dir.join(STATE_FILE)).await.context("could not open the control state")?;
-    let state = Arc::new(state);
     let means = alerting::Means { disk: Arc::clone(&os.disk), clock: Arc::clone(&os.clock), rng: Arc::clone(&os.rng) };
     let mut setups = alerting::setups(loaded, "", pipeline.clearer().redactor(), &means, data_dir)?;
-    setups.retain(|of, setup| {
-        // One alert is no reason to test every channel.
-        let mut config = (*setup.config).clone();
-        config.dihya.self_test = None;
-        setup.config = Arc::new(config);
-        *of == tenant
-    });
+    let mut setup = setups.remove(&tenant).context("there is no such tenant")?;
+    // One alert is no reason to test every channel.
+    let mut config = (*setup.config).clone();
+    config.dihya.self_test = None;
+    setup.config = Arc::new(config);
+    for of in loaded.tenants.keys() {
+        // The projections of the server have not seen what this process writes.
+        pipeline.ledger().consumed("alert send", of, 0)?;
+    }
     let patience = patience(loaded, &alert);
-    let started = alerting::start(setups, &state, &pipeline, &means).await?;
     spool::admit(&*os.disk, data_dir, &pipeline, os.clock.now()).await?;
+    let origin = Origin::of(&loaded.ledger.instance, &tenant)?;
+    let logs = pipeline.ledger().status().context("could not look at the ledger")?.logs;
+    let end = logs.iter().find(|log| log.origin == origin).map_or(0, |log| log.durable);
+    let state = Arc::new(of_its_own(data_dir, &tenant, end, os.clock.now()).await?);
+    let engine = alerting::engine(setup, &state, pipeline.feed(&tenant, end, None)?, &pipeline, &means).await?;
     let since = os.clock.now();
     let channel = alert.channel.clone();
     let receipts = pipeline
         .admit(vec![Signal { tenant: tenant.clone(), source: SourceId::COMMAND, body: alert.into() }], Level::Durable)
         .await?;
     let position = receipts.first().map(|receipt| receipt.position).unwrap_or_default();
-    let mut told = Vec::new();
-    if let Some(engine) = started.engines.get(&tenant) {
-        told = wait_until_told(engine, since, channel.as_deref(), patience, &*os.clock).await?;
-        engine.stop().await;
-    }
+    let told = wait_until_told(&engine, since, channel.as_deref(), patience, &*os.clock).await?;
+    engine.stop().await;
     pipeline.ledger().close().await.context("could not close the ledger")?;
     state.close().await;
     Ok(Sent { kept: Kept::Recorded { position }, told })
+}
+
+/// Makes the control state of this one alert: it begins at the end of the log and knows the silences. The server's own
+/// is left alone, because the configuration of a command is not always the server's: under another one, checks are
+/// unknown and their alerts over, and groups are dissolved with all that was told. It folds what is recorded here.
+async fn of_its_own(data_dir: &Path, tenant: &Tenant, end: Position, now: Timestamp) -> anyhow::Result<SqliteState> {
+    let kept = SqliteState::open(&data_dir.join(STATE_FILE)).await.context("could not open the control state")?;
+    let silences = kept.load(tenant).await.context("could not read the silences")?.silences;
+    kept.close().await;
+    let state = SqliteState::in_memory().await.context("could not make a control state")?;
+    let changes = Changes {
+        cursor: end.checked_sub(1).map(|last| (last, now)),
+        silences: silences.into_iter().map(|silence| (silence.id.clone(), silence)).collect(),
+        ..Changes::default()
+    };
+    state.apply(tenant, &changes).await.context("could not make a control state")?;
+    Ok(state)
 }
 
 /// How long the routes of an alert may take before they tell of it.

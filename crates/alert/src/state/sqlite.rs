@@ -61,6 +61,20 @@ impl SqliteState {
         Ok(Self { writer, reader })
     }
 
+    /// Opens control state that nobody keeps, for an engine that lives as long as one command.
+    ///
+    /// # Errors
+    /// When SQLite cannot be opened.
+    pub async fn in_memory() -> Result<Self, StateError> {
+        let failed = |source| failure("open", source);
+        let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
+        // One connection is one database, which goes with it.
+        let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        let writer = pool.connect_with(options).await.map_err(failed)?;
+        migrate(&mut *writer.acquire().await.map_err(failed)?).await?;
+        Ok(Self { reader: writer.clone(), writer })
+    }
+
     async fn rows<T: DeserializeOwned>(
         &self,
         doing: &'static str,
@@ -376,7 +390,7 @@ impl State for SqliteState {
     ) -> BoxFuture<'a, Result<Vec<Pending>, StateError>> {
         const DUE: &str = "SELECT n.body, o.attempts, o.reason
             FROM outbox AS o JOIN notifications AS n ON n.tenant = o.tenant AND n.id = o.id
-            WHERE o.tenant = ?1 AND o.channel = ?2 AND (o.next_ms <= ?3 OR o.give_up_ms <= ?3)
+            WHERE o.tenant = ?1 AND o.channel = ?2 AND o.next_ms <= ?3
                 AND o.id NOT IN (SELECT value FROM json_each(?4))
                 AND NOT EXISTS (SELECT 1 FROM outbox AS e WHERE e.tenant = o.tenant AND e.channel = o.channel
                     AND e.lane = o.lane AND e.position < o.position)

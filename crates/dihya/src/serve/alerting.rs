@@ -13,7 +13,7 @@ use model::{Alert, Body, CheckResult, Feed as _, Labels, Position, Rng, SourceId
 use privacy::Redactor;
 
 use crate::config::Loaded;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Records};
 
 /// What engines are made and remade with.
 pub(crate) struct Means {
@@ -92,18 +92,26 @@ pub(crate) async fn start(
             snapshot.alerts.into_iter().filter(|tracked| tracked.check().is_some()).map(|tracked| tracked.alert);
         let firing = firing_after(known, pipeline, &tenant, from).await?;
         started.firing.extend(firing.into_iter().map(|alert| (tenant.clone(), alert)));
-        let parts = alert::Parts::new(
-            Arc::clone(state) as _,
-            Box::new(pipeline.feed(&tenant, from, Some("alert"))?),
-            Arc::clone(pipeline) as _,
-            setup,
-            Arc::clone(&means.clock) as _,
-            Arc::clone(&means.rng),
-        );
-        let engine = Engine::start(parts).await.context("could not start alerting")?;
+        let engine = engine(setup, state, pipeline.feed(&tenant, from, Some("alert"))?, pipeline, means).await?;
         started.engines.insert(tenant, Arc::new(engine));
     }
     Ok(started)
+}
+
+/// Starts an engine on a control state and the feed that goes on from it.
+///
+/// # Errors
+/// When the control state cannot be read.
+pub(crate) async fn engine(
+    setup: Setup,
+    state: &Arc<SqliteState>,
+    feed: Records,
+    pipeline: &Arc<Pipeline>,
+    means: &Means,
+) -> anyhow::Result<Engine> {
+    let (state, clock, rng) = (Arc::clone(state) as _, Arc::clone(&means.clock) as _, Arc::clone(&means.rng));
+    let parts = alert::Parts::new(state, Box::new(feed), Arc::clone(pipeline) as _, setup, clock, rng);
+    Engine::start(parts).await.context("could not start alerting")
 }
 
 /// Returns the alerts of checks that fire after everything in the ledger: those that the projection knows, changed by

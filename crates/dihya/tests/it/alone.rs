@@ -65,6 +65,51 @@ fn without_a_server_the_alert_goes_the_whole_way() {
     assert!(text(&unknown.stderr).contains("did you mean hook?"), "{}", text(&unknown.stderr));
 }
 
+/// A command without the server's configuration knew none of its checks: it ended their alerts, dissolved the groups, and
+/// the next server told everybody again.
+#[test]
+fn an_alert_sent_under_another_configuration_leaves_what_fires_alone() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let file = place.put("dihya.yaml", &config(&service, &hook, ""));
+    let server = Server::start(&place, &["--config", &file]);
+    service.answer(503);
+    assert_eq!(hook.post()["status"], "firing");
+    eventually("the record of the delivery", || {
+        let delivered = server.get("/api/dihya/v1/notifications?state=delivered");
+        (delivered["items"].as_array()?.len() == 1).then_some(())
+    });
+    let incident = server.get("/api/dihya/v1/incidents?state=open")["items"][0]["id"].clone();
+    assert_eq!(server.stop(), Some(0));
+
+    let sent = run(&[
+        "alert",
+        "send",
+        "hello",
+        "--channel",
+        "log",
+        "--data-dir",
+        &place.data(),
+        "--url",
+        "http://127.0.0.1:9",
+    ]);
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    let server = Server::start(&place, &["--config", &file]);
+    eventually("what was sent", || {
+        let items = server.get("/api/dihya/v1/incidents?state=open")["items"].as_array()?.clone();
+        items.iter().any(|item| item["title"] == "hello").then_some(())
+    });
+    let open = server.get("/api/dihya/v1/incidents?state=open");
+    assert!(open["items"].as_array().expect("a list").iter().any(|item| item["id"] == incident), "{open:#}");
+    service.answer(200);
+    // Of the shop nobody is told anything but its end.
+    let of_shop = eventually("the end", || {
+        let post = hook.post();
+        (post["commonLabels"]["check"] == "shop").then_some(post)
+    });
+    assert_eq!(of_shop["status"], "resolved", "{of_shop:#}");
+}
+
 #[test]
 fn a_server_that_does_not_answer_gets_it_with_its_next_start() {
     let place = Place::new();
