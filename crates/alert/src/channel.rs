@@ -42,8 +42,14 @@ pub trait Channel: Send + Sync {
     /// Returns what kind of endpoint it is, as in `channels:` (`log`, `webhook`, `email` ...).
     fn kind(&self) -> &'static str;
 
-    /// Tells whether a message through it disturbs a person. Scheduled self-tests leave such channels alone unless
-    /// they are asked for by name.
+    /// Finds out whether a message would be taken, as far as that is possible without one; `None` where it is not. A
+    /// scheduled self-test does this rather than send a test.
+    fn probe(&self) -> Option<BoxFuture<'_, Result<(), SendError>>> {
+        None
+    }
+
+    /// Tells whether a message through it disturbs a person. Scheduled self-tests send through such channels only where
+    /// they are asked to by name.
     fn pages_people(&self) -> bool {
         true
     }
@@ -60,6 +66,8 @@ pub trait Channel: Send + Sync {
 pub struct SendError {
     /// Whether the same message would fail for ever: it is then not tried again.
     pub permanent: bool,
+    /// Whether some of the recipients have it: the channel works, and only the others are tried again.
+    pub partial: bool,
     /// How long the endpoint asked us to wait (429, 503 with `Retry-After`).
     pub retry_after: Option<Duration>,
     /// Why, in words for a person, without payload, secrets or addresses of persons.
@@ -70,19 +78,25 @@ impl SendError {
     /// Makes the error of an attempt that may succeed later.
     #[must_use]
     pub fn later(reason: impl Into<String>) -> Self {
-        Self { permanent: false, retry_after: None, reason: reason.into() }
+        Self { permanent: false, partial: false, retry_after: None, reason: reason.into() }
+    }
+
+    /// Makes the error of an attempt that reached some recipients, and may reach the others later.
+    #[must_use]
+    pub fn partly(reason: impl Into<String>) -> Self {
+        Self { partial: true, ..Self::later(reason) }
     }
 
     /// Makes the error of an attempt that the endpoint asked to put off.
     #[must_use]
     pub fn after(wait: Duration, reason: impl Into<String>) -> Self {
-        Self { permanent: false, retry_after: Some(wait), reason: reason.into() }
+        Self { retry_after: Some(wait), ..Self::later(reason) }
     }
 
     /// Makes the error of an attempt that will never succeed as it is.
     #[must_use]
     pub fn never(reason: impl Into<String>) -> Self {
-        Self { permanent: true, retry_after: None, reason: reason.into() }
+        Self { permanent: true, ..Self::later(reason) }
     }
 }
 

@@ -272,15 +272,19 @@ pub trait State: Send + Sync {
 pub(crate) struct Tally {
     pub(crate) last: Delivery,
     pub(crate) end: Option<Outcome>,
+    /// Whether some recipients have it.
+    pub(crate) partial: bool,
 }
 
 impl Tally {
     /// Adds one attempt. Delivered wins over failed: somebody heard it.
     pub(crate) fn add(tally: Option<Self>, delivery: &Delivery) -> Self {
-        let end = Some(delivery.outcome).filter(|outcome| *outcome != Outcome::Retry);
+        let end = Some(delivery.outcome).filter(|outcome| outcome.is_end());
+        let partial = delivery.outcome == Outcome::Partial;
         match tally {
-            None => Self { last: delivery.clone(), end },
+            None => Self { last: delivery.clone(), end, partial },
             Some(mut tally) => {
+                tally.partial |= partial;
                 if delivery.attempt > tally.last.attempt {
                     tally.last = delivery.clone();
                 }

@@ -46,8 +46,18 @@ pub enum Outcome {
     Delivered,
     /// It did not; it will be tried again.
     Retry,
+    /// It took it for some of its recipients; it will be tried again for the others, and holds up nothing.
+    Partial,
     /// It did not, and it will not be tried again.
     Failed,
+}
+
+impl Outcome {
+    /// Tells whether no attempt follows.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Delivered | Self::Failed)
+    }
 }
 
 /// How one attempt at one notification ended. Folded by (intent, attempt), so a duplicate changes nothing.

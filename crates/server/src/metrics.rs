@@ -139,6 +139,7 @@ impl Metrics {
         let outcome = match outcome {
             Outcome::Delivered => "delivered",
             Outcome::Retry => "retry",
+            Outcome::Partial => "partial",
             Outcome::Failed => "failed",
         };
         let labels = [("channel", channel.to_owned()), ("outcome", outcome.to_owned())];

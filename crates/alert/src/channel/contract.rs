@@ -209,10 +209,59 @@ async fn a_refused_recipient_does_not_keep_the_mail_from_others() {
     // Who has the mail does not get it again when the one who was put off is tried again.
     let server = Server::smtp(Smtp { recipients: vec!["250 ok", "450 grey"], ..Smtp::new(Behaviour::Success) }).await;
     let email = email_to(server.port, &json!({}));
-    assert!(!email.send(&sample()).await.expect_err("one is missing").permanent);
+    let error = email.send(&sample()).await.expect_err("one is missing");
+    assert!(error.partial && !error.permanent);
     assert_eq!(email.send(&sample()).await, Ok(()));
     let again = server.seen().remove(1);
     assert!(!again.contains("RCPT TO:<ops@") && again.contains("RCPT TO:<night@"), "{again}");
+}
+
+/// A transaction in which nobody took the mail stayed open on a connection that was kept: the next MAIL was answered
+/// with 503, and the next mail was lost for ever.
+#[tokio::test]
+async fn a_transaction_that_came_to_nothing_costs_the_next_mail_nothing() {
+    let recipients = vec!["250 ok", "450 grey", "550 no such user"];
+    let server = Server::smtp(Smtp { recipients, ..Smtp::new(Behaviour::Strict) }).await;
+    let email = email_to(server.port, &json!({}));
+    assert!(email.send(&sample()).await.expect_err("one is missing").partial);
+    // The one who was put off is now refused for good: there is nothing to send.
+    assert_eq!(email.send(&sample()).await, Ok(()));
+    let mut next = sample();
+    next.id = IntentId("next".into());
+    assert_eq!(email.send(&next).await, Ok(()));
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_send_is_waited_for() {
+    for (answer, permanent) in [("550 5.7.1 not allowed", false), ("553 not owned", false), ("501 syntax", true)] {
+        let server = Server::smtp(Smtp { sender: answer, ..Smtp::new(Behaviour::Success) }).await;
+        let error = email_to(server.port, &json!({})).send(&sample()).await.expect_err(answer);
+        assert_eq!(error.permanent, permanent, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn mail_is_rehearsed_without_a_message() {
+    for (smtp, passes) in [
+        (Smtp::new(Behaviour::Strict), true),
+        (Smtp { recipients: vec!["450 grey", "450 grey"], ..Smtp::new(Behaviour::Strict) }, true),
+        (Smtp { recipients: vec!["250 ok", "550 no such user"], ..Smtp::new(Behaviour::Strict) }, false),
+        (Smtp { sender: "550 no", ..Smtp::new(Behaviour::Strict) }, false),
+        (Smtp::new(Behaviour::Silence), false),
+    ] {
+        let server = Server::smtp(smtp).await;
+        let email = email_to(server.port, &json!({}));
+        let told = email.probe().expect("can be rehearsed").await;
+        assert_eq!(told.is_ok(), passes, "{told:?}");
+        assert!(server.seen().is_empty());
+        if passes {
+            assert_eq!(email.send(&sample()).await.is_ok(), passes);
+            assert_eq!(server.connections(), 1);
+        }
+    }
+    let webhook = channel(json!({"kind": "webhook", "url": "http://localhost:1/"}));
+    assert!(webhook.probe().is_none());
 }
 
 #[tokio::test]

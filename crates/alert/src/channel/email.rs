@@ -12,7 +12,7 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use model::{BoxFuture, Clock, IntentId, Severity};
 use privacy::Redactor;
@@ -27,6 +27,8 @@ use crate::notification::{Notification, Status};
 /// Idle connections that are kept, and for how long: servers close them after some minutes.
 const IDLE_MAX: usize = 2;
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// What MAIL FROM is about, in reasons.
+const SENDER: &str = "the sender";
 /// Notifications whose recipients that already have them are remembered.
 const PARTIAL_MAX: usize = 1_024;
 
@@ -85,16 +87,58 @@ impl Email {
         let message = message::render(notification, self.clock.now(), &self.zone, &self.redactor);
         let mail = self.compose(notification, &message)?.formatted();
         let mut connection = self.connection().await?;
-        let result = self.transact(&mut connection, notification, &mail).await;
-        if connection.has_broken() || result.is_err() {
-            connection.abort().await;
-        } else {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < IDLE_MAX {
-                idle.push((connection, self.clock.monotonic()));
+        let (clean, result) = match self.transact(&mut connection, notification, &mail).await {
+            Ok((clean, told)) => (clean, told),
+            Err(error) => (false, Err(error)),
+        };
+        self.put_back(connection, clean).await;
+        result
+    }
+
+    /// Keeps a connection for the next mail. One whose transaction did not end with DATA is reset first: MAIL within a
+    /// transaction is answered with 503, and would cost the next mail.
+    async fn put_back(&self, mut connection: AsyncSmtpConnection, clean: bool) {
+        let clean = !connection.has_broken() && (clean || connection.command(Rset).await.is_ok());
+        if !clean {
+            return connection.abort().await;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push((connection, self.clock.monotonic()));
+        }
+    }
+
+    /// Does all that a mail needs but DATA. A recipient who is put off says nothing against the server.
+    async fn rehearse(&self) -> Result<(), SendError> {
+        let mut connection = self.connection().await?;
+        let mut rehearsed = self.begin(&mut connection).await;
+        if rehearsed.is_ok() {
+            for to in &self.to {
+                if let Err(error) = connection.command(Rcpt::new(to.email.clone(), Vec::new())).await
+                    && (error.status().is_none() || error.is_permanent())
+                {
+                    rehearsed = Err(refusal("a recipient", &error));
+                    break;
+                }
             }
         }
-        result
+        self.put_back(connection, false).await;
+        rehearsed
+    }
+
+    /// Begins a mail.
+    async fn begin(&self, connection: &mut AsyncSmtpConnection) -> Result<(), SendError> {
+        let foreign = self.to.iter().chain([&self.from]).any(|mailbox| !mailbox.email.to_string().is_ascii());
+        let mut parameters = Vec::new();
+        if foreign {
+            if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+                return Err(SendError::never("the mail server takes no addresses beyond ASCII"));
+            }
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        let sender = Mail::new(Some(self.from.email.clone()), parameters);
+        connection.command(sender).await.map_err(|error| refusal(SENDER, &error))?;
+        Ok(())
     }
 
     /// Takes an idle connection that still answers, or opens one.
@@ -141,27 +185,19 @@ impl Email {
         Ok(connection)
     }
 
-    /// Hands the mail over for all recipients that have not had it.
+    /// Hands the mail over for all recipients that have not had it. Tells whether the transaction is over, and how it
+    /// went.
     async fn transact(
         &self,
         connection: &mut AsyncSmtpConnection,
         notification: &Notification,
         mail: &[u8],
-    ) -> Result<(), SendError> {
+    ) -> Result<(bool, Result<(), SendError>), SendError> {
         let had = {
             let partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
             partial.get(&notification.id).cloned().unwrap_or_default()
         };
-        let foreign = self.to.iter().chain([&self.from]).any(|mailbox| !mailbox.email.to_string().is_ascii());
-        let mut parameters = Vec::new();
-        if foreign {
-            if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
-                return Err(SendError::never("the mail server takes no addresses beyond ASCII"));
-            }
-            parameters.push(MailParameter::SmtpUtfEight);
-        }
-        let sender = Mail::new(Some(self.from.email.clone()), parameters);
-        connection.command(sender).await.map_err(|error| refusal("the sender", &error))?;
+        self.begin(connection).await?;
         let mut taken = had.clone();
         let mut refused: Vec<SendError> = Vec::new();
         for (i, to) in self.to.iter().enumerate().filter(|(i, _)| !had.contains(i)) {
@@ -173,11 +209,12 @@ impl Email {
                 Err(error) => return Err(refusal("a recipient", &error)),
             }
         }
-        if taken.len() > had.len() {
+        let sent = taken.len() > had.len();
+        if sent {
             connection.command(Data).await.map_err(|error| refusal("the message", &error))?;
             connection.message(mail).await.map_err(|error| refusal("the message", &error))?;
         }
-        self.conclude(&notification.id, taken, refused)
+        Ok((sent, self.conclude(&notification.id, taken, refused)))
     }
 
     /// Decides what refused recipients mean once the others have the mail.
@@ -186,10 +223,15 @@ impl Email {
         partial.remove(id);
         let (never, later): (Vec<_>, Vec<_>) = refused.into_iter().partition(|error| error.permanent);
         if let Some(error) = later.into_iter().next() {
-            if !taken.is_empty() && partial.len() < PARTIAL_MAX {
-                partial.insert(id.clone(), taken);
+            if taken.is_empty() {
+                return Err(error);
             }
-            return Err(error);
+            if partial.len() >= PARTIAL_MAX {
+                // Ids sort by time: the oldest is the likeliest to have been given up.
+                partial.pop_first();
+            }
+            partial.insert(id.clone(), taken);
+            return Err(SendError::partly(error.reason));
         }
         match never.into_iter().next() {
             Some(error) if taken.is_empty() => Err(error),
@@ -248,6 +290,13 @@ impl Channel for Email {
         })
     }
 
+    fn probe(&self) -> Option<BoxFuture<'_, Result<(), SendError>>> {
+        Some(Box::pin(async move {
+            let late = |_| Err(SendError::later(format!("no answer within {} s", self.timeout.as_secs_f64())));
+            tokio::time::timeout(self.timeout, self.rehearse()).await.unwrap_or_else(late)
+        }))
+    }
+
     fn kind(&self) -> &'static str {
         "email"
     }
@@ -268,8 +317,12 @@ fn refusal(what: &str, error: &lettre::transport::smtp::Error) -> SendError {
     match error.status() {
         Some(code) => {
             let reason = format!("the mail server answered {code} to {what}");
-            // 530 to 538 ask for authentication or encryption: the configuration is wrong, not the message.
-            let account = (530..=538).contains(&code.to_string().parse::<u16>().unwrap_or(0));
+            // What concerns the account, or the order of commands, is no fault of the message's: 530 to 538 ask for
+            // authentication or encryption, and who may not send may do so once the account is mended.
+            let number = code.to_string().parse::<u16>().unwrap_or(0);
+            let account = number == 503
+                || (530..=538).contains(&number)
+                || (what == SENDER && !matches!(number, 500 | 501 | 504 | 555));
             if error.is_permanent() && !account { SendError::never(reason) } else { SendError::later(reason) }
         }
         None => SendError::later(reason_of(what, error)),
@@ -409,7 +462,11 @@ mod tests {
         assert_eq!(email.conclude(&id, took(&[0]), vec![SendError::never("550")]), Ok(()));
         assert!(email.conclude(&id, took(&[]), vec![SendError::never("550")]).expect_err("nobody").permanent);
         let later = email.conclude(&id, took(&[0]), vec![SendError::never("550"), SendError::later("450")]);
-        assert!(!later.expect_err("one is missing").permanent);
+        assert!(later.expect_err("one is missing").partial);
+        let nobody = email.conclude(&id, took(&[]), vec![SendError::later("450")]).expect_err("nobody");
+        assert!(!nobody.permanent && !nobody.partial);
+        let later = email.conclude(&id, took(&[0]), vec![SendError::later("450")]);
+        assert!(later.expect_err("one is missing").partial);
         assert_eq!(email.partial.lock().expect("whole").get(&id), Some(&took(&[0])));
         assert_eq!(email.conclude(&id, took(&[0, 1]), vec![]), Ok(()));
         assert!(email.partial.lock().expect("whole").is_empty());

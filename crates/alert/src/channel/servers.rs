@@ -29,6 +29,8 @@ pub(super) enum Behaviour {
     Closes,
     /// It answers with a body that has no end.
     Endless,
+    /// It takes the message, and refuses a command out of order.
+    Strict,
 }
 
 /// A certificate for `localhost`, and the file that vouches for it.
@@ -177,7 +179,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin>(stream: S, behaviour: Behaviour
         stream.read_exact(&mut body).await?;
         seen.lock().expect("whole").push(format!("{head}{}", String::from_utf8_lossy(&body)));
         let answer = match behaviour {
-            Behaviour::Success => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            Behaviour::Success | Behaviour::Strict => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
             Behaviour::Permanent => "HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\nsecret",
             Behaviour::Transient => "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n",
             Behaviour::Later => "HTTP/1.1 429 Slow Down\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
@@ -205,6 +207,8 @@ pub(super) struct Smtp {
     pub(super) behaviour: Behaviour,
     /// What it answers to each recipient in turn; 250 beyond the last.
     pub(super) recipients: Vec<&'static str>,
+    /// What it answers to the sender.
+    pub(super) sender: &'static str,
     /// Extensions it offers.
     pub(super) offers: Vec<&'static str>,
     pub(super) tls: Option<TlsAcceptor>,
@@ -213,7 +217,7 @@ pub(super) struct Smtp {
 
 impl Smtp {
     pub(super) fn new(behaviour: Behaviour) -> Self {
-        Self { behaviour, recipients: Vec::new(), offers: Vec::new(), tls: None, implicit: false }
+        Self { behaviour, recipients: Vec::new(), sender: "250 ok", offers: Vec::new(), tls: None, implicit: false }
     }
 
     /// Serves one connection; gives the stream back where TLS is to start.
@@ -238,6 +242,7 @@ impl Smtp {
         }
         let mut mail = String::new();
         let mut recipient = 0;
+        let (mut open, strict) = (false, self.behaviour == Behaviour::Strict);
         loop {
             let mut line = String::new();
             if stream.read_line(&mut line).await? == 0 {
@@ -262,10 +267,19 @@ impl Smtp {
                     self.data(&mut stream, &mut mail).await?;
                     let answer = self.verdict();
                     seen.lock().expect("whole").push(std::mem::take(&mut mail));
-                    recipient = 0;
+                    open = false;
+                    // A strict one goes on through its list.
+                    recipient = if strict { recipient } else { 0 };
                     answer
                 }
-                "MAIL" | "NOOP" | "RSET" => {
+                "MAIL" if strict && open => "503 nested\r\n".to_owned(),
+                "MAIL" => {
+                    mail.push_str(&line);
+                    open = self.sender.starts_with('2');
+                    format!("{}\r\n", self.sender)
+                }
+                "NOOP" | "RSET" => {
+                    open &= verb != "RSET";
                     mail.push_str(&line);
                     "250 ok\r\n".to_owned()
                 }

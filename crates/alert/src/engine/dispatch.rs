@@ -40,6 +40,9 @@ const REST_MAX: Duration = Duration::from_secs(60);
 const ASKED_REST_MAX: Duration = Duration::from_secs(3_600);
 /// Longest attempt, whatever the channel's own time-out.
 const ATTEMPT_MAX: Duration = Duration::from_secs(120);
+/// Attempts after which recipients are given up that put off what others have: some 75 minutes, longer than servers
+/// that put off strangers (grey-listing) let them wait.
+const PARTIAL_ATTEMPTS_MAX: u32 = 24;
 /// How long to wait when the ledger or the control state asks to come back.
 const COME_BACK: Duration = Duration::from_millis(200);
 /// Longest time without a look at the outbox.
@@ -233,6 +236,18 @@ impl Worker {
                 self.rests_until = None;
                 self.outcome(&pending, Outcome::Delivered, now, String::new(), None).await;
             }
+            Err(error) if error.partial => {
+                // The endpoint works, and somebody was told.
+                self.failures = 0;
+                self.rests_until = None;
+                if now >= pending.give_up_at || attempt >= PARTIAL_ATTEMPTS_MAX {
+                    let reason = format!("given up, some recipients have it: {}", error.reason);
+                    self.outcome(&pending, Outcome::Failed, now, reason, None).await;
+                } else {
+                    let next = later(now, backoff(attempt, BACKOFF_MAX, &*self.shared.rng)).min(pending.give_up_at);
+                    self.outcome(&pending, Outcome::Partial, now, error.reason, Some(next)).await;
+                }
+            }
             Err(error) if error.permanent => {
                 // The endpoint answered: it is alive.
                 self.failures = 0;
@@ -270,7 +285,7 @@ impl Worker {
         let counters = &self.shared.counters;
         let counter = match outcome {
             Outcome::Delivered => &counters.delivered,
-            Outcome::Retry => &counters.retried,
+            Outcome::Retry | Outcome::Partial => &counters.retried,
             Outcome::Failed => &counters.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);

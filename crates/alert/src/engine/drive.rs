@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::limits::APPEND_RECORDS_MAX;
-use model::{Feed, Level, Outcome, Position, Recorded, RefusalKind, Signal};
+use model::{Feed, Level, Position, Recorded, RefusalKind, Signal};
 
 use super::{OUTBOX_FULL, Shared, lock};
 use crate::error::Error;
@@ -215,7 +215,7 @@ async fn keep(shared: &Shared, changes: &Changes) -> Result<(), Error> {
 
 /// Counts what waits for each channel.
 fn count_waiting(shared: &Shared, changes: &Changes) {
-    let ends = changes.deliveries.iter().filter(|(_, delivery)| delivery.outcome != Outcome::Retry);
+    let ends = changes.deliveries.iter().filter(|(_, delivery)| delivery.outcome.is_end());
     let ends = ends.map(|(_, delivery)| (&delivery.channel, -1));
     let mut full = Vec::new();
     {

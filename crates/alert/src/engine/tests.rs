@@ -899,3 +899,51 @@ async fn what_comes_while_the_clock_stands_behind_is_told() {
     restarted.at_least(at);
     assert!(restarted.now() >= at && civil.now() < at);
 }
+
+/// One recipient who put mails off kept the whole channel resting and every later notification of the group waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_some_recipients_have_holds_up_nothing() {
+    let house = House::new(&YAML.replace("group_wait: 0s", "group_wait: 0s, group_interval: 1ms"));
+    lock(&house.mail.fails).push(SendError::partly("the mail server answered 450 to a recipient"));
+    let (engine, _state) = house.start().await;
+    house.ledger.fire("alertname=A n=1");
+    let tried = async {
+        while engine.counters().attempts_retried < 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), tried).await.expect("is tried");
+    // What follows in the same lane is told meanwhile, or at once after.
+    let mut over = alert("alertname=A n=1", house.clock.now());
+    over.ends_at = Some(over.starts_at);
+    house.ledger.append(vec![Signal { tenant: Tenant::default(), source: SourceId([1; 16]), body: over.into() }]);
+    let heard = house.mail.hears(1).await;
+    assert_eq!(heard[0].reason, Reason::Resolved);
+    let heard = house.mail.hears(2).await;
+    assert_eq!((heard[1].reason, heard[1].attempt), (Reason::New, 2));
+    quiet(&engine, &house).await;
+    let told = engine.notifications(&NotificationFilter::default(), &all()).await.expect("lists");
+    let outcomes: Vec<Outcome> = told[1].attempts.iter().map(|attempt| attempt.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Partial, Outcome::Delivered]);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recipients_who_put_off_for_ever_are_given_up() {
+    let clock = Arc::new(StepClock::new("2026-11-22T10:00:00Z".parse().expect("a time")));
+    let house = House::with_clock(YAML, Arc::clone(&clock) as _);
+    lock(&house.mail.fails).extend((0..30).map(|_| SendError::partly("450")));
+    let (engine, _state) = house.start().await;
+    house.ledger.fire("alertname=A n=1");
+    let given_up = async {
+        while engine.counters().attempts_failed == 0 {
+            clock.advance(Duration::from_secs(301));
+            house.ledger.fire("alertname=A n=1");
+            engine.reload(house.setup());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), given_up).await.expect("is given up");
+    assert_eq!(engine.counters().attempts_retried, 23);
+    engine.stop().await;
+}

@@ -360,7 +360,7 @@ impl Incidents {
 
     /// The end of a notification's way: what it said may be repeated after the time that counts from now.
     fn fold_delivery(&mut self, delivery: &Delivery) {
-        if delivery.outcome == Outcome::Retry {
+        if !delivery.outcome.is_end() {
             return;
         }
         let Some(id) = self.index.pending.remove(&delivery.intent) else { return };

@@ -192,9 +192,14 @@ mod sql {
         WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2)) AND state != 'delivered'";
     pub(super) const OUTBOX_GONE: &str =
         "DELETE FROM outbox WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2))";
-    /// One retry at a time: they are rare, and each has values of its own.
-    pub(super) const RETRY: &str = "UPDATE outbox SET attempts = ?3, next_ms = ?4, reason = ?5
-        WHERE tenant = ?1 AND id = ?2 AND attempts < ?3";
+    /// One retry at a time: they are rare, and each has values of its own. What some recipients have leaves its lane, so
+    /// that those who put it off hold up nothing.
+    pub(super) const RETRY: &str = "UPDATE outbox SET
+            attempts = max(attempts, ?3),
+            next_ms = CASE WHEN attempts < ?3 THEN ?4 ELSE next_ms END,
+            reason = CASE WHEN attempts < ?3 THEN ?5 ELSE reason END,
+            lane = CASE WHEN ?6 THEN id ELSE lane END
+        WHERE tenant = ?1 AND id = ?2";
 }
 
 /// A row as it goes in: columns that a table does not have are left out, and read as NULL.
@@ -325,9 +330,8 @@ fn outbox_batches(intents: &[(model::Position, Intent)], deliveries: &[(model::P
 }
 
 /// Returns the latest attempt at each notification that is to be tried again.
-fn retries(deliveries: &[(model::Position, Delivery)]) -> Vec<Delivery> {
-    let tallies = tallies(deliveries).into_values();
-    tallies.filter(|tally| tally.end.is_none()).map(|tally| tally.last).collect()
+fn retries(deliveries: &[(model::Position, Delivery)]) -> impl Iterator<Item = Tally> {
+    tallies(deliveries).into_values().filter(|tally| tally.end.is_none())
 }
 
 fn tallies(deliveries: &[(model::Position, Delivery)]) -> BTreeMap<&IntentId, Tally> {
@@ -349,10 +353,10 @@ async fn write(connection: &mut SqliteConnection, tenant: &Tenant, changes: &Cha
     for (sql, rows) in batches(changes) {
         sqlx::query(sql).bind(tenant.as_str()).bind(rows).execute(&mut *transaction).await?;
     }
-    for retry in retries(&changes.deliveries) {
+    for Tally { last: retry, partial, .. } in retries(&changes.deliveries) {
         let update = sqlx::query(sql::RETRY).bind(tenant.as_str()).bind(retry.intent.0);
         let update = update.bind(i64::from(retry.attempt));
-        let update = update.bind(retry.next_at.unwrap_or(retry.at).as_millisecond()).bind(retry.reason);
+        let update = update.bind(retry.next_at.unwrap_or(retry.at).as_millisecond()).bind(retry.reason).bind(partial);
         update.execute(&mut *transaction).await?;
     }
     transaction.commit().await
