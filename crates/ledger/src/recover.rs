@@ -278,8 +278,10 @@ fn start_segment(
     };
     file.write_at(&bytes, 0)?;
     wal::sync(&*file)?;
+    drop(file);
     disk.rename(&making, &path)?;
     disk::sync_parent(disk, &path)?;
+    let file = disk.open(&path, Open::Write)?;
     Ok(Active { number, file, end: bytes.len() as u64, capacity })
 }
 
@@ -508,7 +510,7 @@ fn begin(opened: &mut Opened) -> Result<(), Error> {
         let cut = own::Recovery { segment, offset, bytes: opened.recovery.torn_bytes };
         let meta = opened.shared.config.meta_origin();
         let number = opened.shared.origin(&meta).map_or(0, |origin| usize::from(origin.number));
-        opened.writer.stage_own(number, Draft::own(Kind::Recovery, cut.fields()))?;
+        opened.writer.stage_own(number, Draft::own(Kind::Recovery, cut.fields()), true)?;
         opened.writer.flush()?;
         tracing::warn!(segment, offset, bytes = cut.bytes, "cut a torn write that was never acknowledged");
     }
