@@ -290,6 +290,13 @@ impl SimDisk {
         state.faults.read_flips_at = Some(state.operations + operations + 1);
     }
 
+    /// Takes back every fault that was set for later.
+    pub fn spare_faults(&self) {
+        let faults = &mut self.state().faults;
+        (faults.power_lost_at, faults.sync_fails_at) = (None, None);
+        (faults.write_flips_at, faults.read_flips_at) = (None, None);
+    }
+
     /// Flips a bit at rest. Nothing happens past the end of the file.
     pub fn flip(&self, path: &Path, offset: usize) {
         let mut state = self.state();

@@ -62,6 +62,22 @@ pub struct Place<'a> {
     pub public: &'a Path,
 }
 
+/// Reads from a data directory the id under which the meta-log speaks of a log; `None` where its keystore is not at hand.
+///
+/// # Errors
+/// When its file is there and cannot be read, or is malformed.
+pub fn meta_id(disk: &dyn Disk, data_dir: &Path, origin: &Origin) -> Result<Option<LogId>, Error> {
+    let path = data_dir.join("keystore").join(origin.as_str()).join(FILE);
+    if !disk.exists(&path) {
+        return Ok(None);
+    }
+    let bytes = zeroize::Zeroizing::new(disk::read(disk, &path)?);
+    match (bytes.last_chunk(), bytes.len()) {
+        (Some(id), FILE_BYTES) => Ok(Some(*id)),
+        _ => Err(Error::File { path: path.display().to_string(), why: "is not 80 bytes".into() }),
+    }
+}
+
 /// Ed25519 and ML-DSA-44 under `keystore/<origin>/`, with `vkey` and `mldsa.pub` in the log's directory.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FileKeys;
@@ -130,6 +146,14 @@ mod tests {
         assert_eq!(again.signer.open(note.as_bytes()), Some(checkpoint));
         assert_eq!(again.signer.open(b"x"), None);
         assert_eq!(first.meta_id, again.meta_id);
+        let there = Path::new("/d/keystore/localhost/default");
+        disk.create_dir_all(there).expect("creates");
+        assert_eq!(meta_id(&disk, Path::new("/d"), &origin).expect("is none"), None);
+        let stored = disk::read(&disk, &secret.join(FILE)).expect("reads");
+        write_atomic(&disk, &there.join(FILE), &stored).expect("writes");
+        assert_eq!(meta_id(&disk, Path::new("/d"), &origin).expect("reads"), Some(first.meta_id));
+        write_atomic(&disk, &there.join(FILE), b"short").expect("writes");
+        assert!(meta_id(&disk, Path::new("/d"), &origin).is_err());
 
         write_atomic(&disk, &public.join("vkey"), b"other").expect("writes");
         assert!(matches!(FileKeys.keys(&place, &origin), Err(Error::Contradiction { .. })));

@@ -519,9 +519,12 @@ fn wait_for_work(wires: &Wires, idle: Duration) -> Option<Ending> {
     wishes.ending.take()
 }
 
-/// What is done once a minute: the meta-log, and payloads whose time is over. A full disk is no reason to stop; whatever
-/// else fails has stopped the ledger already.
+/// What is done once a minute: the meta-log, and payloads whose time is over. A full disk is no reason to stop, but one
+/// to leave it: what room is left is for alerts. Whatever else fails has stopped the ledger already.
 fn tend(wires: &Wires, publisher: &mut Publisher) {
+    if wires.shared.disk_full.load(Ordering::Relaxed) {
+        return;
+    }
     let records = publisher.meta_records();
     let tended = command(wires, |writer| writer.append_meta(records)).and_then(|()| {
         while let Some(due) = publisher.retention_due()? {

@@ -49,7 +49,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use follow::Follow;
 pub use forensic::{Forensic, ForensicLog, Found, WalEnd, describe_own};
-pub use keys::{FileKeys, Keyring, Keys, Place, Sign};
+pub use keys::{FileKeys, Keyring, Keys, Place, Sign, meta_id};
 pub use ledger::{Ledger, LogStatus, Status};
 pub use malformed::Malformed;
 pub use recover::Recovery;

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use disk::{Disk, DiskFile, Open, write_atomic};
 use model::Position;
@@ -99,6 +100,9 @@ impl Publisher {
         self.store_tiles(&due)?;
         for number in &due {
             self.sign(*number)?;
+        }
+        if self.shared.disk_full.load(Ordering::Relaxed) {
+            due.iter().for_each(|number| self.forget_superseded(*number));
         }
         for (fold, shared) in self.fold.origins.iter().zip(&self.shared.origins) {
             let covered = fold.covered();
@@ -245,6 +249,23 @@ impl Publisher {
         Ok(())
     }
 
+    /// Removes the partial tiles of the checkpoints before the one just signed: on a full disk each alert would leave some.
+    fn forget_superseded(&self, number: usize) {
+        let fold = &self.fold.origins[number];
+        let dir = self.shared.config.log(&fold.origin);
+        for (path, _) in fold.tiles.partials() {
+            let path = dir.join(path.to_string());
+            let (Some(parent), Some(in_force)) = (path.parent(), path.file_name()) else { continue };
+            let listed = self.shared.disk.list(parent).unwrap_or_default();
+            for entry in listed.into_iter().filter(|entry| entry.name.as_str() != in_force) {
+                // As in `forget_partials`: what stays is harmless.
+                if let Err(error) = self.shared.disk.remove(&parent.join(entry.name)) {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "could not remove a partial tile");
+                }
+            }
+        }
+    }
+
     /// Removes the partial forms of a full tile: every checkpoint to come needs the full one alone.
     fn forget_partials(&self, full: &Path) {
         let mut name = full.as_os_str().to_owned();
@@ -339,21 +360,23 @@ impl Publisher {
     }
 }
 
-/// Writes a tile: new, or over one that no checkpoint covers yet, whose content is the same or torn.
+/// Writes a tile: new, or in the place of one that no checkpoint covers yet, whose content is the same or torn. Whoever
+/// reads beside us sees it whole or not at all; whether it is durable is the barrier's business.
 fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<Box<dyn DiskFile>, Error> {
     if let Some(parent) = path.parent()
         && !disk.exists(parent)
     {
         disk.create_dir_all(parent)?;
     }
-    let file = if disk.exists(path) {
-        let file = disk.open(path, Open::Write)?;
-        file.set_len(bytes.len() as u64)?;
-        file
-    } else {
-        disk.open(path, Open::CreateNew)?
-    };
+    let mut making = path.as_os_str().to_owned();
+    making.push(".tmp");
+    let making = PathBuf::from(making);
+    if disk.exists(&making) {
+        disk.remove(&making)?;
+    }
+    let file = disk.open(&making, Open::CreateNew)?;
     file.write_at(bytes, 0)?;
+    disk.rename(&making, path)?;
     Ok(file)
 }
 

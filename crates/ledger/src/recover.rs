@@ -90,8 +90,12 @@ impl Opening<'_> {
         let contradiction = |why| Error::Contradiction { origin: name.clone(), why };
         let origin = Origin::new(&fold.origin).map_err(|_| contradiction("its name is not an origin"))?;
         let (public, secret) = (config.log(&fold.origin), config.keys(&fold.origin));
-        disk.create_dir_all(&public)?;
-        disk.create_dir_all(&secret)?;
+        for dir in [&public, &secret] {
+            disk.create_dir_all(dir)?;
+            for made in dir.ancestors().take_while(|above| *above != config.dir) {
+                disk::sync_parent(disk, made)?;
+            }
+        }
         let place = Place { disk, rng: &*self.parts.rng, secret: &secret, public: &public };
         let keys = self.parts.keyring.keys(&place, &origin)?;
         let path = public.join("checkpoint");
@@ -160,8 +164,11 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened, Error> {
     for dir in [config.dir.clone(), config.wal(), config.dir.join("ledger"), config.dir.join("keystore")] {
         disk.create_dir_all(&dir)?;
     }
+    // A life before may have been cut off between making one of them and making it last.
+    disk.sync_dir(&config.dir)?;
     let lock = disk.try_lock(&config.dir.join("LOCK"))?.ok_or(Error::Locked)?;
     let reserve = Reserve::hold(disk, &config.dir.join("reserve"), config.reserve_bytes)?;
+    remove_unfinished(disk, &config.wal())?;
     let segments = sound_segments(disk, &config.wal())?;
     let mut opening = Opening { parts, keys: Vec::new(), signed: Vec::new(), frames: 0, rebuild: false };
     let mut recovery = Recovery { created: segments.is_empty(), ..Recovery::default() };
@@ -194,6 +201,16 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened, Error> {
 
 fn lock_ends(shared: &Shared, ends: Vec<(u64, u64)>) {
     crate::shared::lock(&shared.durable).ends.extend(ends);
+}
+
+/// Removes what a life before made beside its place and did not finish.
+fn remove_unfinished(disk: &dyn Disk, wal: &Path) -> Result<(), Error> {
+    for entry in disk.list(wal)? {
+        if !entry.is_dir && entry.name.ends_with(".tmp") {
+            disk.remove(&wal.join(entry.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the numbers of the segments that count, ascending and without gaps. A last file without a header was made in
@@ -248,12 +265,9 @@ fn start_segment(
     let (disk, config) = (&*parts.disk, &parts.config);
     let wal_dir = config.wal();
     let path = wal::segment_path(&wal_dir, number);
-    // A segment of which nothing is proven durable is written anew beside itself and takes its own place.
-    let in_place = disk.exists(&path);
-    let making = if in_place { path.with_extension("tmp") } else { path.clone() };
-    if in_place && disk.exists(&making) {
-        disk.remove(&making)?;
-    }
+    // Made beside its place and taken there once it is durable as a whole: a header that survives alone would vouch for
+    // the end of the segment before it, while the frames copied from beyond that end are lost (J-1).
+    let making = path.with_extension("tmp");
     let make = |capacity| wal::prepare_file(disk, &making, capacity).map(|file| (file, capacity));
     let (file, capacity) = match make(config.segment_bytes.max(bytes.len() as u64)) {
         // A disk that filled up while we were down: alerts go on in what the reserve frees.
@@ -264,10 +278,10 @@ fn start_segment(
     };
     file.write_at(&bytes, 0)?;
     wal::sync(&*file)?;
-    if in_place {
-        disk.rename(&making, &path)?;
-        disk::sync_parent(disk, &path)?;
-    }
+    drop(file);
+    disk.rename(&making, &path)?;
+    disk::sync_parent(disk, &path)?;
+    let file = disk.open(&path, Open::Write)?;
     Ok(Active { number, file, end: bytes.len() as u64, capacity })
 }
 
@@ -496,7 +510,7 @@ fn begin(opened: &mut Opened) -> Result<(), Error> {
         let cut = own::Recovery { segment, offset, bytes: opened.recovery.torn_bytes };
         let meta = opened.shared.config.meta_origin();
         let number = opened.shared.origin(&meta).map_or(0, |origin| usize::from(origin.number));
-        opened.writer.stage_own(number, Draft::own(Kind::Recovery, cut.fields()))?;
+        opened.writer.stage_own(number, Draft::own(Kind::Recovery, cut.fields()), true)?;
         opened.writer.flush()?;
         tracing::warn!(segment, offset, bytes = cut.bytes, "cut a torn write that was never acknowledged");
     }

@@ -57,7 +57,9 @@ pub(crate) fn next_due(shared: &Shared, before: u64, hint: &mut u64) -> Result<O
     let next = FrameReader::open(shared, segment + 1)?.header()?;
     let age_ms = u64::try_from(shared.config.retain_age.as_millis()).unwrap_or(u64::MAX);
     let entries = shared.disk.list(&shared.config.wal())?;
-    let bytes: u64 = entries.iter().map(|entry| entry.len).sum();
+    // Entries stay for ever: what was stripped already frees nothing more, and must not hurry the rest along.
+    let kept = entries.iter().filter(|entry| wal::number_of(&entry.name).is_some_and(|number| number >= segment));
+    let bytes: u64 = kept.map(|entry| entry.len).sum();
     let policy = if shared.now_ms().saturating_sub(next.opened_ms) > age_ms {
         "age"
     } else if bytes > shared.config.retain_bytes {

@@ -40,7 +40,8 @@ pub struct Config {
     pub meta_every: Duration,
     /// Payloads older than this are deleted once every view has consumed them.
     pub retain_age: Duration,
-    /// Payloads are deleted, oldest first, once the WAL is larger than this and every view has consumed them.
+    /// Payloads are deleted, oldest first, once the segments that have theirs are larger than this together and every view
+    /// has consumed them.
     pub retain_bytes: u64,
     /// Space kept for alerts when the disk is full.
     pub reserve_bytes: u64,
@@ -296,6 +297,9 @@ impl Shared {
     /// there is room. A full disk is no error here.
     pub(crate) fn prepare_spare(&self) -> Result<(), Error> {
         let full = self.disk_full.load(Ordering::Relaxed);
+        if full && !self.has_room_again() {
+            return Ok(());
+        }
         let half_full = self.half_full();
         let mut spare = lock(&self.spare);
         if spare.file.is_none() && (half_full || full) {
@@ -311,6 +315,16 @@ impl Shared {
             self.disk_full.store(false, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Tells whether the file system has room for a segment and the reserve, and for what others keep beside us: what was
+    /// given back for the alert path's own files is not taken from it as soon as it is there.
+    fn has_room_again(&self) -> bool {
+        let config = &self.config;
+        let reserve = if self.reserve.is_held() { 0 } else { config.reserve_bytes };
+        let wanted = config.segment_bytes.saturating_add(reserve).saturating_add(config.reserve_bytes / 2);
+        // What cannot be measured is tried.
+        self.disk.free_bytes(&config.dir).map_or(true, |free| free >= wanted)
     }
 
     fn half_full(&self) -> bool {

@@ -290,11 +290,15 @@ pub(crate) fn segment_path(wal: &Path, number: u64) -> PathBuf {
     wal.join(format!("{number:08}.wal"))
 }
 
+/// Returns the number of the segment that a file of the WAL's directory is, if it is one.
+pub(crate) fn number_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".wal")?.parse().ok()
+}
+
 /// Returns the numbers of the segments in `wal`, ascending.
 pub(crate) fn segments(disk: &dyn Disk, wal: &Path) -> Result<Vec<u64>, Error> {
     let entries = disk.list(wal)?;
-    let mut numbers: Vec<u64> =
-        entries.iter().filter_map(|entry| entry.name.strip_suffix(".wal").and_then(|stem| stem.parse().ok())).collect();
+    let mut numbers: Vec<u64> = entries.iter().filter_map(|entry| number_of(&entry.name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }

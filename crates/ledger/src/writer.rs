@@ -60,7 +60,16 @@ impl Writer {
 
     /// Makes groups durable, each or not at all, in order. What is refused has no position.
     pub(crate) fn commit(&mut self, requests: Vec<Prepared>) -> Vec<Result<Arc<Group>, Error>> {
-        let results: Vec<_> = requests.into_iter().map(|prepared| self.stage(prepared)).collect();
+        let results: Vec<_> = requests
+            .into_iter()
+            .map(|prepared| {
+                let priority = prepared.priority;
+                self.stage(prepared).map_err(|error| {
+                    // What pages people finds no room even in the reserve: this is the end, and the last notice says so.
+                    if priority && error.is_full() { self.shared.stop(&error) } else { error }
+                })
+            })
+            .collect();
         match self.flush() {
             Ok(()) => results,
             Err(error) => results.into_iter().map(|result| result.and(Err(error.clone()))).collect(),
@@ -138,18 +147,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends one of the ledger's own records.
-    pub(crate) fn stage_own(&mut self, origin: usize, draft: Draft<'_>) -> Result<Arc<Group>, Error> {
+    /// Appends one of the ledger's own records. On a full disk only those that opening cannot do without are: the reserve
+    /// is for what pages people.
+    pub(crate) fn stage_own(&mut self, origin: usize, draft: Draft<'_>, priority: bool) -> Result<Arc<Group>, Error> {
         let number = u16::try_from(origin).expect("invariant: bounded by TENANTS_MAX");
         let mut prepared = prepare(number, &[draft], &Names::default(), &*self.shared.rng)?;
-        prepared.priority = true;
+        prepared.priority = priority;
         self.stage(prepared)
     }
 
     /// Makes retention records durable.
     pub(crate) fn append_retention(&mut self, records: Vec<(usize, own::Retention<'static>)>) -> Result<(), Error> {
         for (origin, record) in records {
-            self.stage_own(origin, Draft::own(Kind::Retention, record.fields()))?;
+            self.stage_own(origin, Draft::own(Kind::Retention, record.fields()), false)?;
         }
         self.flush()
     }
@@ -160,7 +170,7 @@ impl Writer {
         let Some(number) = self.heads.iter().position(|head| head.origin == meta) else { return Ok(()) };
         for (record, note) in records {
             let payload = [(own::Meta::CHECKPOINT, Value::Text(note))];
-            self.stage_own(number, Draft { payload: &payload, ..Draft::own(Kind::Meta, record.fields()) })?;
+            self.stage_own(number, Draft { payload: &payload, ..Draft::own(Kind::Meta, record.fields()) }, false)?;
         }
         self.flush()
     }
@@ -321,7 +331,7 @@ impl Writer {
             self.shared.rng.fill(&mut log_id);
             self.heads[number].log_id = log_id;
             let genesis = own::Genesis { log_id, origin: &origin, continues: None };
-            self.stage_own(number, Draft::own(Kind::Genesis, genesis.fields()))?;
+            self.stage_own(number, Draft::own(Kind::Genesis, genesis.fields()), true)?;
         }
         self.flush()
     }

@@ -189,7 +189,7 @@ impl Running {
     pub(super) async fn tell_ailments(&mut self) {
         let ailments = self.pulse.ailments();
         let Some(alert) = self.unwell.look(&ailments, self.clock.now(), self.clock.monotonic()) else { return };
-        // A ledger that refuses alerts too has stopped, and then the last notice says so.
+        // A ledger that has no room even for alerts stops itself, and then the last notice says so.
         if let Err(error) = self.pipeline.admit(vec![Signal::ours(Tenant::default(), alert)], Level::Durable).await {
             tracing::warn!(error = %error, ?ailments, "could not record that the program is unwell");
         }

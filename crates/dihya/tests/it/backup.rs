@@ -49,6 +49,33 @@ fn a_backup_of_a_running_server_restores_and_verifies() {
 }
 
 #[test]
+fn each_backup_of_a_server_under_load_restores_and_verifies() {
+    let place = Place::new();
+    let server = with_records(&place);
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (url, data, ended) = (server.url(), place.data(), &ended);
+            scope.spawn(move || {
+                while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                    let text = format!("load {thread} {}", "x".repeat(3_000));
+                    let sent = run(&["alert", "send", &text, "--level", "info", "--url", &url, "--data-dir", &data]);
+                    assert!(sent.status.success(), "{}", crate::program::text(&sent.stderr));
+                }
+            });
+        }
+        for n in 0..4 {
+            let path = |name: &str| place.path(&format!("{name}-{n}")).to_str().expect("UTF-8").to_owned();
+            done(&["backup", &path("backup"), "--data-dir", &place.data()]);
+            done(&["restore", &path("backup"), "--data-dir", &path("restored")]);
+            assert_eq!(verify(Path::new(&path("restored")))["sound"], true, "backup {n}");
+        }
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn an_old_copy_is_not_built_upon_when_a_newer_checkpoint_is_known() {
     let place = Place::new();
     let server = with_records(&place);

@@ -82,7 +82,12 @@ pub(super) fn check(
     };
     let result = vault.visit(&mut |record| check.next < check.size && check.record(&record));
     if let Err(fault) = result {
-        check.findings.error(Invariant::I2, None, format!("the vault cannot be read: {fault}"));
+        if check.next < check.size {
+            check.findings.error(Invariant::I2, None, format!("the vault cannot be read: {fault}"));
+        } else {
+            // As after a kill in the midst of a write, or beside a server that writes: no checkpoint speaks of it.
+            check.findings.note(Invariant::I2, format!("the vault ends torn, beyond the last signed leaf: {fault}"));
+        }
     } else if check.next < check.size && check.findings.errors == 0 {
         let text = format!("the vault ends before leaf {}", check.next);
         check.findings.error(Invariant::I2, Some(check.next), text);

@@ -20,6 +20,8 @@ use privacy::{Cleared, Clearer, Public, Redactor};
 
 /// Operations of one history.
 const OPERATIONS: usize = 220;
+/// How often in a row the disk fails while the ledger is being opened.
+const RECOVERY_FAULTS_MAX: usize = 3;
 
 /// Signs in microseconds: the tree is what the histories test. One in a hundred signs for real.
 struct FastSign(String);
@@ -147,6 +149,7 @@ struct World<'a> {
     rng: SeededRng,
     pool: &'a Pool,
     disk: SimDisk,
+    block_bytes: usize,
     clock: Arc<StepClock>,
     config: Config,
     real: bool,
@@ -168,11 +171,11 @@ pub(crate) fn run(seed: u64, pool: &Pool) -> Result<(), String> {
     config.segment_bytes = segment_bytes;
     config.reserve_bytes = 8_000;
     config.retain_bytes = segment_bytes * (1 + rng.below(6));
-    let disk = SimDisk::new(seed);
-    disk.set_block_bytes([64, 512, 4_096][usize::try_from(rng.below(3)).expect("small")]);
+    let block_bytes = [64, 512, 4_096][usize::try_from(rng.below(3)).expect("small")];
     let mut world = World {
         pool,
-        disk,
+        disk: fresh_disk(seed, block_bytes),
+        block_bytes,
         clock: Arc::new(StepClock::new(Timestamp::from_second(1_700_000_000).expect("in range"))),
         config,
         real: seed.is_multiple_of(100),
@@ -190,6 +193,12 @@ pub(crate) fn run(seed: u64, pool: &Pool) -> Result<(), String> {
     if world.real && world.engine.is_some() { world.verify_directory() } else { Ok(()) }
 }
 
+fn fresh_disk(seed: u64, block_bytes: usize) -> SimDisk {
+    let disk = SimDisk::new(seed);
+    disk.set_block_bytes(block_bytes);
+    disk
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Death {
     Power,
@@ -204,7 +213,7 @@ impl World<'_> {
 
     fn step(&mut self) -> Result<(), String> {
         if self.engine.is_none() {
-            return Ok(()); // a history with a flipped bit ended in a refusal
+            self.begin_anew()?;
         }
         match self.below(100) {
             0..60 => self.append(),
@@ -252,28 +261,58 @@ impl World<'_> {
         (1 << 40) - free
     }
 
+    /// Goes on with a fresh disk after a flipped bit ended in a refusal, so that every history does all its operations.
+    fn begin_anew(&mut self) -> Result<(), String> {
+        self.disk = fresh_disk(self.below(u64::MAX), self.block_bytes);
+        self.known = Default::default();
+        self.open(true)
+    }
+
+    /// Opens the ledger, in as many lives as that takes: in a share of them the power goes or a sync fails on the way.
     fn open(&mut self, last: bool) -> Result<(), String> {
-        self.lives += 1;
-        let rng = Arc::new(SeededRng::new(self.below(u64::MAX)));
-        let keyring: &dyn Keyring = if self.real { &FileKeys } else { &FastKeys };
-        for attempt in 0..2 {
-            let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-            let clock = Arc::clone(&self.clock) as Arc<dyn model::Clock>;
-            match Engine::open(disk, clock, Arc::clone(&rng) as Arc<dyn model::Rng>, self.config.clone(), keyring) {
-                Ok((engine, _)) => {
-                    self.engine = Some(engine);
-                    // What is lost stays lost, so the end of the history sees it; the end of the log is looked at now.
-                    return if self.flips || last { self.check_all() } else { self.check_end() };
-                }
-                Err(error) if error.kind() == RefusalKind::Retry && attempt == 0 => self.disk.set_capacity(None),
-                Err(error) if self.flips => {
-                    let _ = error;
-                    return Ok(());
-                }
-                Err(error) => return Err(format!("does not open in life {}: {error:?}", self.lives)),
+        for _ in 0..RECOVERY_FAULTS_MAX {
+            match self.below(6) {
+                0 => self.disk.lose_power_after(self.below(60)),
+                1 => self.disk.fail_sync_after(self.below(6)),
+                _ => break,
             }
+            let opened = self.try_open();
+            if let Ok(engine) = opened
+                && !self.disk_is_dead()
+            {
+                self.disk.spare_faults();
+                return self.opened(engine, last);
+            }
+            // Whatever it was: a life without either fault must open or, after a flip, refuse.
+            self.disk = if self.below(3) > 0 { self.disk.crash() } else { self.disk.kill() };
         }
-        Err("does not open though the disk has room".to_owned())
+        let opened = match self.try_open() {
+            Err(error) if error.kind() == RefusalKind::Retry => {
+                self.disk.set_capacity(None);
+                self.try_open()
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok(engine) => self.opened(engine, last),
+            Err(_) if self.flips => Ok(()),
+            Err(error) => Err(format!("does not open in life {}: {error:?}", self.lives)),
+        }
+    }
+
+    fn try_open(&mut self) -> Result<Engine, Error> {
+        self.lives += 1;
+        let rng: Arc<dyn model::Rng> = Arc::new(SeededRng::new(self.below(u64::MAX)));
+        let keyring: &dyn Keyring = if self.real { &FileKeys } else { &FastKeys };
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let clock = Arc::clone(&self.clock) as Arc<dyn model::Clock>;
+        Engine::open(disk, clock, rng, self.config.clone(), keyring).map(|(engine, _)| engine)
+    }
+
+    fn opened(&mut self, engine: Engine, last: bool) -> Result<(), String> {
+        self.engine = Some(engine);
+        // What is lost stays lost, so the end of the history sees it; the end of the log is looked at now.
+        if self.flips || last { self.check_all() } else { self.check_end() }
     }
 
     /// Ends this life of the ledger and starts the next.

@@ -10,7 +10,7 @@ use ledger::merkle::leaf_hash;
 use ledger::note::Verifiers;
 use ledger::proof::Proof;
 use ledger::verify::{self, DiskSource, Options};
-use ledger::{Config, Error, FileKeys, Forensic, Ledger, Recovery, Stored};
+use ledger::{Config, Engine, Error, FileKeys, Forensic, Ledger, Recovery, Stored};
 use model::{
     Access, Alert, Body, Kind, Level, RefusalKind, Sector, SeededRng, Severity, Signal, StepClock, Tenant, Timestamp,
 };
@@ -179,7 +179,8 @@ async fn a_failed_sync_stops_the_ledger_and_nothing_acknowledged_is_lost() {
     world.disk.fail_sync_after(0);
     let error = ledger.append(vec![clear(alert("lost"))], Level::Durable).await.expect_err("the sync fails");
     assert_eq!(error.kind(), RefusalKind::Stop, "{error}");
-    assert!(ledger.stopped().await.contains("could not sync /data/wal/00000001.wal"));
+    let reason = ledger.stopped().await;
+    assert!(reason.contains("could not sync /data/wal/00000001.wal"), "{reason}");
     let again = ledger.append(vec![clear(alert("after"))], Level::Durable).await.expect_err("has stopped");
     assert_eq!(again.kind(), RefusalKind::Stop);
     assert!(ledger.status().expect("lists").stopped.is_some());
@@ -244,6 +245,89 @@ async fn who_finds_the_disk_full_is_given_the_reserve() {
     assert!(world.disk.exists(Path::new("/data/reserve")));
     ledger.append(vec![clear(access(0))], Level::Committed).await.expect("intake is back");
     ledger.close().await.expect("closes");
+}
+
+impl Simulated {
+    fn engine(&self) -> Engine {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let clock = Arc::clone(&self.clock) as Arc<dyn model::Clock>;
+        Engine::open(disk, clock, Arc::new(SeededRng::new(1)), self.config.clone(), &FileKeys).expect("opens").0
+    }
+
+    /// Sets the capacity to what is used and `more`.
+    fn leave(&self, more: u64) {
+        self.disk.set_capacity(Some(1 << 40));
+        let free = self.disk.free_bytes(Path::new("/data")).expect("is told");
+        self.disk.set_capacity(Some((1 << 40) - free + more));
+    }
+}
+
+/// The meta-log's leaf of each minute and retention records once had priority, and ate the reserve: then the alert that
+/// found no room was refused, and nobody was told anything.
+#[test]
+fn a_full_disk_is_kept_for_alerts_and_stops_the_ledger_when_it_has_no_room_for_one() {
+    let world = Simulated::new();
+    let mut engine = world.engine();
+    world.leave(0);
+    let append = |engine: &mut Engine, body: Body| engine.append(&[vec![clear(body)]]).pop().expect("one result");
+    while append(&mut engine, access(1).into()).is_ok() {}
+    let bytes = || world.disk.list(Path::new("/data/wal")).expect("lists").iter().map(|e| e.len).sum::<u64>();
+    append(&mut engine, alert("pages").into()).expect("is recorded in the reserve");
+    engine.publish().expect("fits the reserve");
+    let before = bytes();
+    for _ in 0..200 {
+        assert!(engine.append_meta().is_err_and(|error| error.kind() == RefusalKind::Retry), "is not for the reserve");
+    }
+    assert_eq!(bytes(), before);
+    let error = loop {
+        if let Err(error) = append(&mut engine, alert("pages").into()) {
+            break error;
+        }
+        // The partial tiles of one checkpoint, not those of each.
+        let listed = world.disk.list(Path::new("/data/ledger/localhost/default/tile/entries/000.p"));
+        if engine.publish().is_ok() {
+            assert!(listed.is_ok_and(|listed| listed.len() <= 2));
+        }
+    };
+    assert_eq!(error.kind(), RefusalKind::Stop, "{error}: what stops gives the last notice");
+    assert!(error.to_string().contains("full"), "{error}");
+}
+
+#[test]
+fn the_reserve_is_taken_back_only_when_there_is_room_for_others_too() {
+    let world = Simulated::new();
+    let mut engine = world.engine();
+    world.leave(0);
+    let held = || world.disk.exists(Path::new("/data/reserve"));
+    while held() {
+        let result = engine.append(&[vec![clear(alert("pages"))]]).pop().expect("one result");
+        result.expect("is recorded");
+    }
+    world.leave(world.config.reserve_bytes + 1_000);
+    engine.publish().expect("publishes");
+    assert!(!held(), "what was given back is for others as well");
+    world.leave(world.config.segment_bytes + 2 * world.config.reserve_bytes + 100_000);
+    engine.publish().expect("publishes");
+    assert!(held());
+}
+
+/// Entries stay for ever. Counted, they would leave no room for any payload in the end.
+#[test]
+fn retention_by_size_counts_what_still_has_payloads() {
+    let mut world = Simulated::new();
+    world.config.retain_bytes = 5 * world.config.segment_bytes;
+    let mut engine = world.engine();
+    for _ in 0..120 {
+        engine.append(&[vec![clear(alert("x")); 6]]).pop().expect("one result").expect("appends");
+        engine.publish().expect("publishes");
+        while engine.retain().expect("retains") {}
+    }
+    let listed = world.disk.list(Path::new("/data/wal")).expect("lists");
+    let segments: Vec<u64> = listed.iter().filter(|e| e.name.ends_with(".wal")).map(|e| e.len).collect();
+    let whole = segments.iter().filter(|len| **len == world.config.segment_bytes).count();
+    let stripped: u64 = segments.iter().filter(|len| **len < world.config.segment_bytes).sum();
+    assert!(stripped > world.config.retain_bytes, "{stripped}");
+    assert!((4..=6).contains(&whole), "{whole} of {}", segments.len());
 }
 
 /// A start once read the whole last segment, and checked every frame of it, to find that nothing was left to do.

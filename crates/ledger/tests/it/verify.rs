@@ -567,3 +567,15 @@ fn a_directory_that_cannot_be_read_is_a_finding() {
     assert_eq!(found, ["I1: vkey: is longer than 4096 bytes"]);
     assert_eq!(format!("{:?}", Invariant::I4), "I4");
 }
+
+/// After a kill in the midst of a write, or beside a server that writes, the log is as sound as its checkpoint says.
+#[test]
+fn a_torn_end_beyond_the_last_signed_leaf_is_a_note() {
+    let mut sample = sample();
+    sample.vault.fails = true;
+    let found = report(&sample);
+    assert_eq!(errors(&found), [""; 0]);
+    assert!(found.findings.iter().any(|finding| finding.text.contains("ends torn")), "{:?}", found.findings);
+    sample.vault.records.pop();
+    assert_eq!(errors(&report(&sample)).len(), 1, "a signed leaf is not there");
+}
