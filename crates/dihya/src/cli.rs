@@ -462,13 +462,23 @@ pub(crate) struct RestoreArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make a token. It is printed once and stored hashed.
-    #[command(after_help = "Example:\n  dihya token add ci --role ingest --expires 90d")]
+    #[command(after_help = "Examples:\n  dihya token add ci --role ingest --expires 90d\n  \
+        dihya token add shop-admin --tenant shop --role admin\n  \
+        dihya token add wallboard --role viewer --scope status --scope checks\n\n\
+        A token opens no more, and for no longer, than the one that makes it.")]
     Add {
         /// What people call it.
         name: String,
         /// What it may do: ingest, viewer, operator, analyst, privacy-officer, auditor, admin; may be repeated.
         #[arg(long = "role", required = true, value_name = "ROLE")]
         roles: Vec<server::token::Role>,
+        /// The tenant that it belongs to, for administrators of the default tenant [default: the caller's].
+        #[arg(long, value_name = "TENANT", value_parser = tenant)]
+        tenant: Option<model::Tenant>,
+        /// A part of the API that it is confined to: status, checks, incidents, silences, notifications, alerts,
+        /// heartbeats, ledger, tokens; may be repeated [default: all].
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<server::routes::Area>,
         /// After how long it stops working.
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         expires: Option<std::time::Duration>,
@@ -476,8 +486,11 @@ pub(crate) enum TokenCommand {
         remote: Remote,
     },
     /// List tokens, without their secrets.
-    #[command(after_help = "Example:\n  dihya token list")]
+    #[command(after_help = "Examples:\n  dihya token list\n  dihya token list --tenant shop")]
     List {
+        /// The tenant, for administrators of the default tenant [default: the caller's].
+        #[arg(long, value_name = "TENANT", value_parser = tenant)]
+        tenant: Option<model::Tenant>,
         /// How to write the answer.
         #[arg(short, long, value_enum, default_value_t)]
         format: Format,
@@ -485,7 +498,7 @@ pub(crate) enum TokenCommand {
         remote: Remote,
     },
     /// Make a token stop working now.
-    #[command(after_help = "Example:\n  dihya token revoke 4")]
+    #[command(after_help = "Example:\n  dihya token revoke 5f0c3a9e71b2d844")]
     Revoke {
         /// The token's id, as listed.
         id: String,

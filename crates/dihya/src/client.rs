@@ -17,7 +17,9 @@ use url::{Url, form_urlencoded};
 
 use crate::cli::{Place, Remote};
 use crate::config::{self, reference};
-use crate::failure::{Hint, misuse};
+use crate::failure::{BadConfig, Hint, misuse};
+use crate::reach::{Pinned, Reach};
+use crate::terminal;
 
 /// The file below the data directory that holds the first administrator's token.
 const ADMIN_TOKEN_FILE: &str = "admin-token";
@@ -39,6 +41,14 @@ pub(crate) enum Error {
         /// Why.
         reason: String,
     },
+    /// Somebody answered and is not the server that the certificate must name.
+    #[error("cannot trust the server at {url}: {reason}")]
+    Untrusted {
+        /// Where.
+        url: String,
+        /// Why.
+        reason: String,
+    },
     /// The server said no.
     #[error("the server answered {status}: {detail}")]
     Refused {
@@ -54,6 +64,60 @@ pub(crate) struct Client {
     base: Url,
     token: Option<Private<String>>,
     ca_file: Option<std::path::PathBuf>,
+    /// SHA-256 of the certificate that the server of this machine shows.
+    pin: Option<String>,
+    /// Whether the server is another machine's, whose token this one does not know.
+    abroad: bool,
+}
+
+/// The server of this machine, as far as its data directory and the configuration know it.
+struct Local {
+    base: Url,
+    pin: Option<String>,
+    listen: Option<String>,
+}
+
+impl Local {
+    /// What the server itself wrote down goes before what the configuration says: it knows `--listen`, and the port that
+    /// the system chose.
+    fn of(place: &Place, is_named: bool) -> anyhow::Result<Self> {
+        let reach = Reach::read(&place.data_dir());
+        let listen = match &place.config {
+            None => None,
+            Some(path) => match config::read(Some(path), &place.data_dir()) {
+                Ok(loaded) => Some(loaded.server),
+                // A file that is being edited keeps nobody from a server that is known without it.
+                Err(_) if is_named || reach.is_some() => None,
+                Err(rejected) => return Err(BadConfig(rejected.render(terminal::colours_err())).into()),
+            },
+        };
+        let (text, pin) = match (reach, &listen) {
+            (Some(reach), _) => (reach.url, reach.certificate_sha256),
+            (None, Some(server)) => {
+                let listen = server.listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+                (format!("{}://{listen}", if server.tls.is_some() { "https" } else { "http" }), None)
+            }
+            (None, None) => (format!("http://{}", server::config::LISTEN_DEFAULT), None),
+        };
+        let base = Url::parse(&text).with_context(|| format!("cannot reach the server at {text}"))?;
+        Ok(Self { base, pin, listen: listen.map(|server| server.listen) })
+    }
+
+    /// Tells whether a server at `url` is on this machine: it is where ours listens, or on loopback.
+    fn is_at(&self, url: &Url) -> bool {
+        let loopback = match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        let port = url.port_or_known_default().unwrap_or_default();
+        let listens = self
+            .listen
+            .as_ref()
+            .is_some_and(|listen| url.host_str().is_some_and(|host| *listen == format!("{host}:{port}")));
+        loopback || listens || url.origin() == self.base.origin()
+    }
 }
 
 impl Client {
@@ -62,23 +126,41 @@ impl Client {
     /// # Errors
     /// When the address is no URL, or a token file that was named cannot be read.
     pub(crate) fn new(remote: &Remote) -> anyhow::Result<Self> {
-        let text = match remote.url.clone().or_else(|| reference::env("DIHYA_URL")) {
-            Some(url) => url,
-            None => address_of(&remote.place)?,
+        let named = remote.url.clone().or_else(|| reference::env("DIHYA_URL"));
+        let local = Local::of(&remote.place, named.is_some())?;
+        let base = match named {
+            Some(text) => {
+                let base = Url::parse(&text).map_err(|error| misuse(format!("--url {text}: {error}")))?;
+                if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+                    return Err(misuse(format!("--url {text}: expected http://HOST:PORT or https://HOST:PORT")));
+                }
+                base
+            }
+            None => local.base.clone(),
         };
-        let base = Url::parse(&text).map_err(|error| misuse(format!("--url {text}: {error}")))?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            return Err(misuse(format!("--url {text}: expected http://HOST:PORT or https://HOST:PORT")));
-        }
+        let ours = local.is_at(&base);
         let token = match &remote.token_file {
             Some(path) => {
                 Some(read_token(path).map_err(|why| misuse(format!("--token-file {}: {why}", path.display())))?)
             }
-            None => reference::env("DIHYA_TOKEN")
-                .map(Private::new)
-                .or_else(|| read_token(&remote.place.data_dir().join(ADMIN_TOKEN_FILE)).ok()),
+            // The administrator's token of this machine is for this machine: whoever answers elsewhere must not have it.
+            None => reference::env("DIHYA_TOKEN").map(Private::new).or_else(|| {
+                let file = remote.place.data_dir().join(ADMIN_TOKEN_FILE);
+                if ours { read_token(&file).ok() } else { None }
+            }),
         };
-        Ok(Self { base, token, ca_file: remote.ca_file.clone() })
+        let pin = if base.origin() == local.base.origin() { local.pin } else { None };
+        Ok(Self { base, token, ca_file: remote.ca_file.clone(), pin, abroad: !ours })
+    }
+
+    /// The same, and as nobody unless a file with a token was named: for what needs no token.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn anonymous(remote: &Remote) -> anyhow::Result<Self> {
+        let client = Self::new(remote)?;
+        let token = if remote.token_file.is_some() { client.token } else { None };
+        Ok(Self { token, ..client })
     }
 
     /// Asks for something.
@@ -97,7 +179,8 @@ impl Client {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         while rows.len() < most {
             let limit = PAGE_ROWS_MAX.min(most - rows.len());
-            let mut page = self.get(&format!("{path}&limit={limit}{cursor}")).await?;
+            let joint = if path.ends_with('?') { "" } else { "&" };
+            let mut page = self.get(&format!("{path}{joint}limit={limit}{cursor}")).await?;
             if let Some(serde_json::Value::Array(items)) = page.get_mut("items").map(serde_json::Value::take) {
                 rows.extend(items);
             }
@@ -151,8 +234,9 @@ impl Client {
         if self.base.scheme() == "http" {
             return self.converse(TokioIo::new(stream), request).await;
         }
-        let name = ServerName::try_from(host).context("cannot verify that name")?;
-        let stream = self.tls()?.connect(name, stream).await.map_err(|error| self.unreachable(&error.to_string()))?;
+        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(name).context("cannot verify that name")?;
+        let stream = self.tls()?.connect(name, stream).await.map_err(|error| self.untrusted(&error.to_string()))?;
         self.converse(TokioIo::new(stream), request).await
     }
 
@@ -208,6 +292,15 @@ impl Client {
     }
 
     fn tls(&self) -> anyhow::Result<tokio_rustls::TlsConnector> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .context("invariant: ring offers TLS 1.2 and 1.3")?;
+        if let (Some(pin), None) = (&self.pin, &self.ca_file) {
+            let pinned = Arc::new(Pinned::new(pin.clone(), provider));
+            let config = builder.dangerous().with_custom_certificate_verifier(pinned).with_no_client_auth();
+            return Ok(tokio_rustls::TlsConnector::from(Arc::new(config)));
+        }
         let mut roots = rustls::RootCertStore::empty();
         match &self.ca_file {
             Some(path) => {
@@ -221,17 +314,20 @@ impl Client {
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             }
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .context("invariant: ring offers TLS 1.2 and 1.3")?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = builder.with_root_certificates(roots).with_no_client_auth();
         Ok(tokio_rustls::TlsConnector::from(Arc::new(config)))
     }
 
     fn unreachable(&self, reason: &str) -> Error {
-        Error::Unreachable { url: self.base.as_str().trim_end_matches('/').to_owned(), reason: reason.to_owned() }
+        Error::Unreachable { url: self.url(), reason: reason.to_owned() }
+    }
+
+    fn untrusted(&self, reason: &str) -> Error {
+        Error::Untrusted { url: self.url(), reason: reason.to_owned() }
+    }
+
+    fn url(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
     }
 
     /// Turns an RFC 9457 problem into an error, with a hint where the token is at fault.
@@ -241,20 +337,15 @@ impl Client {
         let detail = field("detail").or_else(|| field("title")).unwrap_or("no reason given").to_owned();
         let error = anyhow::Error::new(Error::Refused { status, detail });
         match status {
+            StatusCode::UNAUTHORIZED if self.token.is_none() && self.abroad => error.context(Hint(
+                "name a token with --token-file or DIHYA_TOKEN; that of this machine is not sent to another".to_owned(),
+            )),
             StatusCode::UNAUTHORIZED if self.token.is_none() => {
                 error.context(Hint("name a token with --token-file, DIHYA_TOKEN or --data-dir".to_owned()))
             }
             _ => error,
         }
     }
-}
-
-/// The address that the configuration says, as a client on this machine reaches it.
-fn address_of(place: &Place) -> anyhow::Result<String> {
-    let Some(path) = &place.config else { return Ok(format!("http://{}", server::config::LISTEN_DEFAULT)) };
-    let loaded = config::load(Some(path), &place.data_dir())?;
-    let listen = loaded.server.listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
-    Ok(format!("{}://{listen}", if loaded.server.tls.is_some() { "https" } else { "http" }))
 }
 
 fn read_token(path: &Path) -> Result<Private<String>, String> {
@@ -294,5 +385,43 @@ pub(crate) mod tests {
         });
         let remote = Remote { url: Some(url), ..Remote::default() };
         (Client::new(&remote).expect("is a URL"), asked)
+    }
+
+    /// The administrator's token of this machine went to whatever host `--url` named.
+    #[test]
+    fn the_token_of_this_machine_stays_on_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        #[expect(clippy::disallowed_methods, reason = "a fixture of a test")]
+        std::fs::write(dir.path().join(ADMIN_TOKEN_FILE), "dhy_secret\n").expect("written");
+        #[expect(clippy::disallowed_methods, reason = "a fixture of a test")]
+        std::fs::write(dir.path().join("dihya.yaml"), "server: {listen: '192.0.2.7:8970'}\n").expect("written");
+        let client = |url: Option<&str>, config: bool, anonymous: bool| {
+            let config = config.then(|| dir.path().join("dihya.yaml"));
+            let place = Place { config, data_dir: Some(dir.path().to_owned()) };
+            let remote = Remote { place, url: url.map(str::to_owned), ..Remote::default() };
+            if anonymous { Client::anonymous(&remote) } else { Client::new(&remote) }.expect("is a URL")
+        };
+        let sends = |url: Option<&str>, config: bool| client(url, config, false).token.is_some();
+        for url in ["http://127.0.0.1:1", "https://127.9.9.9", "http://localhost:8970", "http://[::1]:8970"] {
+            assert!(sends(Some(url), false), "{url}");
+        }
+        for url in [
+            "http://192.0.2.7:8970",
+            "https://watch.example",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+            "http://x@192.0.2.7:80",
+        ] {
+            assert!(!sends(Some(url), false), "{url}");
+        }
+        assert!(sends(None, false) && sends(None, true));
+        assert!(sends(Some("http://192.0.2.7:8970"), true) && !sends(Some("http://192.0.2.7:81"), true));
+        assert!(client(None, false, true).token.is_none(), "a sign of life needs no token");
+        // What the server wrote down goes before the default.
+        let note = Reach::new("192.0.2.9:443".parse().expect("an address"), Some(b"der"));
+        note.write(&disk::OsDisk, dir.path()).expect("written");
+        let there = client(None, false, false);
+        assert_eq!((there.base.as_str(), there.pin.is_some()), ("https://192.0.2.9/", true));
+        assert!(there.token.is_some() && client(Some("https://192.0.2.8"), false, false).pin.is_none());
     }
 }

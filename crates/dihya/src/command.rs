@@ -85,11 +85,6 @@ fn text_of<'a>(json: &'a serde_json::Value, key: &str) -> &'a str {
     json.get(key).and_then(serde_json::Value::as_str).unwrap_or_default()
 }
 
-/// Returns the rows of a listing.
-fn items_of(json: &serde_json::Value) -> &[serde_json::Value] {
-    json.get("items").and_then(serde_json::Value::as_array).map_or(&[], Vec::as_slice)
-}
-
 /// Makes text safe as one segment of a path.
 fn segment(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")

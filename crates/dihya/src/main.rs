@@ -13,6 +13,7 @@ mod failure;
 mod logging;
 mod origins;
 mod pipeline;
+mod reach;
 mod results;
 mod serve;
 mod spool;

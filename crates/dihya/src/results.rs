@@ -182,6 +182,16 @@ impl Firing {
     }
 }
 
+/// Clears the free text of a result. A result that leaves the program by another way than the ledger, to a terminal, to
+/// the API, passes here.
+pub(crate) fn clear(result: &mut CheckResult, redactor: &privacy::Redactor) {
+    result.reason = redactor.redact(&result.reason).into_owned();
+    for condition in &mut result.conditions {
+        condition.expr = redactor.redact(&condition.expr).into_owned();
+        condition.actual = redactor.redact(&condition.actual).into_owned();
+    }
+}
+
 /// Returns the alert of a check in a state; none when it is up.
 fn alert_of(check: &Check, result: &CheckResult, state: State, since: Timestamp) -> Option<Alert> {
     let (name, severity, word) = match state {

@@ -151,6 +151,7 @@ impl Running {
                     }
                 }
                 _ = gauge.tick() => {
+                    self.note_reach();
                     self.refresh_gauges().await;
                     self.tell_ailments().await;
                 }

@@ -75,6 +75,8 @@ pub const NOTE_BYTES_MAX: usize = 8 << 10;
 pub const REQUEST_BODY_BYTES_MAX: usize = 4 << 20;
 /// Most connections that the listener serves at once.
 pub const CONNECTIONS_MAX: usize = 4_096;
+/// Most connections of one client, an IPv4 address or an IPv6 /64: no one of them keeps all others out.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = 1_024;
 /// Time within which a client must have sent its request head.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most rows in one page of an API listing.
@@ -104,5 +106,6 @@ pub const STATUS_DAYS: i64 = 90;
 
 const _: () =
     assert!(PAYLOAD_BYTES_MAX as u64 * 8 <= SEGMENT_BYTES_MAX, "a segment holds several of the largest frames");
+const _: () = assert!(CONNECTIONS_PER_CLIENT_MAX <= CONNECTIONS_MAX / 2, "one client leaves room for others");
 const _: () = assert!(BATCH_RECORDS_MAX <= APPEND_QUEUE_MAX, "a full batch fits the queue");
 const _: () = assert!(PROBE_BODY_BYTES_MAX <= PROBE_DECODED_BYTES_MAX, "decoding never allows less than reading");

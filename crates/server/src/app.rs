@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use model::limits::{AUTH_CLIENTS_MAX, AUTH_FAILURES_PER_MINUTE_MAX, TOKEN_REQUESTS_PER_MINUTE_MAX, TOKENS_MAX};
-use model::{Access, AdminAct, Admit, Clock, Level, Rng, Signal};
+use model::{Access, AdminAct, Admit, Clock, Level, Rng, Signal, Tenant};
 
 use crate::config::Config;
 use crate::guard::Caller;
@@ -109,6 +109,18 @@ impl App {
         target: &str,
         detail: String,
     ) -> Result<(), Problem> {
+        self.administer_in(&caller.account.tenant, caller, act, target, detail).await
+    }
+
+    /// The same, in the log of a tenant that need not be the caller's.
+    pub(crate) async fn administer_in(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        act: &str,
+        target: &str,
+        detail: String,
+    ) -> Result<(), Problem> {
         let act = AdminAct {
             actor: caller.account.name.clone(),
             act: act.to_owned(),
@@ -116,8 +128,7 @@ impl App {
             detail,
             at: self.parts.clock.now(),
         };
-        let signal = Signal::ours(caller.account.tenant.clone(), act);
-        self.parts.admit.admit(vec![signal], Level::Durable).await?;
+        self.parts.admit.admit(vec![Signal::ours(tenant.clone(), act)], Level::Durable).await?;
         Ok(())
     }
 

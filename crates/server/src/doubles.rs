@@ -303,10 +303,15 @@ impl Notifications for Told {
 pub(crate) struct Hearts(pub(crate) Mutex<Vec<Beat>>, pub(crate) Arc<Ledger>);
 
 impl Heartbeats for Hearts {
-    fn beat<'a>(&'a self, id: &'a str, beat: Beat) -> BoxFuture<'a, Result<(), Declined>> {
+    fn beat<'a>(&'a self, id: &'a str, beat: Beat, sender: Option<&'a Tenant>) -> BoxFuture<'a, Result<(), Declined>> {
         Box::pin(async move {
             self.1.check()?;
-            if id != "backup-4f6c" {
+            let known = match id {
+                "backup-4f6c" | "backup-4f6c.~x" => true,
+                "nightly" => sender == Some(&Tenant::default()),
+                _ => false,
+            };
+            if !known {
                 return Err(Declined::Missing { what: "heartbeat" });
             }
             self.0.lock().expect("not poisoned").push(beat);
@@ -320,6 +325,10 @@ impl Heartbeats for Hearts {
 pub(crate) struct Logs;
 
 impl Ledgers for Logs {
+    fn tenants(&self) -> Vec<Tenant> {
+        ["default", "open", "other"].map(|name| Tenant::new(name).expect("valid")).into()
+    }
+
     fn owner(&self, origin: &Origin) -> Option<LogOwner> {
         let tenant = |name| Tenant::new(name).ok();
         match origin.as_str() {

@@ -18,7 +18,7 @@ use crate::api::Peer;
 use crate::app::App;
 use crate::limiter::client_key;
 use crate::problem::Problem;
-use crate::routes::{NOWHERE, Need, READERS, Route};
+use crate::routes::{NOWHERE, Need, READERS, Route, SENDERS};
 use crate::token::{PREFIX, Role};
 use crate::tokens::Account;
 
@@ -38,7 +38,11 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match let_in(&app, route, request.headers(), Peer::of(request.extensions())) {
+    let entered = match ours(&app, &request) {
+        Ok(()) => let_in(&app, route, request.headers(), Peer::of(request.extensions())),
+        Err(problem) => Err(problem),
+    };
+    let mut response = match entered {
         Err(problem) => problem.into_response(),
         Ok(caller) => {
             request.extensions_mut().insert(Taken(route));
@@ -66,9 +70,44 @@ async fn handle(app: &App, route: &'static str, within: Duration, handler: impl 
     }
 }
 
+/// Refuses what a foreign page makes a browser send. A browser that was asked for a password once sends it along with
+/// every request from then on, whoever's page makes it (CSRF), so a method that changes something needs the browser's
+/// word that the request is from a page of ours. Programs send neither header, and pass.
+fn ours(app: &App, request: &Request) -> Result<(), Problem> {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(());
+    }
+    let headers = request.headers();
+    let foreign = match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+        // The browser compared the origins itself, and before any proxy changed a name.
+        Some(b"same-origin" | b"none") => false,
+        Some(_) => true,
+        None => headers.get(header::ORIGIN).is_some_and(|origin| !is_own_origin(app, request, origin.as_bytes())),
+    };
+    if !foreign {
+        return Ok(());
+    }
+    app.parts.metrics.auth_failure("cross_site");
+    Err(Problem::new(StatusCode::FORBIDDEN, "the request comes from a page of another site"))
+}
+
+/// Tells whether an `Origin` is the host that the request was sent to, or where people reach this server.
+fn is_own_origin(app: &App, request: &Request, origin: &[u8]) -> bool {
+    let Some((_, authority)) = std::str::from_utf8(origin).ok().and_then(|origin| origin.split_once("://")) else {
+        return false; // `null` among others
+    };
+    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
+    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str().as_bytes()));
+    let outside = app.url();
+    let outside = outside.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_bytes()))
+        || outside.is_some_and(|outside| outside.eq_ignore_ascii_case(authority))
+}
+
 fn let_in(app: &App, route: &Route, headers: &HeaderMap, peer: Peer) -> Result<Option<Caller>, Problem> {
     let (roles, optional) = match route.need {
         Need::Open => return Ok(None),
+        Need::Sign => return sender(app, route, headers),
         Need::Page if app.config().status_page.public => return Ok(None),
         Need::Page => (READERS, false),
         Need::Log => (READERS, true),
@@ -85,12 +124,7 @@ fn let_in(app: &App, route: &Route, headers: &HeaderMap, peer: Peer) -> Result<O
     let Some(account) = presented.as_deref().and_then(|token| app.parts.tokens.verify(token)) else {
         return Err(refuse_stranger(app, peer));
     };
-    let now = app.parts.clock.monotonic();
-    if let Err(wait) = app.requests.count(account.id.clone(), now) {
-        metrics.auth_failure("rate");
-        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "the token made too many requests this minute");
-        return Err(problem.after(seconds(wait)));
-    }
+    count(app, &account)?;
     let fits = account.scopes.is_empty() || account.scopes.contains(&route.area);
     let allowed = roles.iter().any(|role| account.roles.contains(role));
     if optional && !(fits && allowed) {
@@ -106,7 +140,32 @@ fn let_in(app: &App, route: &Route, headers: &HeaderMap, peer: Peer) -> Result<O
         let detail = format!("the token is confined to other parts of the API than {}", route.area.as_str());
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
+    if route.need == Need::Page && account.tenant != app.config().status_page.tenant {
+        metrics.auth_failure("tenant");
+        return Err(Problem::new(StatusCode::FORBIDDEN, "the status page is another tenant's"));
+    }
     Ok(Some(Caller { account }))
+}
+
+/// Returns who sends a sign of life, if a token says so. A job needs none where it knows the heartbeat's secret name, and
+/// a stale one in its environment does no harm: what no token and no name opens, the handler counts as a guess.
+fn sender(app: &App, route: &Route, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+    let account = presented(headers).flatten().and_then(|token| app.parts.tokens.verify(&token));
+    let sends = |account: &Arc<Account>| {
+        let fits = account.scopes.is_empty() || account.scopes.contains(&route.area);
+        fits && SENDERS.iter().any(|role| account.roles.contains(role))
+    };
+    let Some(account) = account.filter(sends) else { return Ok(None) };
+    count(app, &account)?;
+    Ok(Some(Caller { account }))
+}
+
+/// Counts a request of a token against its share of a minute.
+fn count(app: &App, account: &Account) -> Result<(), Problem> {
+    app.requests.count(account.id.clone(), app.parts.clock.monotonic()).map_err(|wait| {
+        app.parts.metrics.auth_failure("rate");
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "the token made too many requests this minute").after(seconds(wait))
+    })
 }
 
 fn forbidden(roles: &[Role]) -> Problem {

@@ -4,11 +4,12 @@
 //! a connection on which no request was complete within the head time-out is dropped, and one on which none is in
 //! flight or has begun for the idle time is closed.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
+use crate::limiter::client_key;
 use crate::metrics::Metrics;
 
 /// The address that a request came from.
@@ -37,6 +39,7 @@ pub(crate) struct Client(pub(crate) SocketAddr);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) connections_max: usize,
+    pub(crate) per_client_max: usize,
     pub(crate) head_timeout: Duration,
     pub(crate) idle_max: Duration,
     pub(crate) grace: Duration,
@@ -46,6 +49,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connections_max: limits::CONNECTIONS_MAX,
+            per_client_max: limits::CONNECTIONS_PER_CLIENT_MAX,
             head_timeout: limits::REQUEST_HEAD_TIMEOUT,
             idle_max: limits::CONNECTION_IDLE_MAX,
             grace: limits::SHUTDOWN_GRACE,
@@ -65,6 +69,7 @@ pub(crate) struct Service {
 /// Serves until `stop` resolves, then lets requests in flight end within the grace.
 pub(crate) async fn serve(listener: TcpListener, service: Service, stop: impl Future<Output = ()>) {
     let slots = Arc::new(Semaphore::new(service.bounds.connections_max));
+    let clients = Arc::new(Clients::default());
     let (halt, halted) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -73,7 +78,12 @@ pub(crate) async fn serve(listener: TcpListener, service: Service, stop: impl Fu
             () = &mut stop => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             (stream, peer, slot) = accept(&listener, &slots) => {
-                connections.spawn(connection(service.clone(), stream, peer, slot, halted.clone()));
+                let Some(place) = Clients::enter(&clients, peer.ip(), service.bounds.per_client_max) else {
+                    // It is closed without a word: an answer would cost more than the connection.
+                    debug!("one client has as many connections as it may");
+                    continue;
+                };
+                connections.spawn(connection(service.clone(), stream, peer, (slot, place), halted.clone()));
             }
         }
     }
@@ -84,6 +94,41 @@ pub(crate) async fn serve(listener: TcpListener, service: Service, stop: impl Fu
         warn!(connections = connections.len(), "ended connections that did not drain in time");
     }
     connections.shutdown().await;
+}
+
+/// How many connections each client has. Never more entries than there are connections.
+#[derive(Default)]
+struct Clients(Mutex<HashMap<u64, usize>>);
+
+/// A client's connection; dropping it gives the place back.
+struct Place {
+    clients: Arc<Clients>,
+    key: u64,
+}
+
+impl Clients {
+    fn enter(clients: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
+        let key = client_key(address);
+        let mut open = clients.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(key).or_insert(0);
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Place { clients: Arc::clone(clients), key })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.key);
+            }
+        }
+    }
 }
 
 async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
@@ -108,7 +153,7 @@ async fn connection(
     service: Service,
     stream: TcpStream,
     peer: SocketAddr,
-    slot: OwnedSemaphorePermit,
+    counted: (OwnedSemaphorePermit, Place),
     halted: watch::Receiver<bool>,
 ) {
     let _open = service.metrics.connection();
@@ -121,7 +166,7 @@ async fn connection(
             Err(_) => debug!("a TLS handshake took too long"),
         },
     }
-    drop(slot);
+    drop(counted);
 }
 
 /// Requests of one connection: how many began, how many are in flight.

@@ -32,6 +32,8 @@ const SVG: &str = "image/svg+xml";
 const ATOM: &str = "application/atom+xml; charset=utf-8";
 /// Short enough to be news, long enough that a crowd is served by caches.
 const BRIEFLY: &str = "public, max-age=10";
+/// A page that needs a token is kept by nobody, the browser of the next person at that desk included.
+const PRIVATELY: &str = "private, no-store";
 const FOR_AN_HOUR: &str = "public, max-age=3600";
 
 static STYLE: &str = include_str!("../templates/style.css");
@@ -45,8 +47,9 @@ struct Rendered {
     snapshot: Snapshot,
     revision: u64,
     made_at: Duration,
-    /// Status pages and feeds, by language.
-    status: [OnceLock<Tagged>; 2],
+    /// Status pages by whether the language was chosen, then by language; feeds by language. That is all there can be,
+    /// whatever a query says.
+    status: [[OnceLock<Tagged>; 2]; 2],
     feed: [OnceLock<Tagged>; 2],
 }
 
@@ -86,8 +89,8 @@ pub(crate) async fn status(State(app): Shared, request: Request) -> Answer {
     let made = rendered(&app).await?;
     let (lang, chosen) = language(&request);
     let render = || html(&StatusPage::new(&made.snapshot, Frame::new(&made.snapshot, lang, chosen)));
-    let tagged = if chosen { render() } else { made.status[lang as usize].get_or_init(render).clone() };
-    Ok(varied(tagged.answer(validator(&request).as_deref())))
+    let tagged = made.status[usize::from(chosen)][lang as usize].get_or_init(render);
+    Ok(varied(&app, tagged.answer(validator(&request).as_deref())))
 }
 
 /// Shows one incident.
@@ -99,10 +102,10 @@ pub(crate) async fn incident(State(app): Shared, Path(id): Path<String>, request
         let mut response = html(&MissingPage { frame }).answer(None);
         *response.status_mut() = StatusCode::NOT_FOUND;
         response.headers_mut().remove(header::ETAG);
-        return Ok(varied(response));
+        return Ok(varied(&app, response));
     };
     let tagged = html(&IncidentPage::new(&made.snapshot, incident, frame));
-    Ok(varied(tagged.answer(validator(&request).as_deref())))
+    Ok(varied(&app, tagged.answer(validator(&request).as_deref())))
 }
 
 /// Gives the incidents as a feed.
@@ -111,7 +114,7 @@ pub(crate) async fn feed(State(app): Shared, request: Request) -> Answer {
     let (lang, _) = language(&request);
     let render = || Tagged::new(text(&Feed::new(&made.snapshot, lang)), ATOM, BRIEFLY);
     let tagged = made.feed[lang as usize].get_or_init(render);
-    Ok(varied(tagged.answer(validator(&request).as_deref())))
+    Ok(varied(&app, tagged.answer(validator(&request).as_deref())))
 }
 
 /// Draws a check's state.
@@ -125,7 +128,7 @@ pub(crate) async fn badge(State(app): Shared, Path(name): Path<String>, request:
     // A badge is made to stand on other people's pages.
     let anywhere = HeaderValue::from_static("cross-origin");
     response.headers_mut().insert("cross-origin-resource-policy", anywhere);
-    Ok(varied(response))
+    Ok(varied(&app, response))
 }
 
 /// Gives the style sheet of the pages.
@@ -159,7 +162,10 @@ fn language(request: &Request) -> (Lang, bool) {
     }
 }
 
-fn varied(mut response: Response) -> Response {
+fn varied(app: &App, mut response: Response) -> Response {
+    if !app.config().status_page.public {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(PRIVATELY));
+    }
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-language"));
     response
 }

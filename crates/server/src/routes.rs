@@ -98,6 +98,8 @@ pub enum Need {
     Page,
     /// Anybody where the log is public; otherwise readers of its tenant.
     Log,
+    /// Anybody who knows a heartbeat's secret name; its check's name needs a token that may send.
+    Sign,
     /// A token with one of these roles.
     Roles(&'static [Role]),
 }
@@ -137,7 +139,7 @@ pub enum Recorded {
 pub const READERS: &[Role] =
     &[Role::Viewer, Role::Operator, Role::Analyst, Role::PrivacyOfficer, Role::Auditor, Role::Admin];
 const OPERATORS: &[Role] = &[Role::Operator, Role::Admin];
-const SENDERS: &[Role] = &[Role::Ingest, Role::Operator, Role::Admin];
+pub(crate) const SENDERS: &[Role] = &[Role::Ingest, Role::Operator, Role::Admin];
 const ADMINS: &[Role] = &[Role::Admin];
 
 type Handler = fn() -> MethodRouter<Arc<App>>;
@@ -163,7 +165,7 @@ const fn beat(path: &'static str, handler: Handler) -> Route {
     Route {
         method: Method::POST,
         path,
-        need: Need::Open,
+        need: Need::Sign,
         area: Area::Heartbeats,
         recorded: Recorded::Itself,
         doc: "The same.",
@@ -309,16 +311,16 @@ pub static ROUTES: &[Route] = &[
     ),
     read(
         "/api/dihya/v1/heartbeats/{id}",
-        Need::Open,
+        Need::Sign,
         Area::Heartbeats,
         || get(heartbeats::success),
-        "A job ended well; the id in the path is the secret.",
+        "A job ended well; the id in the path is its secret `ping_id`.",
     )
     .itself(),
     beat("/api/dihya/v1/heartbeats/{id}", || post(heartbeats::success)),
     read(
         "/api/dihya/v1/heartbeats/{id}/{event}",
-        Need::Open,
+        Need::Sign,
         Area::Heartbeats,
         || get(heartbeats::event),
         "`start`, `fail`, or the exit code of the job.",
@@ -392,6 +394,7 @@ pub fn page() -> String {
         let who = match route.need {
             Need::Open => "anybody".to_owned(),
             Need::Page => "anybody if the status page is public, otherwise readers".to_owned(),
+            Need::Sign => "anybody who knows the `ping_id`; with a check's id, ingest, operator, admin".to_owned(),
             Need::Log => "anybody if the log is public, otherwise readers of its tenant".to_owned(),
             Need::Roles(roles) if roles == READERS => "readers".to_owned(),
             Need::Roles(roles) => roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", "),

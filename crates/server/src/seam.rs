@@ -73,12 +73,11 @@ pub struct Listing<T> {
 }
 
 impl<T> Listing<T> {
-    /// Cuts rows that are already sorted into the part that `page` asks for. `key` names a row uniquely.
+    /// Cuts rows into the part that `page` asks for. `key` names a row uniquely, and rows ascend by it: a reader whose
+    /// last row is gone by now reads on from where it was.
     pub fn cut(rows: impl IntoIterator<Item = T>, page: &Page, key: impl Fn(&T) -> String) -> Self {
-        let mut rows = rows.into_iter();
-        if let Some(after) = &page.after {
-            rows.by_ref().find(|row| key(row) == *after);
-        }
+        let read = |row: &T| page.after.as_ref().is_some_and(|after| key(row) <= *after);
+        let mut rows = rows.into_iter().skip_while(read);
         let mut items: Vec<T> = rows.by_ref().take(page.limit).collect();
         items.shrink_to_fit();
         let next = rows.next().and_then(|_| items.last().map(&key));
@@ -409,8 +408,9 @@ pub enum Beat {
 
 /// The heartbeats that jobs send.
 pub trait Heartbeats: Send + Sync {
-    /// Takes one beat for the heartbeat with this unguessable id; it is durable on return.
-    fn beat<'a>(&'a self, id: &'a str, beat: Beat) -> BoxFuture<'a, Result<(), Declined>>;
+    /// Takes one beat for the heartbeat with this id; it is durable on return. `sender` is the tenant of the token that
+    /// came along, if one did that may send: without it only an unguessable id is an id at all.
+    fn beat<'a>(&'a self, id: &'a str, beat: Beat, sender: Option<&'a Tenant>) -> BoxFuture<'a, Result<(), Declined>>;
 }
 
 /// Whose a log is, and who may read it.
@@ -424,6 +424,9 @@ pub struct LogOwner {
 
 /// The logs of this instance, as strangers read them.
 pub trait Ledgers: Send + Sync {
+    /// Returns the tenants that the configuration declares.
+    fn tenants(&self) -> Vec<Tenant>;
+
     /// Returns whose log `origin` is, if there is one.
     fn owner(&self, origin: &Origin) -> Option<LogOwner>;
 
@@ -468,4 +471,23 @@ pub trait Vitals: Send + Sync {
 
     /// Returns how full each outbox is.
     fn outboxes(&self) -> Vec<OutboxGauge>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A token that was revoked between two pages was the cursor, and the rest of the listing was lost.
+    #[test]
+    fn a_cursor_holds_when_its_row_is_gone() {
+        let cut = |rows: &[&str], after: Option<&str>| {
+            let page = Page { limit: 2, after: after.map(str::to_owned) };
+            let listing = Listing::cut(rows.iter().map(|row| (*row).to_owned()), &page, String::clone);
+            (listing.items.concat(), listing.next)
+        };
+        assert_eq!(cut(&["a", "b", "c", "d"], None), ("ab".to_owned(), Some("b".to_owned())));
+        assert_eq!(cut(&["a", "b", "c", "d"], Some("b")), ("cd".to_owned(), None));
+        assert_eq!(cut(&["a", "c", "d"], Some("b")), ("cd".to_owned(), None));
+        assert_eq!(cut(&["a"], Some("b")), (String::new(), None));
+    }
 }

@@ -90,6 +90,18 @@ impl Server {
 }
 
 impl Handle {
+    /// Returns the address that was bound.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.app.bound
+    }
+
+    /// Returns the certificate that is shown now, in DER; `None` for plain HTTP.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        self.certificate.as_ref().and_then(|certificate| certificate.leaf())
+    }
+
     /// Puts another configuration in force without dropping a connection. The listener does not move.
     ///
     /// # Errors

@@ -41,6 +41,12 @@ impl Certificate {
         *current = shown;
         changed
     }
+
+    /// Returns the end entity's certificate in force, in DER.
+    pub(crate) fn leaf(&self) -> Option<Vec<u8>> {
+        let shown = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        shown.certified.cert.first().map(|der| der.to_vec())
+    }
 }
 
 impl ResolvesServerCert for Certificate {

@@ -30,7 +30,13 @@ pub(super) fn run(command: AlertCommand) -> anyhow::Result<u8> {
             }
             Ok(DONE)
         }
-        Err(error) if is_no_answer(&error) => without_server(&args),
+        Err(error) if is_no_answer(&error) => {
+            if let Some(untrusted @ client::Error::Untrusted { .. }) = error.downcast_ref() {
+                // A server that runs and is not believed is a fault of the set-up, and is said beside what was done.
+                terminal::err(&format!("{untrusted}\n"));
+            }
+            without_server(&args)
+        }
         Err(error) => Err(error),
     }
 }
@@ -38,7 +44,7 @@ pub(super) fn run(command: AlertCommand) -> anyhow::Result<u8> {
 /// Nobody there, or somebody who is broken: then the alert must find another way.
 fn is_no_answer(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<client::Error>() {
-        Some(client::Error::Unreachable { .. }) => true,
+        Some(client::Error::Unreachable { .. } | client::Error::Untrusted { .. }) => true,
         Some(client::Error::Refused { status, .. }) => status.is_server_error(),
         None => false,
     }

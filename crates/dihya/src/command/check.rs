@@ -7,13 +7,14 @@ use std::sync::Arc;
 use disk::{OsClock, OsDisk, OsRng};
 use jiff::Timestamp;
 use model::{CheckResult, Clock, State};
-use serde::Serialize;
+use server::Overview;
 
 use super::block_on;
 use crate::cli::{CheckArgs, CheckFormat};
 use crate::config::suggest::nearest;
 use crate::config::{self, Loaded};
 use crate::failure::{DONE, FAILED, UNKNOWN, USAGE, misuse};
+use crate::results;
 use crate::terminal;
 
 /// Most probes at once.
@@ -29,7 +30,8 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<u8> {
     let _ = means.follow.set(Arc::new(ledger::Follow)); // just made: nobody set it before
     let mut results = block_on(async { Ok(probe::run_once(&checks, &means, CONCURRENCY).await) })?;
     for result in &mut results {
-        clear(result, &redactor);
+        // On a terminal too: it ends in CI logs.
+        results::clear(result, &redactor);
     }
     terminal::out(&write(&results, clock.now(), args.format, terminal::colours_out())?);
     Ok(code_of(State::worst(results.iter().map(|result| result.state))))
@@ -54,22 +56,6 @@ fn chosen(loaded: &Loaded, data_dir: &Path, names: &[String]) -> anyhow::Result<
     Ok(checks)
 }
 
-/// Free text that leaves the program passes privacy, on a terminal too: it ends in CI logs.
-fn clear(result: &mut CheckResult, redactor: &privacy::Redactor) {
-    result.reason = redactor.redact(&result.reason).into_owned();
-    for condition in &mut result.conditions {
-        condition.actual = redactor.redact(&condition.actual).into_owned();
-    }
-}
-
-/// The result schema that commands, the API and the SDKs share.
-#[derive(Serialize)]
-struct Report<'a> {
-    overall: State,
-    checked_at: Timestamp,
-    services: &'a [CheckResult],
-}
-
 /// The exit code of an overall state.
 fn code_of(overall: State) -> u8 {
     match overall {
@@ -86,8 +72,8 @@ fn write(results: &[CheckResult], at: Timestamp, format: CheckFormat, colours: b
         CheckFormat::Text => text(results, overall, colours),
         CheckFormat::Junit => junit(results, at),
         CheckFormat::Json => {
-            let report = Report { overall, checked_at: at, services: results };
-            format!("{}\n", serde_json::to_string_pretty(&report)?)
+            let overview = Overview::of(results.iter().cloned(), at);
+            format!("{}\n", serde_json::to_string_pretty(&overview)?)
         }
     })
 }

@@ -8,22 +8,26 @@ use server::Declined;
 use server::seam::{Beat, Check, Checks, Heartbeats};
 
 use crate::config::CANARY;
-use crate::results::Sink;
+use crate::pipeline::Pipeline;
+use crate::results::{self, Sink};
 
 /// The checks of all tenants.
 pub(super) struct Board {
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) sink: Arc<Sink>,
+    /// Holds the privacy policy in force: what the scheduler knows is raw.
+    pub(super) pipeline: Arc<Pipeline>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Board {
     fn show(&self, check: &probe::Check) -> Check {
         let standing = self.scheduler.means().board.get(&check.id);
-        let (result, flapping) = match standing {
+        let (mut result, flapping) = match standing {
             Some(standing) => (standing.result.clone(), standing.flapping),
             None => (self.unseen(check), false),
         };
+        results::clear(&mut result, self.pipeline.clearer().redactor());
         Check { result, group: check.group.clone(), sector: check.sector, flapping, interval: check.interval }
     }
 
@@ -44,6 +48,13 @@ impl Board {
             figures: std::collections::BTreeMap::new(),
             maintenance: false,
         }
+    }
+
+    /// A check without a `ping_id` is named by its id, which can be guessed: that takes a token of its tenant.
+    fn may_ping(&self, id: &str, sender: Option<&Tenant>) -> bool {
+        let config = self.scheduler.config();
+        let mut named = config.checks.iter().filter(|check| *check.id == *id && check.heartbeat() == Some(id));
+        named.all(|check| sender == Some(&check.tenant))
     }
 
     fn declared(&self, tenant: &Tenant, id: &str) -> Option<Arc<probe::Check>> {
@@ -73,8 +84,11 @@ impl Checks for Board {
 }
 
 impl Heartbeats for Board {
-    fn beat<'a>(&'a self, id: &'a str, beat: Beat) -> BoxFuture<'a, Result<(), Declined>> {
+    fn beat<'a>(&'a self, id: &'a str, beat: Beat, sender: Option<&'a Tenant>) -> BoxFuture<'a, Result<(), Declined>> {
         Box::pin(async move {
+            if !self.may_ping(id, sender) {
+                return Err(Declined::Missing { what: "heartbeat" });
+            }
             let ping = match beat {
                 Beat::Success => Ping::Success,
                 Beat::Start => Ping::Start,

@@ -25,6 +25,10 @@ pub(super) struct Logs {
 }
 
 impl Ledgers for Logs {
+    fn tenants(&self) -> Vec<Tenant> {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     fn owner(&self, origin: &Origin) -> Option<LogOwner> {
         let name = origin.as_str().strip_prefix(self.instance.as_str())?.strip_prefix('/')?;
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);

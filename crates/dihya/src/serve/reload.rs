@@ -134,6 +134,7 @@ impl Running {
         let setups = alerting::setups(&loaded, &self.url, clearer.redactor(), &self.alert_means, &self.data_dir)
             .map_err(|error| ("channels".to_owned(), format!("{error:#}")))?;
         self.server.reload(loaded.server.clone()).await.map_err(|error| ("server".to_owned(), error.to_string()))?;
+        self.note_reach();
         self.pipeline.set_clearer(clearer);
         for (tenant, setup) in setups {
             if let Some(engine) = self.engines.get(&tenant) {

@@ -27,6 +27,7 @@ use super::reload::ConfigFile;
 use super::unwell::Unwell;
 use crate::config::Loaded;
 use crate::pipeline::Pipeline;
+use crate::reach::Reach;
 use crate::results::{self, Sink};
 use crate::spool;
 use crate::store::{self, STATE_FILE, open_ledger};
@@ -59,6 +60,8 @@ pub(crate) struct Running {
     pub(super) alert_means: alerting::Means,
     pub(super) history: Arc<History>,
     pub(super) unwell: Unwell,
+    /// How local commands reach the server, as it was last written down.
+    reach: Option<Reach>,
     state: Arc<SqliteState>,
     stop: watch::Sender<bool>,
     pool: SqlitePool,
@@ -198,6 +201,8 @@ impl Running {
         let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse);
         let server = Server::bind(loaded.server, parts).await?;
         let (url, handle) = (server.url(), server.handle());
+        // Before the first answer: a command that is started by it must find the way.
+        let reach = write_reach(&handle, &*base.disk, &base.data_dir);
         let stop = serve_http(server, &mut tasks);
         base.metrics.config_loaded(true, base.clock.now());
         Ok(Self {
@@ -221,10 +226,19 @@ impl Running {
             alert_means,
             history: control.history,
             unwell: Unwell::default(),
+            reach,
             state: control.state,
             stop,
             pool: control.pool,
         })
+    }
+
+    /// Writes down how the commands of this machine reach the server, where the certificate is another one than before.
+    pub(super) fn note_reach(&mut self) {
+        let reach = Reach::new(self.server.address(), self.server.certificate().as_deref());
+        if self.reach.as_ref() != Some(&reach) {
+            self.reach = write_reach(&self.server, &*self.alert_means.disk, &self.data_dir);
+        }
     }
 
     /// Tells each channel once that this is the end: nothing of it is recorded, because nothing can be.
@@ -240,6 +254,7 @@ impl Running {
     /// Stops everything in order. Bounded by the caller.
     pub(super) async fn stop(&mut self) {
         self.stop.send_replace(true);
+        Reach::remove(&*self.alert_means.disk, &self.data_dir);
         self.scheduler.stop(CHECKS_GRACE).await;
         self.sink.settle().await;
         for engine in self.engines.values() {
@@ -266,6 +281,7 @@ fn server_parts(
     let board = Arc::new(Board {
         scheduler: Arc::clone(&watching.scheduler),
         sink: Arc::clone(&watching.sink),
+        pipeline: Arc::clone(&base.pipeline),
         clock: Arc::clone(&base.clock),
     });
     let people = Arc::new(Engines { by_tenant: engines.clone(), clock: Arc::clone(&base.clock) });
@@ -283,6 +299,19 @@ fn server_parts(
         metrics: Arc::clone(&base.metrics),
         clock: Arc::clone(&base.clock),
         rng: Arc::clone(&base.rng),
+    }
+}
+
+/// Writes down how the commands of this machine reach the server; `None` where that failed.
+fn write_reach(server: &server::Handle, disk: &dyn Disk, data_dir: &Path) -> Option<Reach> {
+    let reach = Reach::new(server.address(), server.certificate().as_deref());
+    match reach.write(disk, data_dir) {
+        Ok(()) => Some(reach),
+        // Commands still look where the configuration says, and the disk's trouble is told elsewhere.
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "could not write how local commands reach the server");
+            None
+        }
     }
 }
 

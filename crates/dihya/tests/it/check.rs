@@ -27,6 +27,11 @@ fn the_exit_code_and_the_formats_follow_the_worst_state() {
     assert_eq!(report["overall"], "down");
     let services = report["services"].as_array().expect("services");
     assert_eq!(services.len(), 2, "{report:#}");
+    // The one schema that the API has too: nothing of how the program works inside.
+    let keys = |json: &Value| json.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&report), ["overall", "checked_at", "services"]);
+    let schema = ["id", "name", "kind", "state", "reason", "since", "checked_at", "conditions", "timings_ms"];
+    assert_eq!(keys(&services[0]), schema);
     assert_eq!((&services[0]["id"], &services[0]["state"]), (&"pay".into(), &"down".into()));
     assert_eq!(services[0]["conditions"][0]["ok"], false);
     assert!(services[0]["conditions"][0]["actual"].as_str().expect("said").contains("503"), "{report:#}");

@@ -153,21 +153,30 @@ fn a_heartbeat_that_stays_away_is_an_alert() {
     let (service, hook) = (Service::start(), Service::start());
     let text_of_file = config(&service, &hook, "").replace(
         "checks:\n",
-        "checks:\n  backup:\n    kind: heartbeat\n    ping_id: unguessable42\n    interval: 1s\n    grace: 1s\n",
+        "checks:\n  nightly: {kind: heartbeat, interval: 1h}\n  backup:\n    kind: heartbeat\n    ping_id: unguessable-0123456\n    interval: 1s\n    grace: 1s\n",
     );
     let file = place.put("dihya.yaml", &text_of_file);
     let server = Server::start(&place, &["--config", &file]);
-    let pinged = run(&["heartbeat", "ping", "unguessable42", "--url", &server.url(), "--data-dir", &place.data()]);
+    let pinged =
+        run(&["heartbeat", "ping", "unguessable-0123456", "--url", &server.url(), "--data-dir", &place.data()]);
     assert!(pinged.status.success(), "{}", text(&pinged.stderr));
     assert_eq!(server.get("/api/dihya/v1/checks/backup")["state"], "up");
     let late = hook.post();
     assert_eq!(late["alerts"][0]["labels"]["check"], "backup", "{late:#}");
     for args in [vec!["--start"], vec!["--fail"], vec!["--exit", "0"]] {
-        let pinged = server.client(&[&["heartbeat", "ping", "unguessable42"], &args[..]].concat());
+        let pinged = server.client(&[&["heartbeat", "ping", "unguessable-0123456"], &args[..]].concat());
         assert!(pinged.status.success(), "{}", text(&pinged.stderr));
     }
     let unknown = request(&server.address, "POST", "/api/dihya/v1/heartbeats/nobody", None, None);
     assert_eq!(unknown.status, 404);
+    // Without a secret name of its own a heartbeat is opened by a token that may send.
+    let nightly = "/api/dihya/v1/heartbeats/nightly";
+    assert_eq!(request(&server.address, "POST", nightly, None, None).status, 404);
+    assert_eq!(request(&server.address, "POST", nightly, Some(&server.token()), None).status, 204);
+    assert_eq!(server.client(&["heartbeat", "ping", "nightly"]).status.code(), Some(1), "no token is sent unasked");
+    let token = place.put("token", &server.token());
+    let named = server.client(&["heartbeat", "ping", "nightly", "--token-file", &token]);
+    assert!(named.status.success(), "{}", text(&named.stderr));
 }
 
 #[test]
@@ -207,4 +216,31 @@ fn a_configuration_of_alertmanager_is_read_as_it_is() {
     service.answer(503);
     assert_eq!(hook.post()["receiver"], "team");
     drop(server);
+}
+
+/// What a target answers may name a person. The ledger never had it, and the API gave it to every reader.
+#[test]
+fn what_a_target_says_of_persons_does_not_leave_through_the_api() {
+    let place = Place::new();
+    let file = place.put(
+        "dihya.yaml",
+        "checks:\n  job:\n    kind: exec\n    command: [/bin/sh, -c, 'echo \"CRITICAL - stuck on ana@example.org\"; exit 2']\n    \
+         interval: 1s\n    timeout: 1s\n",
+    );
+    let server = Server::start(&place, &["--config", &file]);
+    let job = eventually("a result", || {
+        let job = server.get("/api/dihya/v1/checks/job");
+        (job["state"] == "down").then_some(job)
+    });
+    assert!(job["reason"].as_str().expect("said").contains("[email]"), "{job:#}");
+    let run = request(&server.address, "POST", "/api/dihya/v1/checks/job/run", Some(&server.token()), None);
+    let shown = text(&server.client(&["status"]).stdout);
+    for answer in [
+        run.body,
+        server.get("/api/dihya/v1/checks").to_string(),
+        server.get("/api/dihya/v1/status").to_string(),
+        shown,
+    ] {
+        assert!(answer.contains("stuck on [email]") && !answer.contains("ana@"), "{answer}");
+    }
 }

@@ -122,9 +122,57 @@ fn a_server_with_a_certificate_is_reached_by_those_who_trust_it() {
     assert_eq!(text(&trusting.stdout), "no open incidents\n");
     let wary = ask(&[]);
     assert_eq!(wary.status.code(), Some(1));
-    assert!(text(&wary.stderr).contains("could not reach the server"), "{}", text(&wary.stderr));
+    assert!(text(&wary.stderr).contains("cannot trust the server"), "{}", text(&wary.stderr));
     let lost = ask(&["--ca-file", "/nonexistent.pem"]);
     assert!(text(&lost.stderr).contains("--ca-file"), "{}", text(&lost.stderr));
+}
+
+/// With TLS on, commands on the server's own machine tried plain HTTP or a name that the certificate does not bear, took
+/// the failure for silence, and put alerts aside while a server ran.
+#[test]
+fn local_commands_work_with_a_certificate_for_another_name() {
+    let place = Place::new();
+    let made = rcgen::generate_simple_self_signed(vec!["watch.example".to_owned()]).expect("a certificate");
+    place.put("cert.pem", &made.cert.pem());
+    place.put("key.pem", &made.signing_key.serialize_pem());
+    let file = place.put("dihya.yaml", "server:\n  tls: {cert_file: cert.pem, key_file: key.pem}\n");
+    let server = Server::start(&place, &["--config", &file]);
+    let data = place.data();
+    for config in [&["--config", &file][..], &[]] {
+        let local = |args: &[&str]| run(&[args, &["--data-dir", &data], config].concat());
+        let sent = local(&["alert", "send", "a test", "--format", "json"]);
+        let receipt: Value = serde_json::from_slice(&sent.stdout).expect("is JSON");
+        assert_eq!(receipt["origin"], "localhost/default", "{}{}", text(&sent.stdout), text(&sent.stderr));
+        for args in [&["status", "--format", "json"][..], &["incident", "list"], &["token", "list"]] {
+            let output = local(args);
+            assert!(!text(&output.stdout).is_empty(), "{args:?}: {}", text(&output.stderr));
+            assert_eq!(text(&output.stderr), "", "{args:?}");
+        }
+    }
+    assert!(!place.path("data/spool").exists() || place.path("data/spool").read_dir().expect("reads").count() == 0);
+    // Another certificate is put in force: commands follow.
+    let made = rcgen::generate_simple_self_signed(vec!["watch.example".to_owned()]).expect("a certificate");
+    place.put("cert.pem", &made.cert.pem());
+    place.put("key.pem", &made.signing_key.serialize_pem());
+    server.signal("-HUP");
+    let before = std::fs::read_to_string(place.path("data/reach.json")).expect("written down");
+    eventually("the other certificate", || {
+        let now = std::fs::read_to_string(place.path("data/reach.json")).ok()?;
+        (now != before).then_some(())
+    });
+    let listed = run(&["token", "list", "--data-dir", &data]);
+    assert!(listed.status.success(), "{}", text(&listed.stderr));
+    // Whoever shows another one is not believed, and not given the token.
+    let other = Place::new();
+    let impostor = Server::start(&other, &["--config", &file]);
+    let stolen = before.replace(&server.address, &impostor.address);
+    place.put("data/reach.json", &stolen);
+    let refused = run(&["token", "list", "--data-dir", &data]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("cannot trust the server"), "{}", text(&refused.stderr));
+    place.put("data/reach.json", &before);
+    assert_eq!(server.stop(), Some(0));
+    assert!(!place.path("data/reach.json").exists());
 }
 
 #[test]
@@ -200,4 +248,23 @@ fn tenants_do_not_see_each_other_and_public_logs_are_open() {
     assert_eq!(open("/ledger/localhost/default/checkpoint"), 401);
     assert_eq!(open("/ledger/localhost/meta/checkpoint"), 200);
     assert_eq!(open("/ledger/localhost/shop/tile/0/999"), 404);
+
+    // The instance's administrator gives the tenant a token, and from then on it helps itself.
+    let add = |args: &[&str]| server.client(&[&["token", "add", "--role", "admin"], args].concat());
+    let made = add(&["boss", "--tenant", "shop", "--scope", "checks", "--scope", "tokens", "--expires", "1h"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let token = text(&made.stdout).trim().to_owned();
+    let answer = request(&server.address, "GET", "/api/dihya/v1/checks", Some(&token), None);
+    assert_eq!(ids(&serde_json::from_str(&answer.body).expect("is JSON")), ["a"]);
+    assert_eq!(request(&server.address, "GET", "/api/dihya/v1/incidents", Some(&token), None).status, 403);
+    let listed = text(&server.client(&["token", "list", "--tenant", "shop"]).stdout);
+    let row = listed.lines().find(|line| line.contains("boss")).expect("listed");
+    assert!(row.contains("shop") && row.contains("checks,tokens"), "{listed}");
+    assert!(!text(&server.client(&["token", "list"]).stdout).contains("boss"));
+    let unknown = add(&["x", "--tenant", "nobody"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("a tenant that the configuration declares"), "{}", text(&unknown.stderr));
+    let token = place.put("token", &token);
+    let greater = add(&["y", "--token-file", &token]);
+    assert!(text(&greater.stderr).contains("name scopes among checks, tokens"), "{}", text(&greater.stderr));
 }

@@ -42,7 +42,8 @@ pub struct AlertDraft {
     /// The sector concerned, in French or English: `health`, `éducation`, `e-commerce` ...
     #[serde(default)]
     pub sector: Option<String>,
-    /// Further labels. With `alertname`, `service`, `severity` and `sector` they identify the alert.
+    /// Further labels. With `alertname`, `service`, `severity` and `sector` they identify the alert. `check` is left
+    /// out: only Dihya's own checks speak in a check's name.
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub labels: Labels,
@@ -83,6 +84,8 @@ impl AlertDraft {
             }
             labels.insert(Alert::SERVICE.to_owned(), service);
         }
+        // Only a check of ours may speak in a check's name.
+        labels.remove(Alert::CHECK);
         // An empty label equals an absent one in Prometheus' model.
         labels.retain(|_, value| !value.is_empty());
         let first_line = self.message.trim().lines().next().unwrap_or_default();

@@ -5,7 +5,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use model::State as CheckState;
 
-use super::read::Params;
+use super::read::{Body, Nothing, Params};
 use super::status::{Overview, Service};
 use super::{Answer, Shared, validator};
 use crate::guard::Caller;
@@ -64,7 +64,12 @@ pub(crate) async fn one(State(app): Shared, caller: Caller, Path(id): Path<Strin
     responses((status = 200, body = Service), (status = "4XX", body = Problem, content_type = "application/problem+json"),
         (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]
-pub(crate) async fn run(State(app): Shared, caller: Caller, Path(id): Path<String>) -> Answer {
+pub(crate) async fn run(
+    State(app): Shared,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Answer {
     let check = app.parts.checks.run(&caller.account.tenant, &id).await?;
     let answer: Response = Json(Service::from(check.result)).into_response();
     Ok(answer)

@@ -123,6 +123,10 @@ pub(crate) async fn note(
     if text.trim().is_empty() {
         return Err(Problem::field("note", "expected a text"));
     }
+    // XML, and so the feed, has no place for them.
+    if draft.public && text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        return Err(Problem::field("note", "expected a text without control characters"));
+    }
     act(&app, &caller, id, IncidentAct::Note { text, public: draft.public }).await
 }
 

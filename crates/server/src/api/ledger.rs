@@ -28,9 +28,15 @@ const FRESH: &str = "no-cache";
 pub(crate) async fn file(State(app): Shared, caller: Option<Caller>, Path(path): Path<String>) -> Answer {
     let missing = || Problem::missing("file of a log");
     let (origin, file) = LedgerFile::parse(&path).ok_or_else(missing)?;
-    let owner = app.parts.ledgers.owner(&origin).ok_or_else(missing)?;
+    let owner = app.parts.ledgers.owner(&origin);
+    // Without a token a log that is not public and one that does not exist look the same: names of tenants are theirs.
+    let stranger = || Problem::new(StatusCode::UNAUTHORIZED, "there is no public log of that origin");
+    let owner = match owner {
+        None if caller.is_none() => return Err(stranger()),
+        owner => owner.ok_or_else(missing)?,
+    };
     if !owner.public {
-        let caller = caller.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "the log is not public"))?;
+        let caller = caller.ok_or_else(stranger)?;
         // The meta-log belongs to the instance: its administrators and auditors are those of the default tenant.
         let ours = match &owner.tenant {
             Some(tenant) => *tenant == caller.account.tenant,

@@ -24,10 +24,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let media_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_vec());
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(rejection.status()))?;
-        if bytes.is_empty() {
+        if bytes.is_empty() && media_type.is_none() {
             return parse(b"{}").map(Self);
         }
-        // A form that a foreign page submits cannot be JSON: asking for the media type keeps it out.
+        // A form that a foreign page submits cannot be JSON: asking for the media type keeps it out, empty forms too.
         let is_json = media_type.is_some_and(|media_type| {
             let essence = media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
             essence.eq_ignore_ascii_case(b"application/json")
@@ -36,9 +36,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             let detail = "expected a body with Content-Type: application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
-        parse(&bytes).map(Self)
+        parse(if bytes.is_empty() { b"{}" } else { &bytes }).map(Self)
     }
 }
+
+/// The body of a request that needs none: empty or `{}`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
 
 fn unread(status: StatusCode) -> Problem {
     if status == StatusCode::PAYLOAD_TOO_LARGE {

@@ -194,7 +194,7 @@ async fn an_alert_is_answered_with_its_receipt() {
     let sender = fixture.token(&[Role::Ingest]).await;
     let send = async |json: &str| fixture.send(request("POST", "/api/dihya/v1/alerts", &sender, json)).await;
     let json = r#"{"message": "Disk full\non host 7", "level": "CRITICAL", "channel": "log", "service": "db",
-        "sector": "Santé", "labels": {"rack": "4", "empty": ""}}"#;
+        "sector": "Santé", "labels": {"rack": "4", "empty": "", "check": "db"}}"#;
     let answer = send(json).await;
     assert_eq!(answer.status, 202);
     assert_eq!(answer.json(), json!({"origin": "localhost/default", "position": 0, "leaf_hash": "07".repeat(32)}));
@@ -300,6 +300,27 @@ async fn heartbeats_are_opened_by_their_id_alone() {
     assert_eq!((statuses[0], statuses[19], statuses[20]), (404, 404, 429));
 }
 
+/// A heartbeat without an unguessable name was open to everybody who guessed the name of its check.
+#[tokio::test]
+async fn a_heartbeat_without_a_secret_needs_a_token() {
+    let fixture = Fixture::new().await;
+    let path = "/api/dihya/v1/heartbeats/nightly";
+    let ask = async |token: &str| fixture.send(request("POST", path, token, "")).await.status;
+    assert_eq!(ask("").await, 404);
+    assert_eq!(ask(&fixture.token(&[Role::Viewer]).await).await, 404);
+    assert_eq!(ask("dhy_stale").await, 404);
+    let other = model::Tenant::new("other").expect("valid");
+    assert_eq!(ask(&fixture.token_of(other, &[Role::Ingest], &[]).await).await, 404);
+    for role in [Role::Ingest, Role::Operator, Role::Admin] {
+        assert_eq!(ask(&fixture.token(&[role]).await).await, 204, "{role}");
+    }
+    let confined = fixture.token_of(model::Tenant::default(), &[Role::Ingest], &[crate::routes::Area::Alerts]).await;
+    assert_eq!(ask(&confined).await, 404);
+    // A stale token beside a name that is secret does no harm.
+    let secret = request("POST", "/api/dihya/v1/heartbeats/backup-4f6c.~x", "dhy_stale", "");
+    assert_eq!(fixture.send(secret).await.status, 204);
+}
+
 #[tokio::test]
 async fn logs_are_read_by_whom_they_are_for() {
     let fixture = Fixture::new().await;
@@ -311,6 +332,13 @@ async fn logs_are_read_by_whom_they_are_for() {
     assert_eq!(checkpoint.header("cache-control"), "no-cache");
     assert_eq!(checkpoint.header("content-type"), "text/plain; charset=utf-8");
     problem(&fixture.open("/ledger/localhost/default/checkpoint").await, 401, None);
+    let without = async |path: &str| {
+        let mut answer = fixture.open(path).await.json();
+        answer["request_id"] = serde_json::Value::Null;
+        answer
+    };
+    let there = without("/ledger/localhost/default/checkpoint").await;
+    assert_eq!(there, without("/ledger/localhost/nobody/checkpoint").await, "names of tenants are not for strangers");
     let own = fixture.get("/ledger/localhost/default/tile/0/000.p/7").await;
     assert_eq!(own.header("cache-control"), "private, max-age=31536000, immutable");
     assert_eq!(own.header("access-control-allow-origin"), "");
@@ -424,4 +452,100 @@ async fn every_recorded_read_is_recorded() {
     // The step that a person takes in an incident is recorded by the seam that takes it.
     fixture.post("/api/dihya/v1/incidents/I1/ack", "").await;
     assert_eq!(fixture.cases.0.lock().expect("not poisoned")[0].timeline[1].action, IncidentAction::Acknowledged);
+}
+
+fn acts(fixture: &Fixture) -> Vec<(String, String, String, String)> {
+    let acts = fixture.ledger.take().into_iter().filter_map(|signal| match signal.body {
+        Body::Admin(act) => Some((signal.tenant.to_string(), act.act, act.target, act.detail)),
+        _ => None,
+    });
+    acts.collect()
+}
+
+/// An administrator's token confined to a part of the API and to a week made one that was confined to nothing.
+#[tokio::test]
+async fn a_token_makes_no_greater_one() {
+    let fixture = Fixture::new().await;
+    let draft = crate::TokenDraft {
+        tenant: model::Tenant::default(),
+        name: "confined".into(),
+        roles: [Role::Admin].into(),
+        scopes: [crate::routes::Area::Tokens, crate::routes::Area::Alerts].into(),
+        expires_at: Some("2026-12-01T00:00:00Z".parse().expect("a time")),
+    };
+    let (confined, _) = fixture.parts.tokens.add(draft, "test").await.expect("adds");
+    let ask = async |json: serde_json::Value| {
+        fixture.send(request("POST", "/api/dihya/v1/tokens", confined.expose(), &json.to_string())).await
+    };
+    let within = json!({"name": "a", "roles": ["ingest"], "scopes": ["alerts"], "expires_at": "2026-11-30T00:00:00Z"});
+    for (change, field, says) in [
+        (json!({"scopes": []}), "scopes", "name scopes among alerts, tokens"),
+        (json!({"scopes": ["alerts", "checks"]}), "scopes", "lacks the scope checks"),
+        (json!({"expires_at": null}), "expires_at", "no later than 2026-12-01T00:00:00Z"),
+        (json!({"expires_at": "2026-12-01T00:00:01Z"}), "expires_at", "no later than 2026-12-01T00:00:00Z"),
+    ] {
+        let mut body = within.clone();
+        body.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
+        let answer = ask(body).await;
+        problem(&answer, 403, Some(field));
+        assert!(answer.text.contains(says), "{}", answer.text);
+    }
+    assert!(acts(&fixture).is_empty());
+    assert_eq!(ask(within).await.status, 201);
+    let [(_, act, target, detail)] = &acts(&fixture)[..] else { panic!("one act") };
+    assert_eq!((act.as_str(), target.as_str()), ("token.add", "a"));
+    assert_eq!(detail, "roles: ingest; scopes: alerts; expires: 2026-11-30T00:00:00Z");
+}
+
+#[tokio::test]
+async fn the_instance_makes_tokens_for_its_tenants() {
+    let fixture = Fixture::new().await;
+    let path = "/api/dihya/v1/tokens";
+    let made = fixture.post(path, r#"{"name": "theirs", "roles": ["admin"], "tenant": "other"}"#).await;
+    assert_eq!((made.status, made.json()["tenant"].as_str()), (201, Some("other")));
+    // Their log says who made it, and so does that of the instance.
+    let detail = "roles: admin; scopes: all; expires: never";
+    let said = |tenant: &str, detail: String| (tenant.into(), "token.add".into(), "theirs".into(), detail);
+    let both = [said("other", detail.into()), said("default", format!("tenant: other; {detail}"))];
+    assert_eq!(acts(&fixture), both);
+    let names = |answer: &Answered| {
+        let json = answer.json();
+        let items = json["items"].as_array().expect("a list");
+        items.iter().map(|row| row["name"].as_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&fixture.get(&format!("{path}?tenant=other")).await), ["theirs"]);
+    assert_eq!(names(&fixture.get(path).await), ["token-0"]);
+    problem(
+        &fixture.post(path, r#"{"name": "x", "roles": ["viewer"], "tenant": "nobody"}"#).await,
+        400,
+        Some("tenant"),
+    );
+    problem(&fixture.get(&format!("{path}?tenant=nobody")).await, 400, Some("tenant"));
+    // A tenant's own administrator stays in it.
+    let theirs = made.json()["token"].as_str().expect("shown").to_owned();
+    let ask = async |method: &str, path: &str, json: &str| fixture.send(request(method, path, &theirs, json)).await;
+    let abroad = r#"{"name": "x", "roles": ["viewer"], "tenant": "default"}"#;
+    problem(&ask("POST", path, abroad).await, 403, None);
+    problem(&ask("GET", &format!("{path}?tenant=default"), "").await, 403, None);
+    let own = fixture.get(path).await.json()["items"][0]["id"].as_str().expect("an id").to_owned();
+    problem(&ask("DELETE", &format!("{path}/{own}"), "").await, 404, None);
+    fixture.ledger.take();
+    let id = made.json()["id"].as_str().expect("an id").to_owned();
+    assert_eq!(fixture.send(request("DELETE", &format!("{path}/{id}"), &fixture.admin, "")).await.status, 204);
+    let details: Vec<String> = acts(&fixture).into_iter().map(|(_, _, _, detail)| detail).collect();
+    assert_eq!(details, ["", "tenant: other"]);
+    assert_eq!(ask("GET", path, "").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_public_note_has_a_place_in_a_feed() {
+    let fixture = Fixture::new().await;
+    fixture.cases.0.lock().expect("not poisoned").push(incident("I1"));
+    let note = async |note: &str, public: bool| {
+        let json = json!({"note": note, "public": public}).to_string();
+        fixture.post("/api/dihya/v1/incidents/I1/notes", &json).await
+    };
+    problem(&note("a\u{8}b", true).await, 400, Some("note"));
+    assert_eq!(note("two\nlines\tand a tab", true).await.status, 200);
+    assert_eq!(note("a\u{8}b", false).await.status, 200);
 }

@@ -51,7 +51,7 @@ async fn every_route_lets_in_its_roles_and_nobody_else() {
     for route in ROUTES {
         let path = concrete(route.path);
         let ask = async |token: &str| fixture.send(request(route.method.as_str(), &path, token, "")).await.status;
-        let open = matches!(route.need, Need::Open | Need::Page);
+        let open = matches!(route.need, Need::Open | Need::Page | Need::Sign);
         assert_eq!(ask("").await == 401, !open, "{} {path} without a token", route.method);
         let Need::Roles(allowed) = route.need else { continue };
         for role in Role::ALL {
@@ -78,6 +78,49 @@ async fn a_token_stays_in_its_scopes_and_in_its_tenant() {
     let mut ask = request("GET", "/api/dihya/v1/checks", &other, "");
     ask.headers_mut().insert("x-scope-orgid", "default".parse().expect("a header"));
     assert_eq!(fixture.send(ask).await.json()["services"], serde_json::json!([]), "a header names no tenant");
+}
+
+/// A browser sends the password that it was once asked for along with what any page makes it send: a form on a foreign
+/// page could acknowledge an incident.
+#[tokio::test]
+async fn a_foreign_page_changes_nothing() {
+    let fixture = Fixture::with(crate::Config {
+        external_url: Some("https://watch.example/".into()),
+        ..crate::Config::default()
+    })
+    .await;
+    fixture.board.put(check("web", "Web", model::State::Up));
+    let path = "/api/dihya/v1/checks/web/run";
+    let ask = async |method: &str, path: &str, headers: &[(&'static str, &str)]| {
+        let mut request = request(method, path, &fixture.admin, "");
+        request.headers_mut().insert("host", HeaderValue::from_static("watch.internal:8970"));
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
+        }
+        fixture.send(request).await
+    };
+    for (headers, status) in [
+        (vec![], 200),
+        (vec![("sec-fetch-site", "same-origin")], 200),
+        (vec![("sec-fetch-site", "none")], 200),
+        (vec![("sec-fetch-site", "cross-site")], 403),
+        (vec![("sec-fetch-site", "same-site")], 403),
+        (vec![("origin", "http://watch.internal:8970")], 200),
+        (vec![("origin", "https://watch.example")], 200),
+        (vec![("origin", "https://watch.example.evil")], 403),
+        (vec![("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")], 403),
+        (vec![("origin", "null")], 403),
+    ] {
+        let answer = ask("POST", path, &headers).await;
+        assert_eq!(answer.status, status, "{headers:?}: {}", answer.text);
+    }
+    let answer = ask("DELETE", "/api/dihya/v1/silences/x", &[("origin", "https://evil.example")]).await;
+    assert_eq!((answer.status, answer.header("content-type")), (403, "application/problem+json"));
+    assert_eq!(ask("GET", "/api/dihya/v1/checks", &[("sec-fetch-site", "cross-site")]).await.status, 200);
+    // The media type is asked for where there is no body to read, too.
+    for (kind, status) in [("application/x-www-form-urlencoded", 415), ("text/plain", 415), ("application/json", 200)] {
+        assert_eq!(ask("POST", path, &[("content-type", kind)]).await.status, status, "{kind}");
+    }
 }
 
 #[tokio::test]

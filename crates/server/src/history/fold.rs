@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use model::{Alert, Body, IncidentId, IncidentTransition, LabelSet, Position, Recorded, Severity, State};
+use model::{Alert, Body, IncidentId, IncidentTransition, Position, Recorded, Severity, SourceId, State};
 
 use super::{Day, PublicAction};
 
@@ -70,6 +70,10 @@ impl Fold {
         self.next = record.position + 1;
         self.folded += 1;
         let at_ms = record.admitted_at.as_millisecond();
+        // Whatever a token sends, only Dihya itself says how a check stands and what becomes of an incident.
+        if record.signal.source != SourceId::default() {
+            return;
+        }
         match &record.signal.body {
             Body::CheckResult(result) => self.see(&result.id, result.state, Some(result.maintenance), at_ms),
             Body::CheckChange(change) => {
@@ -124,8 +128,11 @@ impl Fold {
 
     fn step(&mut self, position: Position, at: Timestamp, transition: &IncidentTransition) {
         let action = PublicAction::of(transition.action);
-        let label = transition.labels.value(Alert::CHECK);
-        let check = transition.key.strip_prefix("check=").or(Some(label)).filter(|check| !check.is_empty());
+        // The key is the engine's own. A label may be a caller's word, and then the page would show an outage that no
+        // check saw: it counts while the check itself says that something is wrong, as it does when its alert begins.
+        let label = transition.labels.get(Alert::CHECK).map(String::as_str);
+        let label = label.filter(|id| self.checks.get(*id).is_some_and(|check| check.state != State::Up));
+        let check = transition.key.strip_prefix("check=").or(label).filter(|check| !check.is_empty());
         let public = action == Some(PublicAction::Published);
         self.steps.push(PendingStep {
             id: transition.incident.clone(),
@@ -232,6 +239,36 @@ mod tests {
         assert_eq!(day(&fold, 0), Day { up_ms: 30_000, unknown_ms: hour - 20_000, ..Day::default() });
     }
 
+    /// A token that may only send alerts labelled one `check=web`, and strangers read of an outage of a check that was
+    /// up all along.
+    #[test]
+    fn nobody_else_speaks_for_a_check() {
+        let opened = |id: &str| IncidentTransition {
+            incident: IncidentId(id.into()),
+            action: IncidentAction::Opened,
+            at: at(0),
+            by: "dihya".into(),
+            key: "{alertname=\"Fake\"}".into(),
+            title: "fake".into(),
+            severity: Severity::Critical,
+            sector: Sector::None,
+            labels: [("check".into(), "web".into())].into(),
+            note: String::new(),
+        };
+        let up = || Body::from(result(State::Up, false));
+        let seen = fold([(0, up()), (1, opened("a").into())]);
+        assert_eq!(seen.steps[0].check, None);
+        let seen = fold([(0, opened("a").into())]);
+        assert_eq!(seen.steps[0].check, None, "of a check that nobody heard of");
+        let seen = fold([(0, up()), (1, result(State::Down, false).into()), (2, opened("a").into())]);
+        assert_eq!(seen.steps[0].check.as_deref(), Some("web"));
+        let mut fold = fold([(0, up())]);
+        let mut foreign = recorded(1, 5, result(State::Down, false));
+        foreign.signal.source = SourceId::of_token("5f0c3a9e71b2d844");
+        fold.apply(&foreign);
+        assert_eq!((fold.checks["web"].state, fold.next), (State::Up, 2));
+    }
+
     #[test]
     fn a_record_that_was_folded_is_not_folded_again() {
         let mut fold = fold([(0, result(State::Up, false).into()), (10, result(State::Up, false).into())]);
@@ -257,7 +294,9 @@ mod tests {
                 note: "a note".into(),
             })
         };
+        let db = CheckResult { id: "db".into(), ..result(State::Down, false) };
         let fold = fold([
+            (0, db.into()),
             (1, transition(IncidentAction::Opened, "check=web", Labels::new())),
             (2, transition(IncidentAction::Joined, "{a=\"b\"}", [("check".into(), "db".into())].into())),
             (3, transition(IncidentAction::Noted, "x", Labels::new())),

@@ -175,6 +175,7 @@ async fn a_screen_reader_finds_its_way() {
         assert_eq!(html.matches("role=\"img\" aria-label=\"").count(), images, "{path} has a picture without a name");
     }
     let html = fixture.open("/status?lang=en").await.text;
+    assert!(html.contains("<nav aria-label=\"Feed and language\">"), "a landmark is named by what it holds");
     assert!(html.contains("aria-label=\"Messagerie sécurisée, Last 90 days: 99.81% uptime, 3 days with an outage\""));
     assert!(html.contains("aria-label=\"Prise de rendez-vous, Last 90 days: 100% uptime, no outage\""));
     assert!(html.contains("aria-label=\"Boutique, Last 90 days: no data yet\""));
@@ -275,7 +276,27 @@ async fn a_page_that_is_not_public_asks_for_a_token() {
         assert_eq!(refused.status, 401, "{path}");
         assert!(refused.headers.get_all("www-authenticate").iter().any(|way| way.as_bytes().starts_with(b"Basic")));
     }
-    assert_eq!(fixture.get("/status").await.status, 200);
+    let shown = fixture.get("/status").await;
+    assert_eq!((shown.status, shown.header("cache-control")), (200, "private, no-store"));
+    for path in ["/status/feed.atom", "/status/incidents/x"] {
+        assert_eq!(fixture.get(path).await.header("cache-control"), "private, no-store", "{path}");
+    }
+    // It is the page of one tenant, and a token of another one is no key to it.
+    let other = model::Tenant::new("other").expect("valid");
+    let token = fixture.token_of(other, &[crate::token::Role::Admin], &[]).await;
+    assert_eq!(fixture.send(request("GET", "/status", &token, "")).await.status, 403);
+}
+
+/// Asking for a language in the query made the page anew for every request.
+#[tokio::test]
+async fn a_chosen_language_is_rendered_once() {
+    let fixture = house().await;
+    fixture.open("/status?lang=fr").await;
+    let kept = super::rendered(&fixture.app).await.expect("renders");
+    assert!(kept.status[1][Lang::Fr as usize].get().is_some());
+    let first = kept.status[1][Lang::Fr as usize].get().map(|page| page.body.as_ptr());
+    assert!(fixture.open("/status?x=1&lang=fr").await.text.contains("<html lang=\"fr\">"));
+    assert_eq!(kept.status[1][Lang::Fr as usize].get().map(|page| page.body.as_ptr()), first);
 }
 
 #[tokio::test]

@@ -222,6 +222,7 @@ macro_rules! words {
 words! {
     skip: "Skip to the services", "Aller aux services";
     language: "Français", "English";
+    navigation: "Feed and language", "Flux et langue";
     feed: "Feed", "Flux";
     feed_title: "Incidents", "Incidents";
     all_up: "All services work", "Tous les services fonctionnent";

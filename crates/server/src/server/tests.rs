@@ -32,6 +32,7 @@ struct Running {
 fn quick() -> Bounds {
     Bounds {
         connections_max: 4,
+        per_client_max: 4,
         head_timeout: Duration::from_millis(150),
         idle_max: Duration::from_millis(150),
         grace: Duration::from_millis(300),
@@ -137,6 +138,26 @@ async fn a_client_that_says_nothing_or_dribbles_is_dropped() {
     let mut stream = running.connect().await;
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("writes");
     assert!(read(&mut stream).await.starts_with("HTTP/1.1 200"));
+}
+
+/// One client that held every connection kept all others out.
+#[tokio::test]
+async fn a_client_has_its_share_of_the_connections() {
+    let running = run(anywhere(), Bounds { connections_max: 3, per_client_max: 1, ..Bounds::default() }).await;
+    let mut held = running.connect().await;
+    held.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("writes");
+    let mut first = [0; 8];
+    soon(held.read_exact(&mut first)).await.expect("is served");
+    let mut beyond = running.connect().await;
+    assert_eq!(read(&mut beyond).await, "", "closed at once, and no slot is lost");
+    drop(held);
+    loop {
+        // The place comes free when the server has seen the end.
+        if running.ask(LIVE).await.starts_with("HTTP/1.1 200") {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
