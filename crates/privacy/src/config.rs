@@ -83,8 +83,10 @@ impl Config {
         let mut problems = Vec::new();
         for (name, policy) in &self.types {
             let path = format!("types.{name}");
-            if type_named(name).is_none() {
-                let known = Type::ALL.map(Type::as_str).join(", ");
+            if Type::named(name).is_empty() {
+                let mut known = Type::ALL.map(Type::as_str).to_vec();
+                known.dedup();
+                let known = known.join(", ");
                 problems.push((path.clone(), format!("unknown type, expected one of {known}"), None));
             }
             match policy.action {
@@ -119,16 +121,14 @@ impl Config {
         }
         let mut redactor = Redactor::new().with_declared(declared).with_declared(&self.keep);
         for (name, policy) in &self.types {
-            if let (Action::Keep, Some(kind)) = (policy.action, type_named(name)) {
-                redactor = redactor.with_kept(kind);
+            for kind in Type::named(name) {
+                if policy.action == Action::Keep {
+                    redactor = redactor.with_kept(kind);
+                }
             }
         }
         Ok(redactor)
     }
-}
-
-fn type_named(name: &str) -> Option<Type> {
-    Type::ALL.into_iter().find(|kind| kind.as_str() == name)
 }
 
 #[cfg(test)]

@@ -4,24 +4,57 @@
 //! with its corpus and its budget of misses and false alarms. What several of them claim is united, never cut: better
 //! a word too many than a digit too few.
 
+pub(crate) mod address;
+pub(crate) mod adeli;
+pub(crate) mod anchor;
+pub(crate) mod be;
 pub(crate) mod card;
+pub(crate) mod cni;
 pub(crate) mod cue;
+pub(crate) mod de;
 pub(crate) mod digits;
+pub(crate) mod dob;
 pub(crate) mod email;
+pub(crate) mod es;
+pub(crate) mod form;
+pub(crate) mod geo;
+pub(crate) mod health;
 pub(crate) mod iban;
+pub(crate) mod imei;
+pub(crate) mod ine;
 pub(crate) mod ip;
+pub(crate) mod it;
 pub(crate) mod jwt;
+pub(crate) mod keyed;
+pub(crate) mod lei;
+pub(crate) mod lexicon;
+pub(crate) mod licence;
+pub(crate) mod mac;
+pub(crate) mod names;
+pub(crate) mod nif;
 pub(crate) mod nir;
+pub(crate) mod passport;
+pub(crate) mod person;
 pub(crate) mod phone;
+pub(crate) mod plate;
+pub(crate) mod rpps;
 pub(crate) mod secret;
+pub(crate) mod siret;
+pub(crate) mod uk;
 pub(crate) mod url;
+pub(crate) mod us;
+pub(crate) mod username;
+pub(crate) mod vat;
 
 #[cfg(test)]
 pub(crate) mod corpus;
 
 use std::ops::Range;
 
+use anchor::Anchors;
 use digits::Digits;
+use form::{CHARS_MAX, Chars};
+use lexicon::bit;
 
 /// What kind of personal value or secret a stretch of text is. The order is the precedence where several claim it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,33 +67,120 @@ pub enum Type {
     Jwt,
     /// An international bank account number.
     Iban,
+    /// A patient's identity in France (INS): a NIR or NIA used as such.
+    Ins,
     /// A French social security number.
     Nir,
     /// A payment card number.
     Card,
+    /// A French tax identification number.
+    Nif,
+    /// A social security number of the United States.
+    UsSsn,
+    /// A number of the British National Health Service.
+    UkNhs,
+    /// A British National Insurance number.
+    UkNino,
+    /// A Belgian national number.
+    BeNiss,
+    /// A German tax identification number.
+    DeIdnr,
+    /// A Spanish identity number, DNI or NIE.
+    EsDni,
+    /// An Italian tax code.
+    ItCf,
+    /// A passport's number.
+    Passport,
+    /// An identity card's number.
+    Cni,
+    /// A driving licence's number.
+    Licence,
+    /// A French health professional's number (RPPS).
+    Rpps,
+    /// A French health professional's number (ADELI).
+    Adeli,
+    /// A French student's national identifier.
+    Ine,
+    /// A French establishment's number.
+    Siret,
+    /// A French company's number.
+    Siren,
+    /// A VAT number of the European Union.
+    Vat,
+    /// A legal entity identifier.
+    Lei,
+    /// A mobile device's number.
+    Imei,
     /// An e-mail address.
     Email,
     /// A telephone number.
     Phone,
-    /// An IP address.
-    Ip,
+    /// A code or a name of an illness.
+    Health,
+    /// A date of birth.
+    Dob,
+    /// A postal address.
+    Address,
+    /// Coordinates of a place.
+    Geo,
+    /// A person's name.
+    Person,
+    /// A user's name in a system.
+    Username,
+    /// A vehicle's licence plate.
+    Plate,
+    /// A hardware address.
+    Mac,
+    /// An IPv4 address.
+    Ipv4,
+    /// An IPv6 address.
+    Ipv6,
 }
 
 impl Type {
     /// All types, in order of precedence.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 38] = [
         Self::Secret,
         Self::UrlCredentials,
         Self::Jwt,
         Self::Iban,
+        Self::Ins,
         Self::Nir,
         Self::Card,
+        Self::Nif,
+        Self::UsSsn,
+        Self::UkNhs,
+        Self::UkNino,
+        Self::BeNiss,
+        Self::DeIdnr,
+        Self::EsDni,
+        Self::ItCf,
+        Self::Passport,
+        Self::Cni,
+        Self::Licence,
+        Self::Rpps,
+        Self::Adeli,
+        Self::Ine,
+        Self::Siret,
+        Self::Siren,
+        Self::Vat,
+        Self::Lei,
+        Self::Imei,
         Self::Email,
         Self::Phone,
-        Self::Ip,
+        Self::Health,
+        Self::Dob,
+        Self::Address,
+        Self::Geo,
+        Self::Person,
+        Self::Username,
+        Self::Plate,
+        Self::Mac,
+        Self::Ipv4,
+        Self::Ipv6,
     ];
 
-    /// Returns the word that stands in tokens, configuration and metrics.
+    /// Returns the word that stands in tokens, configuration and metrics; IP addresses of both versions share one.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -68,12 +188,94 @@ impl Type {
             Self::UrlCredentials => "url-credentials",
             Self::Jwt => "jwt",
             Self::Iban => "iban",
+            Self::Ins => "ins",
             Self::Nir => "nir",
             Self::Card => "card",
+            Self::Nif => "nif",
+            Self::UsSsn => "us-ssn",
+            Self::UkNhs => "uk-nhs",
+            Self::UkNino => "uk-nino",
+            Self::BeNiss => "be-niss",
+            Self::DeIdnr => "de-idnr",
+            Self::EsDni => "es-dni",
+            Self::ItCf => "it-cf",
+            Self::Passport => "passport",
+            Self::Cni => "cni",
+            Self::Licence => "licence",
+            Self::Rpps => "rpps",
+            Self::Adeli => "adeli",
+            Self::Ine => "ine",
+            Self::Siret => "siret",
+            Self::Siren => "siren",
+            Self::Vat => "vat",
+            Self::Lei => "lei",
+            Self::Imei => "imei",
             Self::Email => "email",
             Self::Phone => "phone",
-            Self::Ip => "ip",
+            Self::Health => "health",
+            Self::Dob => "dob",
+            Self::Address => "address",
+            Self::Geo => "geo",
+            Self::Person => "person",
+            Self::Username => "username",
+            Self::Plate => "plate",
+            Self::Mac => "mac",
+            Self::Ipv4 | Self::Ipv6 => "ip",
         }
+    }
+
+    /// Returns the name for programs: upper snake case, one for each type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Secret => "SECRET",
+            Self::UrlCredentials => "URL_CREDENTIALS",
+            Self::Jwt => "JWT",
+            Self::Iban => "IBAN",
+            Self::Ins => "INS",
+            Self::Nir => "NIR",
+            Self::Card => "CARD",
+            Self::Nif => "NIF",
+            Self::UsSsn => "US_SSN",
+            Self::UkNhs => "UK_NHS",
+            Self::UkNino => "UK_NINO",
+            Self::BeNiss => "BE_NISS",
+            Self::DeIdnr => "DE_IDNR",
+            Self::EsDni => "ES_DNI",
+            Self::ItCf => "IT_CF",
+            Self::Passport => "PASSPORT",
+            Self::Cni => "CNI",
+            Self::Licence => "LICENCE",
+            Self::Rpps => "RPPS",
+            Self::Adeli => "ADELI",
+            Self::Ine => "INE",
+            Self::Siret => "SIRET",
+            Self::Siren => "SIREN",
+            Self::Vat => "VAT",
+            Self::Lei => "LEI",
+            Self::Imei => "IMEI",
+            Self::Email => "EMAIL",
+            Self::Phone => "PHONE",
+            Self::Health => "HEALTH",
+            Self::Dob => "DOB",
+            Self::Address => "ADDRESS",
+            Self::Geo => "GEO",
+            Self::Person => "PERSON",
+            Self::Username => "USERNAME",
+            Self::Plate => "PLATE",
+            Self::Mac => "MAC",
+            Self::Ipv4 => "IPV4",
+            Self::Ipv6 => "IPV6",
+        }
+    }
+
+    /// Returns the types that a word of the configuration names, in either spelling: `ip` names two.
+    #[must_use]
+    pub fn named(word: &str) -> Vec<Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|kind| kind.as_str() == word || kind.name() == word || kind.name().eq_ignore_ascii_case(word))
+            .collect()
     }
 }
 
@@ -92,127 +294,271 @@ impl Hit {
 
 /// Finds all that must not be shown in `text`, in ascending order, without overlap.
 pub(crate) fn find(text: &str) -> Vec<Hit> {
-    let bytes = text.as_bytes();
-    let mut hits = Vec::new();
-    secret::keys(bytes, &mut hits);
-    walk(text, &mut hits);
-    unite(hits)
+    let mut walk = Walk { text, bytes: text.as_bytes(), floor: 0, hits: Vec::new() };
+    walk.run();
+    unite(walk.hits)
 }
 
-/// The bytes that detectors are anchored at.
-const ANCHORS: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut i = b'0';
-    while i <= b'9' {
-        table[i as usize] = 1;
-        i += 1;
+/// One walk over a text, anchor by anchor.
+struct Walk<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    /// Where the last hit ended: nothing that follows may reach back across it.
+    floor: usize,
+    hits: Vec<Hit>,
+}
+
+impl Walk<'_> {
+    fn run(&mut self) {
+        let mut anchors = Anchors::of(self.bytes);
+        let mut at = 0;
+        while let Some(next) = anchors.next(at) {
+            at = self.look(next).max(next + 1);
+        }
     }
-    table[b'@' as usize] = 1;
-    table[b':' as usize] = 1;
-    table[b'=' as usize] = 1;
-    table[b'[' as usize] = 1;
-    table
-};
 
-fn is_anchor(byte: u8) -> u8 {
-    ANCHORS[usize::from(byte)]
-}
-
-fn walk(text: &str, hits: &mut Vec<Hit>) {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    // Where the last hit ended: nothing that follows may reach back across it.
-    let mut floor = 0;
-    while let Some(next) = next_anchor(bytes, at) {
-        at = next;
+    /// Looks at one anchor; returns where the walk goes on.
+    fn look(&mut self, at: usize) -> usize {
+        let (bytes, floor) = (self.bytes, self.floor);
         let hit = match bytes[at] {
+            b'0'..=b'9' => return self.number(at),
+            b':' => self.colon(at),
+            b'=' => secret::value(bytes, at).or_else(|| self.keyed(at)),
+            b'>' => self.keyed(at),
+            b'@' => url::go_dsn(bytes, floor, at).or_else(|| email::at(self.text, floor, at)),
+            b'-' => mac::at(bytes, floor, at).or_else(|| self.dashes(at)),
             b'[' => {
-                at += token_len(bytes.get(at..).unwrap_or_default()).unwrap_or(1);
-                floor = at;
-                continue;
+                let end = at + token_len(bytes.get(at..).unwrap_or_default()).unwrap_or(1);
+                self.floor = if end > at + 1 { end } else { floor };
+                return end;
             }
-            b'@' => url::go_dsn(bytes, floor, at).or_else(|| email::at(text, floor, at)),
-            b':' => url::at(bytes, at).or_else(|| ip::v6(bytes, floor, at)).or_else(|| secret::value(bytes, at)),
-            b'=' => secret::value(bytes, at),
-            _ => {
-                at = numbers(bytes, floor, at, hits);
-                floor = hits.last().map_or(floor, |hit| floor.max(hit.range.end.min(at)));
-                continue;
-            }
+            _ => return self.word(at),
         };
-        at = match hit {
+        self.take(hit, at + 1)
+    }
+
+    fn take(&mut self, hit: Option<Hit>, otherwise: usize) -> usize {
+        match hit {
             Some(hit) => {
                 let end = hit.range.end;
-                floor = end;
-                hits.push(hit);
-                end.max(at + 1)
+                self.floor = end;
+                self.hits.push(hit);
+                end.max(otherwise)
             }
-            None => at + 1,
-        };
-    }
-}
-
-/// Returns the place of the next anchor from `at` on. Eight bytes are judged at once, since most text is words.
-fn next_anchor(bytes: &[u8], mut at: usize) -> Option<usize> {
-    let mut rest = bytes.get(at..)?;
-    while let [a, b, c, d, e, f, g, h, tail @ ..] = rest {
-        let any = is_anchor(*a)
-            | is_anchor(*b)
-            | is_anchor(*c)
-            | is_anchor(*d)
-            | is_anchor(*e)
-            | is_anchor(*f)
-            | is_anchor(*g)
-            | is_anchor(*h);
-        if any != 0 {
-            break;
+            None => otherwise,
         }
-        rest = tail;
-        at += 8;
     }
-    rest.iter().position(|byte| is_anchor(*byte) != 0).map(|offset| at + offset)
-}
 
-/// Looks at the run of digit groups that starts at `at`; returns where the walk goes on.
-fn numbers(bytes: &[u8], floor: usize, at: usize, hits: &mut Vec<Hit>) -> usize {
-    if at > 0 && bytes[at - 1].is_ascii_alphabetic() {
-        if let Some(hit) = iban::at(bytes, floor, at) {
-            let end = hit.range.end;
-            hits.push(hit);
-            return end;
+    fn colon(&self, at: usize) -> Option<Hit> {
+        let (bytes, floor) = (self.bytes, self.floor);
+        let next = bytes.get(at + 1).copied().unwrap_or(b' ');
+        if next == b'/' {
+            return match bytes.get(at + 2) {
+                Some(b'/') => url::at(bytes, at),
+                _ => secret::value(bytes, at),
+            };
+        }
+        let before = at.checked_sub(1).and_then(|i| bytes.get(i)).copied().unwrap_or(b' ');
+        if before.is_ascii_hexdigit() || before == b':' || next == b':' {
+            let address = mac::at(bytes, floor, at).or_else(|| ip::v6(bytes, floor, at));
+            // `12:34`: no key ends in a digit in front of another.
+            if address.is_some() || before.is_ascii_digit() && next.is_ascii_digit() {
+                return address;
+            }
+        }
+        secret::value(bytes, at).or_else(|| self.keyed(at))
+    }
+
+    /// Looks at the value whose key ends at the separator at `at`.
+    fn keyed(&self, at: usize) -> Option<Hit> {
+        let key = cue::Key::before(self.bytes, self.floor, at)?;
+        keyed::at(self.text, &key, at)
+    }
+
+    fn dashes(&self, at: usize) -> Option<Hit> {
+        if at > self.floor && self.bytes[at - 1] == b'-' { secret::dashes(self.bytes, at) } else { None }
+    }
+
+    /// Looks at the capitalised or accented word at `at`.
+    fn word(&mut self, at: usize) -> usize {
+        let (bytes, floor) = (self.bytes, self.floor);
+        if let Some(hit) = secret::capital(bytes, at) {
+            return self.take(Some(hit), at + 1);
+        }
+        match person::at(self.text, floor, at) {
+            person::Look::Found(hit) => self.take(Some(hit), at + 1),
+            person::Look::Nothing(end) => {
+                // `AB 12 34 56 C`, `AB-123-CD`: letters, a separator, digits.
+                let split = end - at <= 3
+                    && matches!(bytes.get(end), Some(b' ' | b'-'))
+                    && bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
+                let hit = if split { self.identifier(at) } else { None };
+                self.take(hit, end)
+            }
+        }
+    }
+
+    /// Looks at an identifier of letters and digits that starts at `at`.
+    fn identifier(&self, at: usize) -> Option<Hit> {
+        let chars = Chars::read(self.bytes, at);
+        if chars.len() < 3 {
+            return None;
+        }
+        let said = cue::context(self.bytes, self.floor, at);
+        form::in_prose(self.bytes, &chars, said)
+    }
+
+    /// Looks at the run of digit groups that starts at `at`; returns where the walk goes on.
+    fn number(&mut self, at: usize) -> usize {
+        let bytes = self.bytes;
+        let before = at.checked_sub(1).and_then(|i| bytes.get(i)).copied().unwrap_or(b' ');
+        if before.is_ascii_alphabetic() {
+            return self.token(at);
+        }
+        if matches!(before, b'_' | b'-' | b'.')
+            && at >= 2
+            && bytes[at - 2].is_ascii_alphanumeric()
+            && let Some(hit) = secret::prefixed(bytes, self.floor, at)
+        {
+            return self.take(Some(hit), at + 1);
+        }
+        if let Some(len) = timestamp_len(bytes, at) {
+            return at + len;
+        }
+        self.groups(at)
+    }
+
+    /// Looks at the word with a digit in it at `at`, letters in front.
+    fn token(&mut self, at: usize) -> usize {
+        let bytes = self.bytes;
+        if let Some(hit) = iban::at(bytes, self.floor, at) {
+            return self.take(Some(hit), at + 1);
+        }
+        if let Some(hit) = secret::prefixed(bytes, self.floor, at) {
+            return self.take(Some(hit), at + 1);
         }
         if ip::v4_after_letter(bytes, at) {
             // `ip10.0.0.1`: a letter before does not make an address a word.
-        } else {
-            return at + digits::run_len(bytes, at);
+            return self.groups(at);
         }
+        let lead = bytes
+            .get(self.floor..at)
+            .unwrap_or_default()
+            .iter()
+            .rev()
+            .take(CHARS_MAX)
+            .take_while(|b| b.is_ascii_alphanumeric())
+            .count();
+        let start = at - lead;
+        let len = lead + bytes.iter().skip(at).take_while(|b| b.is_ascii_alphanumeric()).count();
+        let hit = match len {
+            4 if bytes.get(start + 4) == Some(&b'.') => mac::dotted(bytes, start),
+            3..=CHARS_MAX if lead <= 6 || matches!(len, 9 | 16 | 20) => self.identifier(start),
+            _ => None,
+        };
+        let hit = hit.or_else(|| username::in_prose(bytes, self.floor, start));
+        self.take(hit, start + len)
     }
-    if let Some(len) = timestamp_len(bytes, at) {
-        return at + len;
-    }
-    let digits = Digits::read(bytes, at);
-    let mut group = 0;
-    while group < digits.len() {
-        let found = ip::v4(bytes, &digits, group)
-            .or_else(|| nir::at(bytes, &digits, group))
-            .or_else(|| card::at(bytes, &digits, group))
-            .or_else(|| phone::at(bytes, floor, &digits, group));
-        match found {
-            Some(hit) => {
-                let end = hit.range.end;
-                hits.push(hit);
+
+    fn groups(&mut self, at: usize) -> usize {
+        let bytes = self.bytes;
+        let digits = Digits::read(bytes, at);
+        let mut said = None;
+        let mut group = 0;
+        let last = digits.end(digits.len() - 1);
+        while group < digits.len() {
+            let Some(hit) = self.group(&digits, group, &mut said) else {
                 group += 1;
-                while group < digits.len() && digits.start(group) < end {
-                    group += 1;
-                }
-                if group >= digits.len() {
-                    return end.max(digits.end(digits.len() - 1));
-                }
+                continue;
+            };
+            let end = hit.range.end;
+            self.floor = end;
+            self.hits.push(hit);
+            while group < digits.len() && digits.start(group) < end {
+                group += 1;
             }
-            None => group += 1,
+            if group >= digits.len() {
+                return end.max(last);
+            }
+            said = None;
         }
+        // `12AB34567`: the rest of the word was looked at with its digits.
+        last + bytes.iter().skip(last).take_while(|b| b.is_ascii_alphanumeric()).count()
     }
-    digits.end(digits.len() - 1)
+
+    /// Looks at the groups from `group` on.
+    fn group(&self, digits: &Digits, group: usize, said: &mut Option<u64>) -> Option<Hit> {
+        let (bytes, floor) = (self.bytes, self.floor);
+        let (start, end) = (digits.start(group), digits.end(group));
+        let first = digits.start(0);
+        let left = digits.total_from(group);
+        let mut said = || *said.get_or_insert_with(|| cue::context(bytes, floor, first.max(floor)));
+        let lettered = bytes.get(end).is_some_and(u8::is_ascii_alphabetic);
+        if bytes.get(start + 2) == Some(&b'-')
+            && bytes.get(start + 5) == Some(&b'-')
+            && let Some(hit) = mac::at(bytes, floor, start + 2)
+        {
+            return Some(hit);
+        }
+        let found = ip::v4(bytes, digits, group).or_else(|| nir::at(bytes, floor, digits, group));
+        if found.is_some() {
+            return found;
+        }
+        if lettered
+            && digits.width(group) <= 4
+            && bytes.get(start + 4) == Some(&b'.')
+            && let Some(hit) = mac::dotted(bytes, start)
+        {
+            return Some(hit);
+        }
+        // What a word vouches for is that before it is a telephone's.
+        if left >= 8 || lettered {
+            let chars = Chars::read(bytes, start);
+            if chars.len() >= 7
+                && !(chars.len() == 13 && cue::names_an_id(bytes, start))
+                && let Some(hit) = form::in_prose(bytes, &chars, said())
+            {
+                return Some(hit);
+            }
+        }
+        let found = card::at(bytes, floor, digits, group).or_else(|| phone::at(bytes, floor, digits, group));
+        if found.is_some() {
+            return found;
+        }
+        if digits.width(group) <= 4
+            && letters_between(bytes, end)
+            && let Some(hit) = self.identifier(start)
+        {
+            return Some(hit);
+        }
+        if dob::may_start(bytes, digits, group)
+            && said() & bit::DOB != 0
+            && let Some(hit) = dob::at(bytes, digits, group)
+        {
+            return Some(hit);
+        }
+        let decimals = group + 1 < digits.len() && bytes.get(end) == Some(&b'.') && digits.width(group + 1) >= 3;
+        if decimals
+            && digits.width(group) <= 3
+            && let Some(hit) = geo::at(bytes, start, said())
+        {
+            return Some(hit);
+        }
+        if digits.width(group) <= 5 {
+            return address::at(self.text, floor, start, end, &mut said);
+        }
+        None
+    }
+}
+
+/// Tells whether one to three letters between separators follow, and a digit: `123 ABC 75`.
+fn letters_between(bytes: &[u8], at: usize) -> bool {
+    let is_gap = |at: usize| matches!(bytes.get(at), Some(b' ' | b'-'));
+    let letters = bytes.iter().skip(at + 1).take(4).take_while(|b| b.is_ascii_alphabetic()).count();
+    is_gap(at)
+        && (1..=3).contains(&letters)
+        && is_gap(at + 1 + letters)
+        && bytes.get(at + 2 + letters).is_some_and(u8::is_ascii_digit)
 }
 
 /// Returns the length of the RFC 3339 time stamp at `at`: most lines start with one, and it is nobody's number.
@@ -235,20 +581,23 @@ fn timestamp_len(bytes: &[u8], at: usize) -> Option<usize> {
 /// Returns the length of the token at the start of `bytes`: `[email]`, or `[email:7f3a…]` with 16 hexadecimal digits.
 pub(crate) fn token_len(bytes: &[u8]) -> Option<usize> {
     let inner = bytes.strip_prefix(b"[")?;
-    for kind in Type::ALL {
-        let Some(rest) = inner.strip_prefix(kind.as_str().as_bytes()) else { continue };
-        if rest.first() == Some(&b']') {
-            return Some(kind.as_str().len() + 2);
+    let word_len = inner.iter().take(TOKEN_WORD_MAX + 1).take_while(|b| b.is_ascii_lowercase() || **b == b'-').count();
+    let word = inner.get(..word_len).filter(|_| (2..=TOKEN_WORD_MAX).contains(&word_len))?;
+    let rest = inner.get(word_len..)?;
+    let len = match rest.first()? {
+        b']' => word_len + 2,
+        b':' if rest.get(17) == Some(&b']')
+            && rest.get(1..17).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) =>
+        {
+            word_len + 19
         }
-        let keyed = rest.first() == Some(&b':')
-            && rest.get(17) == Some(&b']')
-            && rest.get(1..17).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-        if keyed {
-            return Some(kind.as_str().len() + 19);
-        }
-    }
-    None
+        _ => return None,
+    };
+    Type::ALL.iter().any(|kind| kind.as_str().as_bytes() == word).then_some(len)
 }
+
+/// Longest word of a token.
+const TOKEN_WORD_MAX: usize = 15;
 
 /// Unites hits that overlap under the type that takes precedence.
 fn unite(mut hits: Vec<Hit>) -> Vec<Hit> {
@@ -272,8 +621,8 @@ mod tests {
 
     #[test]
     fn overlapping_hits_are_united_under_the_graver_type() {
-        let hits = vec![Hit::new(5..9, Type::Phone), Hit::new(0..6, Type::Email), Hit::new(9..10, Type::Ip)];
-        assert_eq!(unite(hits), [Hit::new(0..9, Type::Email), Hit::new(9..10, Type::Ip)]);
+        let hits = vec![Hit::new(5..9, Type::Phone), Hit::new(0..6, Type::Email), Hit::new(9..10, Type::Ipv4)];
+        assert_eq!(unite(hits), [Hit::new(0..9, Type::Email), Hit::new(9..10, Type::Ipv4)]);
     }
 
     #[test]
@@ -289,15 +638,5 @@ mod tests {
         ] {
             assert_eq!(token_len(text.as_bytes()), len, "{text}");
         }
-    }
-
-    #[test]
-    fn anchors_are_found_wherever_they_stand() {
-        for lead in 0..20 {
-            let text = format!("{}@", "x".repeat(lead));
-            assert_eq!(next_anchor(text.as_bytes(), 0), Some(lead));
-        }
-        assert_eq!(next_anchor(b"words and words", 0), None);
-        assert_eq!(next_anchor(b"", 3), None);
     }
 }

@@ -12,4 +12,4 @@ mod view;
 pub use clear::{Cleared, Clearer, Error, Public};
 pub use config::Config;
 pub use detect::Type;
-pub use redact::Redactor;
+pub use redact::{Explained, Finding, Redactor};

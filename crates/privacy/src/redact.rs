@@ -7,23 +7,63 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::detect::{self, Hit, Type};
 use crate::view::View;
 
-/// A replaced value can lay bare another one (`a@b.fr0612345678`), so a text is read again until nothing is found. Each
+/// A replaced value can lay bare another one (`a@b.fr+33612345678`), so a text is read again until nothing is found. Each
 /// pass replaces at least one value, so this bound is met only by texts made for it.
 const PASSES_MAX: usize = 8;
 
 /// Replaces personal values and secrets in free text. Cheap to share, holds no state but its counters; the same text
 /// gives the same answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Redactor {
     names: HashSet<String>,
     networks: Vec<Network>,
     kept: [bool; Type::ALL.len()],
     counts: [AtomicU64; Type::ALL.len()],
+}
+
+impl Default for Redactor {
+    fn default() -> Self {
+        Self {
+            names: HashSet::new(),
+            networks: Vec::new(),
+            kept: [false; Type::ALL.len()],
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+/// A value that was found in a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Where it stands, in bytes of the text as given; both ends are at characters.
+    pub range: Range<usize>,
+    /// What it is.
+    pub kind: Type,
+    /// Whether it stays in clear, because the configuration says so or because it was declared.
+    pub kept: bool,
+}
+
+/// A text with what was found in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// What was found, in ascending order, without overlap.
+    pub findings: Vec<Finding>,
+    /// The text after redaction.
+    pub cleared: String,
+}
+
+/// One piece of a redacted text: copied from `raw` on, or a token in the place of `raw`.
+#[derive(Clone, Debug)]
+struct Piece {
+    redacted: Range<usize>,
+    raw: Range<usize>,
+    kind: Option<Type>,
 }
 
 /// An address, or all that share its first bits.
@@ -74,7 +114,7 @@ impl Redactor {
             if let Some(network) = Network::read(name) {
                 self.networks.push(network);
             } else {
-                let addresses = detect::find(name).into_iter().filter(|hit| hit.kind == Type::Ip);
+                let addresses = detect::find(name).into_iter().filter(|hit| hit.kind.as_str() == "ip");
                 self.networks.extend(addresses.filter_map(|hit| Network::read(name.get(hit.range)?)));
             }
             self.names.insert(name.to_owned());
@@ -107,6 +147,35 @@ impl Redactor {
     pub fn finds_in(&self, text: &str) -> bool {
         let view = View::of(text);
         detect::find(view.text()).iter().any(|hit| !self.is_kept(&view, text, hit))
+    }
+
+    /// Returns what [`Self::redact`] finds in `text` and what it makes of it: for people who want to know why.
+    #[must_use]
+    pub fn explain(&self, text: &str) -> Explained {
+        let mut pieces = vec![Piece { redacted: 0..text.len(), raw: 0..text.len(), kind: None }];
+        let mut cleared = text.to_owned();
+        let mut kept = Vec::new();
+        for pass in 0..=PASSES_MAX {
+            let view = View::of(&cleared);
+            let mut hits = detect::find(view.text());
+            hits.retain(|hit| {
+                let keeps = self.is_kept(&view, &cleared, hit);
+                if keeps && pass == 0 {
+                    kept.push(Finding { range: view.raw(hit.range.clone()), kind: hit.kind, kept: true });
+                }
+                !keeps
+            });
+            if hits.is_empty() {
+                break;
+            }
+            let hits = hits.into_iter().map(|hit| (view.raw(hit.range), hit.kind)).collect::<Vec<_>>();
+            (cleared, pieces) = replace(text, &pieces, &hits);
+        }
+        let tokens =
+            pieces.into_iter().filter_map(|piece| Some(Finding { range: piece.raw, kind: piece.kind?, kept: false }));
+        let mut findings: Vec<Finding> = tokens.chain(kept).collect();
+        findings.sort_by_key(|finding| finding.range.start);
+        Explained { findings, cleared }
     }
 
     /// Returns how many values of each type were replaced since the start: for metrics.
@@ -154,13 +223,83 @@ impl Redactor {
             return true;
         }
         let understood = view.text().get(hit.range.clone()).unwrap_or_default();
-        if hit.kind == Type::Ip {
+        if matches!(hit.kind, Type::Ipv4 | Type::Ipv6) {
             return understood
                 .parse::<IpAddr>()
                 .is_ok_and(|address| self.networks.iter().any(|network| network.holds(address)));
         }
         let written = text.get(view.raw(hit.range.clone())).unwrap_or_default();
         !self.names.is_empty() && (self.names.contains(written) || self.names.contains(understood))
+    }
+}
+
+/// Puts tokens in the place of `hits`, which are places of the text that `pieces` make out of `text`; a token that a hit
+/// touches becomes part of it.
+fn replace(text: &str, pieces: &[Piece], hits: &[(Range<usize>, Type)]) -> (String, Vec<Piece>) {
+    let mut cleared = String::with_capacity(text.len());
+    let mut made: Vec<Piece> = Vec::with_capacity(pieces.len() + 2 * hits.len());
+    let mut next = hits.iter().peekable();
+    let mut open: Option<(Range<usize>, Range<usize>, Type)> = None;
+    for piece in pieces {
+        let mut at = piece.redacted.start;
+        while at < piece.redacted.end || piece.redacted.is_empty() {
+            // A hit that began in an earlier piece goes on here.
+            if let Some((hit, raw, kind)) = open.take() {
+                let end = hit.end.min(piece.redacted.end);
+                let (raw_end, kind) = match piece.kind {
+                    Some(inner) => (piece.raw.end, kind.min(inner)),
+                    None => (piece.raw.start + (end - piece.redacted.start), kind),
+                };
+                at = if piece.kind.is_some() { piece.redacted.end } else { end };
+                let raw = raw.start..raw_end;
+                if hit.end > piece.redacted.end {
+                    open = Some((hit, raw, kind));
+                    break;
+                }
+                push_token(&mut cleared, &mut made, raw, kind);
+                continue;
+            }
+            let Some((hit, kind)) = next.next_if(|(hit, _)| hit.start < piece.redacted.end) else {
+                copy(text, &mut cleared, &mut made, piece, at..piece.redacted.end);
+                break;
+            };
+            let raw_start = match piece.kind {
+                Some(_) => piece.raw.start,
+                None => {
+                    copy(text, &mut cleared, &mut made, piece, at..hit.start);
+                    piece.raw.start + (hit.start - piece.redacted.start)
+                }
+            };
+            at = hit.start.max(piece.redacted.start);
+            open = Some((hit.clone(), raw_start..raw_start, *kind));
+        }
+    }
+    if let Some((_, raw, kind)) = open {
+        push_token(&mut cleared, &mut made, raw, kind);
+    }
+    (cleared, made)
+}
+
+fn push_token(cleared: &mut String, made: &mut Vec<Piece>, raw: Range<usize>, kind: Type) {
+    let start = cleared.len();
+    cleared.push('[');
+    cleared.push_str(kind.as_str());
+    cleared.push(']');
+    made.push(Piece { redacted: start..cleared.len(), raw, kind: Some(kind) });
+}
+
+/// Copies `part` of what `piece` gave, a token whole.
+fn copy(text: &str, cleared: &mut String, made: &mut Vec<Piece>, piece: &Piece, part: Range<usize>) {
+    if let Some(kind) = piece.kind {
+        push_token(cleared, made, piece.raw.clone(), kind);
+        return;
+    }
+    let raw =
+        piece.raw.start + (part.start - piece.redacted.start)..piece.raw.start + (part.end - piece.redacted.start);
+    if !raw.is_empty() {
+        let start = cleared.len();
+        cleared.push_str(text.get(raw.clone()).unwrap_or_default());
+        made.push(Piece { redacted: start..cleared.len(), raw, kind: None });
     }
 }
 
@@ -191,6 +330,30 @@ mod tests {
         assert!(matches!(redactor.redact("nothing"), Cow::Borrowed(_)));
         let emails = redactor.counts().into_iter().find(|(kind, _)| *kind == Type::Email);
         assert_eq!(emails, Some((Type::Email, 5)));
+    }
+
+    #[test]
+    fn findings_are_places_of_the_text_as_given() {
+        let redactor = Redactor::new().with_declared(["10.0.0.5"]);
+        let text = "é ana%40example.org, 10.0.0.5, a@b.fr+33612345678 & +33\u{a0}6\u{a0}12\u{a0}34\u{a0}56\u{a0}78";
+        let explained = redactor.explain(text);
+        let found: Vec<_> = explained
+            .findings
+            .iter()
+            .map(|f| (text.get(f.range.clone()).expect("at characters"), f.kind.name(), f.kept))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("ana%40example.org", "EMAIL", false),
+                ("10.0.0.5", "IPV4", true),
+                ("a@b.fr", "EMAIL", false),
+                ("+33612345678", "PHONE", false),
+                ("+33\u{a0}6\u{a0}12\u{a0}34\u{a0}56\u{a0}78", "PHONE", false),
+            ]
+        );
+        assert_eq!(explained.cleared, redactor.redact(text));
+        assert_eq!(redactor.explain("").findings, []);
     }
 
     #[test]
@@ -229,6 +392,7 @@ mod tests {
             let text = String::from_utf8_lossy(&bytes);
             let once = redactor.redact(&text).into_owned();
             prop_assert_eq!(redactor.redact(&once), once.as_str());
+            prop_assert_eq!(redactor.explain(&text).cleared, once);
         }
 
         #[test]
@@ -236,6 +400,14 @@ mod tests {
             let redactor = Redactor::new();
             let once = redactor.redact(&text).into_owned();
             prop_assert_eq!(redactor.redact(&once), once.as_str());
+            let explained = redactor.explain(&text);
+            prop_assert_eq!(&explained.cleared, &once);
+            let mut last = 0;
+            for finding in explained.findings {
+                prop_assert!(finding.range.start >= last && finding.range.start < finding.range.end, "{:?}", finding);
+                prop_assert!(text.get(finding.range.clone()).is_some(), "{:?}", finding);
+                last = finding.range.end;
+            }
         }
 
         #[test]

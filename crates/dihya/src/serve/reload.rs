@@ -200,7 +200,7 @@ impl Running {
     fn count_redactions(&mut self) {
         let clearer = self.pipeline.clearer();
         for (kind, count) in clearer.redactor().counts() {
-            let seen = self.redactions_seen.entry(kind.as_str()).or_insert(0);
+            let seen = self.redactions_seen.entry(kind.name()).or_insert(0);
             // A new redactor begins at nothing.
             let fresh = if count < *seen { count } else { count - *seen };
             if fresh > 0 {

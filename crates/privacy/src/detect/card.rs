@@ -2,34 +2,18 @@
 //! so a card is not seen under a key that names ids.
 
 use super::digits::{Digits, Gap, luhn};
+use super::lexicon::bit;
 use super::{Hit, Type, cue};
-
-/// Words that outweigh an id's name: `card_id=`, `carte n°`.
-const CARD_CUES: [&str; 13] = [
-    "card",
-    "cardnumber",
-    "cardno",
-    "creditcard",
-    "ccnumber",
-    "carte",
-    "cartebancaire",
-    "visa",
-    "mastercard",
-    "amex",
-    "pan",
-    "cb",
-    "cc",
-];
 
 /// Ways in which people group card numbers.
 const SHAPES: [&[usize]; 7] =
     [&[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 4, 3], &[4, 4, 4, 1], &[6, 4, 4, 2], &[4, 4, 4, 3]];
 
 /// Looks at the groups from `group` on as a card number.
-pub(crate) fn at(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
+pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let width = digits.width(group);
     if width < 13 {
-        return grouped(bytes, digits, group);
+        return grouped(bytes, floor, digits, group);
     }
     if width > 19 || !digits.stands_alone(bytes, group, group) || !is_card(bytes, digits, group, group) {
         return None;
@@ -37,14 +21,14 @@ pub(crate) fn at(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
     // `0.4111111111111111` is a fraction, `x-4111111111111111` a name.
     let start = digits.start(group);
     let lead = start.checked_sub(1).and_then(|i| bytes.get(i));
-    if matches!(lead, Some(b'.' | b'#' | b'-')) && !cue::precedes(bytes, start, &CARD_CUES) {
+    if matches!(lead, Some(b'.' | b'#' | b'-')) && !cue::precedes(bytes, floor, start, bit::CARD) {
         return None;
     }
-    (cue::precedes(bytes, start, &CARD_CUES) || !cue::names_an_id(bytes, start))
+    (cue::precedes(bytes, floor, start, bit::CARD) || !cue::names_an_id(bytes, start))
         .then(|| Hit::new(start..digits.end(group), Type::Card))
 }
 
-fn grouped(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
+fn grouped(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     if !matches!(digits.width(group), 4 | 6) || group + 1 >= digits.len() || digits.gap(group + 1) == Gap::Mixed {
         return None;
     }
@@ -55,7 +39,7 @@ fn grouped(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
         .max_by_key(|shape| shape.len())?;
     let range = digits.start(group)..digits.end(group + shape.len() - 1);
     let by_key = cue::key(bytes, range.start).is_some() && cue::names_an_id(bytes, range.start);
-    (!by_key || cue::precedes(bytes, range.start, &CARD_CUES)).then(|| Hit::new(range, Type::Card))
+    (!by_key || cue::precedes(bytes, floor, range.start, bit::CARD)).then(|| Hit::new(range, Type::Card))
 }
 
 fn is_card(bytes: &[u8], digits: &Digits, first: usize, last: usize) -> bool {

@@ -28,7 +28,7 @@ impl Gen {
         usize::try_from(self.0.below(bound as u64)).expect("small")
     }
 
-    fn pick<T: Copy>(&self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
@@ -36,7 +36,7 @@ impl Gen {
         (0..len).map(|_| char::from(b'0' + u8::try_from(self.below(10)).expect("a digit"))).collect()
     }
 
-    fn letters(&self, alphabet: &str, len: usize) -> String {
+    pub(crate) fn letters(&self, alphabet: &str, len: usize) -> String {
         let chars: Vec<char> = alphabet.chars().collect();
         (0..len).map(|_| self.pick(&chars)).collect()
     }
@@ -191,6 +191,61 @@ impl Gen {
     }
 }
 
+/// Groups a number as people do, or leaves it in one piece.
+pub(crate) fn grouped(g: &Gen, number: &str, shape: &[usize]) -> String {
+    group(number, shape, g.pick(&["", "", " ", "-"]))
+}
+
+/// Appends the digit that satisfies Luhn's check.
+pub(crate) fn luhn_end(body: &str) -> String {
+    let end =
+        (b'0'..=b'9').find(|end| super::digits::luhn(&[body.as_bytes(), &[*end]].concat())).expect("one of ten does");
+    format!("{body}{}", char::from(end))
+}
+
+/// Returns the type of the first hit that is one of `kinds`.
+pub(crate) fn found(text: &str, kinds: &[Type]) -> Option<Type> {
+    super::find(text).into_iter().map(|hit| hit.kind).find(|kind| kinds.contains(kind))
+}
+
+/// Holds the recall of one type against its budget, on values that stand in `sentences`: found means that a span of that
+/// type covers four fifths of the value. Prints what was reached.
+pub(crate) fn budget(kind: Type, plain_min: f64, odd_min: f64, sentences: &[&str], value: impl Fn(&Gen) -> String) {
+    const COUNT: usize = 800;
+    let share = |seed: u64, odd: Odd| {
+        let generator = Gen::new(seed);
+        let redactor = Redactor::new();
+        let mut missed = Vec::new();
+        for i in 0..COUNT {
+            let spelled = spell(&generator, &value(&generator), odd);
+            let text = sentences[i % sentences.len()].replacen("{}", &spelled, 1);
+            let start = text.find(&spelled).expect("is in it");
+            let place = start..start + spelled.len();
+            let covered: usize = redactor
+                .explain(&text)
+                .findings
+                .iter()
+                .filter(|finding| finding.kind == kind)
+                .map(|finding| finding.range.end.min(place.end).saturating_sub(finding.range.start.max(place.start)))
+                .sum();
+            if covered * 5 < place.len() * 4 {
+                missed.push(text);
+            }
+        }
+        (1.0 - missed.len() as f64 / COUNT as f64, missed)
+    };
+    let (plain, plain_missed) = share(kind as u64, Odd::None);
+    let (odd, odd_missed) = share(kind as u64 + 100, Odd::Any);
+    println!("{}: recall {plain:.3} plain, {odd:.3} odd, of {COUNT} each", kind.name());
+    assert!(
+        plain >= plain_min,
+        "{}: {plain} plain: {:#?}",
+        kind.name(),
+        plain_missed.iter().take(5).collect::<Vec<_>>()
+    );
+    assert!(odd >= odd_min, "{}: {odd} odd: {:#?}", kind.name(), odd_missed.iter().take(5).collect::<Vec<_>>());
+}
+
 fn group(number: &str, shape: &[usize], separator: &str) -> String {
     let mut rest = number;
     let mut parts = Vec::new();
@@ -323,7 +378,17 @@ pub(crate) fn lookalikes(seed: u64, count: usize) -> Vec<String> {
             13 => format!("nginx[{}]: worker {} exited on signal {}", g.digits(5), g.digits(5), g.below(31)),
             14 => format!("20{}{:02}{:02}{} backup.tar.gz", g.digits(2), 1 + g.below(12), 1 + g.below(28), g.digits(6)),
             15 => format!("facture FA-{}-{} émise", g.digits(4), g.digits(6)),
-            16 => format!("mac {}:{}:{}:{}:{}:{} seen", hex(2), hex(2), hex(2), hex(2), hex(2), hex(2)),
+            16 => format!(
+                "key {}:{}:{}:{}:{}:{}:{}:{} seen",
+                hex(2),
+                hex(2),
+                hex(2),
+                hex(2),
+                hex(2),
+                hex(2),
+                hex(2),
+                hex(2)
+            ),
             17 => format!("std::vec::Vec at src/main.rs:{}:{} key=value token: expired", g.below(999), g.below(80)),
             18 => format!("isbn {} sku={}", g.digits(13), g.digits(12)),
             _ => format!(

@@ -2,38 +2,159 @@
 
 use std::ops::Range;
 
+use super::lexicon::{FOLD, backwards, seed, step, unaccented};
+
 /// How far back a cue may stand.
 const REACH: usize = 40;
 
-/// Returns up to [`REACH`] bytes before `at` on the same line, in lower case, accents of French dropped.
-fn before(bytes: &[u8], at: usize) -> String {
-    let from = at.saturating_sub(REACH);
-    let window = bytes.get(from..at).unwrap_or_default();
-    let window = window.rsplit(|b| *b == b'\n').next().unwrap_or_default();
-    String::from_utf8_lossy(window)
-        .chars()
-        .flat_map(char::to_lowercase)
-        .map(|c| match c {
-            'é' | 'è' | 'ê' | 'ë' => 'e',
-            'à' | 'â' => 'a',
-            'ó' => 'o',
-            'ú' => 'u',
-            _ => c,
-        })
-        .collect()
+/// Longest key that is read, in bytes.
+const KEY_MAX: usize = 64;
+
+/// Most words that are read as one: `numéro de sécurité sociale`.
+const WORDS_MAX: usize = 4;
+
+/// The words that end at a place, read backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Words {
+    /// What the longest listed word or group of words says; `None` where none is listed.
+    pub(crate) bits: Option<u64>,
+    /// Where the longest listed one starts.
+    pub(crate) start: usize,
+    /// Where the last word alone starts.
+    pub(crate) last: usize,
 }
 
-/// Tells whether one of `words` stands within reach before `at`, alone or in the plural: `install` is not `ins`.
-pub(crate) fn precedes(bytes: &[u8], at: usize, words: &[&str]) -> bool {
-    let window = before(bytes, at);
-    words.iter().any(|word| {
-        window.match_indices(word).any(|(i, _)| {
-            let head = window.get(..i).and_then(|head| head.chars().next_back());
-            let tail = window.get(i + word.len()..).unwrap_or_default();
-            let tail = tail.strip_prefix('s').unwrap_or(tail).chars().next();
-            !head.is_some_and(char::is_alphanumeric) && !tail.is_some_and(char::is_alphabetic)
-        })
-    })
+/// Reads the words that end at `end`, none of them starting before `floor`.
+pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
+    let floor = floor.max(end.saturating_sub(KEY_MAX));
+    let mut words = Words { bits: None, start: end, last: end };
+    let (mut hash, mut count, mut at) = (seed(), 1, end);
+    while at > floor {
+        let byte = bytes[at - 1];
+        let mut folded = FOLD[usize::from(byte)];
+        let mut width = 1;
+        if folded == 0 {
+            if byte >= 0x80 {
+                (folded, width) = letter_before(bytes, floor, at);
+            } else if matches!(byte, b'_' | b'-' | b'.' | b' ' | b'\'') && at < end && count < WORDS_MAX {
+                // One separator between two words; the word behind it was judged when it ended.
+                count += 1;
+                at -= 1;
+                if at == floor || (FOLD[usize::from(bytes[at - 1])] == 0 && bytes[at - 1] < 0x80) {
+                    break;
+                }
+                continue;
+            } else {
+                break;
+            }
+        }
+        hash = step(hash, folded);
+        at -= width;
+        if starts_word(bytes, at) {
+            if words.last == end {
+                words.last = at;
+            }
+            if let Some(bits) = backwards(hash) {
+                words.bits = Some(bits);
+                words.start = at;
+            }
+        }
+    }
+    words
+}
+
+/// Returns the folded letter that ends before `at`, and how many bytes it takes.
+fn letter_before(bytes: &[u8], floor: usize, at: usize) -> (u8, usize) {
+    match bytes.get(floor.max(at.saturating_sub(2))..at) {
+        Some([0xC3, second]) => (unaccented(*second), 2),
+        _ => (bytes[at - 1], 1),
+    }
+}
+
+/// Tells whether a word starts at `at`: after no letter, or with a capital after a small one (`firstName`).
+fn starts_word(bytes: &[u8], at: usize) -> bool {
+    let Some(before) = at.checked_sub(1).map(|i| bytes[i]) else { return true };
+    if FOLD[usize::from(before)] == 0 && before < 0x80 {
+        return true;
+    }
+    bytes[at].is_ascii_uppercase() && (before.is_ascii_lowercase() || before.is_ascii_digit())
+}
+
+/// Returns what the words within reach before `at` say, on the same line and not before `floor`.
+pub(crate) fn context(bytes: &[u8], floor: usize, at: usize) -> u64 {
+    let floor = floor.max(at.saturating_sub(REACH));
+    let mut said = 0;
+    let mut end = at;
+    while end > floor {
+        let byte = bytes[end - 1];
+        if byte == b'\n' {
+            break;
+        }
+        if FOLD[usize::from(byte)] == 0 && byte < 0x80 {
+            // What stands in a token of ours says nothing about its neighbours.
+            end = match byte {
+                b']' => token_start(bytes, end).unwrap_or(end - 1),
+                _ => end - 1,
+            };
+            continue;
+        }
+        let words = words_before(bytes, floor, end);
+        let cut = words.last == end || (words.last == floor && floor > 0 && !starts_word(bytes, floor));
+        if !cut {
+            said |= words.bits.unwrap_or(0);
+        }
+        end = words.last.min(end - 1);
+    }
+    said
+}
+
+/// Returns where the token of ours starts that ends at `end`.
+fn token_start(bytes: &[u8], end: usize) -> Option<usize> {
+    let open = bytes.get(end.saturating_sub(40)..end)?.iter().rposition(|b| *b == b'[')? + end.saturating_sub(40);
+    (super::token_len(bytes.get(open..)?)? == end - open).then_some(open)
+}
+
+/// Tells whether one of the words with these bits stands within reach before `at`.
+pub(crate) fn precedes(bytes: &[u8], floor: usize, at: usize, bits: u64) -> bool {
+    context(bytes, floor, at) & bits != 0
+}
+
+/// A key and what its name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// Where the name starts.
+    pub(crate) start: usize,
+    /// Where it ends.
+    pub(crate) end: usize,
+    /// What its longest listed ending says.
+    pub(crate) bits: u64,
+    /// Whether the listed ending is the whole name.
+    pub(crate) whole: bool,
+    /// Whether the name stands between quotes.
+    pub(crate) quoted: bool,
+}
+
+impl Key {
+    /// Reads the key whose separator (`=`, `:` or `>`) is at `at`.
+    pub(crate) fn before(bytes: &[u8], floor: usize, at: usize) -> Option<Self> {
+        let end = skip_back(bytes, at, |b| matches!(b, b' ' | b'"' | b'\'' | b']'));
+        if end <= floor {
+            return None;
+        }
+        let words = words_before(bytes, floor, end);
+        if words.last == end {
+            return None;
+        }
+        let quoted = bytes.get(end).is_some_and(|b| matches!(b, b'"' | b'\''));
+        let start = words.start.min(words.last);
+        let whole = start == floor || !matches!(bytes[start - 1], b'_' | b'-' | b'.') && starts_word(bytes, start);
+        Some(Self { start, end, bits: words.bits.unwrap_or(0), whole, quoted })
+    }
+
+    /// Tells whether no prose would write the name so: `last_name`, `patient.name`.
+    pub(crate) fn is_machines(&self, bytes: &[u8]) -> bool {
+        bytes.get(self.start..self.end).is_some_and(|name| name.iter().any(|b| matches!(b, b'_' | b'.')))
+    }
 }
 
 /// Returns where the key stands whose value starts at `at`: `key=`, `"key": "`, `key : `, `key #`; `None` where none does.
@@ -112,14 +233,18 @@ pub(crate) fn names_an_id(bytes: &[u8], at: usize) -> bool {
             || (name.len() > 3 && name.ends_with("id") && !name.ends_with("paid"))
             || ID_WORDS.iter().any(|word| name.contains(word));
     }
-    let window = before(bytes, at);
-    let mut words = window.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).rev();
-    words.by_ref().take(2).any(|word| word == "id" || ID_WORDS.contains(&word))
+    let window = bytes.get(at.saturating_sub(REACH)..at).unwrap_or_default();
+    let window = window.rsplit(|b| *b == b'\n').next().unwrap_or_default();
+    let mut words = window.rsplit(|b| !b.is_ascii_alphanumeric() && *b < 0x80).filter(|word| !word.is_empty());
+    words.by_ref().take(2).any(|word| {
+        word.eq_ignore_ascii_case(b"id") || ID_WORDS.iter().any(|id| word.eq_ignore_ascii_case(id.as_bytes()))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::lexicon::bit;
 
     #[test]
     fn keys_are_found_in_front_of_their_value() {
@@ -154,9 +279,31 @@ mod tests {
 
     #[test]
     fn cues_are_words_on_the_same_line() {
-        assert!(precedes("Téls: 06".as_bytes(), 6, &["tel"]));
-        assert!(!precedes(b"telemetry 06", 10, &["tel"]));
-        assert!(!precedes(b"hotel 06", 6, &["tel"]));
-        assert!(!precedes(b"tel\n06", 4, &["tel"]));
+        let says = |text: &str, bits| precedes(text.as_bytes(), 0, text.len() - 2, bits);
+        assert!(says("Téls: 06", bit::PHONE));
+        assert!(!says("telemetry 06", bit::PHONE));
+        assert!(!says("hotel 06", bit::PHONE));
+        assert!(!says("tel\n06", bit::PHONE));
+        assert!(says("né le 06", bit::DOB) && says("NÉE LE 06", bit::DOB) && says("date_de_naissance=06", bit::DOB));
+        assert!(says("Numéro de sécurité sociale n° 06", bit::NIR));
+        assert!(!says("[phone] 06", bit::PHONE) && says("phone] 06", bit::PHONE));
+        assert!(!says("a phone that is forty or more bytes away and more 06", bit::PHONE));
+    }
+
+    #[test]
+    fn the_longest_ending_of_a_key_decides() {
+        for (text, bits) in [
+            ("patient.first_name=", bit::PERSON),
+            ("patientFirstName=", bit::PERSON),
+            ("\"FIRST-NAME\": ", bit::PERSON),
+            ("file_name=", 0),
+            ("\"client ip address\":", 0),
+            ("Numéro SIRET :", bit::SIRET),
+            ("wholly_unknown=", 0),
+        ] {
+            let at = text.rfind(['=', ':']).expect("is there");
+            assert_eq!(Key::before(text.as_bytes(), 0, at).map(|key| key.bits), Some(bits), "{text}");
+        }
+        assert_eq!(Key::before(b" =", 0, 1), None);
     }
 }

@@ -50,6 +50,11 @@ impl Digits {
         digits
     }
 
+    /// Returns how many digits the groups from `first` on have.
+    pub(crate) fn total_from(&self, first: usize) -> usize {
+        (first..self.len).map(|i| self.width(i)).sum()
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.len
     }

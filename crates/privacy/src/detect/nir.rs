@@ -2,13 +2,32 @@
 //! `2B` included. One in three hundred random numbers of 15 digits passes: strong enough to act alone.
 
 use super::digits::Digits;
+use super::form::{Form, never};
+use super::lexicon::bit;
 use super::{Hit, Type, cue};
 
-/// Words that vouch for the 13 digits without their key.
-const CUES: [&str; 8] = ["nir", "secu", "securite sociale", "insee", "assure", "ssn", "ins", "immatriculation"];
+/// Under a key that names it.
+pub(crate) static FORM: Form =
+    Form { kind: Type::Nir, cue: bit::NIR, lengths: 13..16, shape, check: shape, alone: never };
+
+/// The same number as the identity of a patient (INS), under its own key.
+pub(crate) static INS: Form =
+    Form { kind: Type::Ins, cue: bit::INS, lengths: 13..16, shape, check: shape, alone: never };
+
+/// The object identifiers under which the number is a patient's identity (NIR, NIA, and those of tests).
+const OIDS: &[u8] = b"1.2.250.1.213.1.4.";
+
+fn shape(value: &[u8]) -> bool {
+    let mut number = [b'0'; 15];
+    let digits = value.iter().enumerate().all(|(i, c)| c.is_ascii_digit() || i == 6 && matches!(c, b'A' | b'B'));
+    for (slot, c) in number.iter_mut().zip(value) {
+        *slot = *c;
+    }
+    value.len() != 14 && digits && matches!(value[0], b'1'..=b'8') && is_nir(&number)
+}
 
 /// Looks at the groups from `group` on as a NIR.
-pub(crate) fn at(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
+pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
     if !matches!(bytes[start], b'1'..=b'4' | b'7' | b'8') || !may_hold(bytes, digits, group) {
         return None;
@@ -26,9 +45,15 @@ pub(crate) fn at(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
     let whole = (len == 15 && is_nir(&number) && key(&number) == two(&number, 13)).then_some(ends[1]);
     let end = whole.or_else(|| {
         // The key may be left out where a word says what the number is.
-        (len >= 13 && is_nir(&number) && cue::precedes(bytes, start, &CUES)).then_some(ends[0])
+        (len >= 13 && is_nir(&number) && cue::precedes(bytes, floor, start, bit::NIR)).then_some(ends[0])
     })?;
-    (!bytes.get(end).is_some_and(u8::is_ascii_alphanumeric)).then(|| Hit::new(start..end, Type::Nir))
+    if bytes.get(end).is_some_and(u8::is_ascii_alphanumeric) {
+        return None;
+    }
+    let tail = bytes.get(end..bytes.len().min(end + 60)).unwrap_or_default();
+    let is_ins = tail.starts_with(b"^") && memchr::memmem::find(tail, OIDS).is_some()
+        || cue::precedes(bytes, floor, start, bit::INS);
+    Some(Hit::new(start..end, if is_ins { Type::Ins } else { Type::Nir }))
 }
 
 /// Tells cheaply whether 13 digits can follow, or a Corsican department.
@@ -113,6 +138,7 @@ mod tests {
             ("1 85 05 2B 004 012 97", true),
             ("nir: 2550814168025", true),
             ("numéro de sécu 2 55 08 14 168 025", true),
+            ("nir=255081416802539", true),
             ("install publicsuffix:all 20230209.2326-1", false),
             ("2550814168025", false),
             ("255081416802539", false),
@@ -126,6 +152,17 @@ mod tests {
         ] {
             let found = find(text).iter().any(|hit| hit.kind == Type::Nir);
             assert_eq!(found, is_nir, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_identity_of_a_patient_is_told_from_the_number() {
+        for text in [
+            "INS 255081416802538",
+            "ins=255081416802538",
+            "255081416802538^^^ASIP-SANTE-INS-NIR&1.2.250.1.213.1.4.8&ISO^INS",
+        ] {
+            assert_eq!(find(text).first().map(|hit| hit.kind), Some(Type::Ins), "{text}");
         }
     }
 

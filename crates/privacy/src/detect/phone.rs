@@ -4,52 +4,8 @@
 //! that ids and amounts share need a word such as `tel` in front.
 
 use super::digits::{Digits, Gap};
+use super::lexicon::bit;
 use super::{Hit, Type, cue};
-
-/// Words in front of a number that say it is a telephone's.
-const CUES: [&str; 41] = [
-    "tel",
-    "telephone",
-    "telefon",
-    "telefono",
-    "telefone",
-    "telnumber",
-    "phone",
-    "phonenumber",
-    "phoneno",
-    "mobile",
-    "mobilenumber",
-    "portable",
-    "fax",
-    "gsm",
-    "appel",
-    "appeler",
-    "appele",
-    "call",
-    "called",
-    "caller",
-    "calling",
-    "sms",
-    "whatsapp",
-    "cell",
-    "cellphone",
-    "cellulare",
-    "contact",
-    "contacter",
-    "handy",
-    "movil",
-    "msisdn",
-    "joindre",
-    "rappel",
-    "rappeler",
-    "rappele",
-    "dial",
-    "dialed",
-    "dialing",
-    "hotline",
-    "rufnummer",
-    "mobil",
-];
 
 /// Country codes with the least and most digits of the national number.
 const COUNTRIES: [(&[u8], usize, usize); 36] = [
@@ -185,9 +141,9 @@ pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> O
     if bytes[start] == b'0' {
         let zeros = bytes.get(start..start + 2) == Some(b"00")
             || digits.width(group) == 2 && bytes.get(start..start + 2) == Some(b"00");
-        return if zeros { international(bytes, digits, group, 2, start) } else { trunk(bytes, digits, group) };
+        return if zeros { international(bytes, digits, group, 2, start) } else { trunk(bytes, floor, digits, group) };
     }
-    bare(bytes, digits, group)
+    bare(bytes, floor, digits, group)
 }
 
 /// A number with its country code, after `skip` zeros.
@@ -238,7 +194,7 @@ fn is_international(number: &[u8], dialled: bool) -> bool {
     }
 }
 
-fn trunk(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
+fn trunk(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
     let second = if digits.width(group) > 1 { bytes[start + 1] } else { *bytes.get(digits.start(group + 1))? };
     let shape = TRUNK
@@ -247,10 +203,10 @@ fn trunk(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
         .filter(|(widths, seconds)| seconds.contains(&second) && fits(bytes, digits, group, widths))
         .max_by_key(|(widths, _)| widths.len())?
         .0;
-    finish(bytes, digits, group, shape.len(), false)
+    finish(bytes, floor, digits, group, shape.len(), false)
 }
 
-fn bare(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
+fn bare(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
     if digits.width(group) > 10 {
         return None;
@@ -262,7 +218,7 @@ fn bare(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
         .filter(|(widths, firsts, _)| firsts.contains(&bytes[start]) && fits(bytes, digits, group, widths))
         .filter(|(widths, _, _)| **widths != [3, 3, 4] || is_nanp(bytes, digits, group))
         .max_by_key(|(widths, _, _)| widths.len())?;
-    finish(bytes, digits, group, shape.0.len(), shape.2)
+    finish(bytes, floor, digits, group, shape.0.len(), shape.2)
 }
 
 /// Tells whether exchange codes are possible (they start with 2 to 9), or the number is an Italian mobile's.
@@ -289,16 +245,34 @@ fn fits(bytes: &[u8], digits: &Digits, group: usize, widths: &[usize]) -> bool {
     uniform && first_fits && digits.stands_alone(bytes, group, end - 1)
 }
 
-fn finish(bytes: &[u8], digits: &Digits, group: usize, groups: usize, needs_cue: bool) -> Option<Hit> {
+fn finish(bytes: &[u8], floor: usize, digits: &Digits, group: usize, groups: usize, needs_cue: bool) -> Option<Hit> {
     let start = digits.start(group);
-    let cued = cue::precedes(bytes, start, &CUES);
+    let mut cued = None;
+    let mut is_cued = || *cued.get_or_insert_with(|| cue::precedes(bytes, floor, start, bit::PHONE));
     let fraction = start > 0 && matches!(bytes[start - 1], b'.' | b'#' | b'$' | b',');
-    if !cued && (needs_cue || fraction || cue::names_an_id(bytes, start)) {
+    if (needs_cue || fraction || cue::names_an_id(bytes, start)) && !is_cued() {
         return None;
     }
     // `(212) 555-0199`: the parenthesis goes too, so that what is left reads well.
     let open = usize::from(start > 0 && bytes[start - 1] == b'(' && groups > 1);
     Some(Hit::new(start - open..digits.end(group + groups - 1), Type::Phone))
+}
+
+/// Looks at the value of a key that names a telephone: any number of a possible length.
+pub(crate) fn under_key(bytes: &[u8], value: &std::ops::Range<usize>) -> Option<Hit> {
+    let written = bytes.get(value.clone())?;
+    let lead = written.iter().take_while(|b| matches!(b, b'+' | b'(' | b' ')).count();
+    let len = written
+        .iter()
+        .take_while(|b| b.is_ascii_digit() || matches!(b, b'+' | b'(' | b')' | b' ' | b'-' | b'.' | b'/'))
+        .count();
+    let run = written.get(..len)?;
+    let end = run.iter().rposition(u8::is_ascii_digit)? + 1;
+    let count = run.iter().filter(|b| b.is_ascii_digit()).count();
+    let bounded = !written.get(end).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    let ipv4 = run.iter().filter(|b| **b == b'.').count() == 3 && !run.contains(&b' ') && count < 10;
+    let start = value.start + written.get(..lead)?.iter().position(|b| *b != b' ').unwrap_or(lead);
+    ((8..=15).contains(&count) && bounded && !ipv4).then(|| Hit::new(start..value.start + end, Type::Phone))
 }
 
 #[cfg(test)]

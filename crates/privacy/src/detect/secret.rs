@@ -1,139 +1,173 @@
 //! Secrets: values under keys that name one, API keys by their prefix, bearer and basic credentials, private keys.
 
 use std::ops::Range;
-use std::sync::LazyLock;
-
-use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::{Hit, Type, jwt, token_len};
 
-/// What a literal announces.
-#[derive(Clone, Copy, Debug)]
-enum Follows {
-    /// A PEM block; it ends with its own `-----END`.
-    Pem,
-    /// A JSON Web Token.
-    Jwt,
-    /// `Bearer` and its token.
-    Bearer,
-    /// `Basic` and base64 of `user:password`.
-    Basic,
-    /// A key of at least so many characters after the literal, which is part of it.
-    Key(usize),
-    /// A path that is the secret of a webhook's address; the literal stays.
-    Path,
-    /// A command line's option; its value follows.
-    Argument,
-}
-
-/// Literals by which secrets are known. Lengths are the least that their issuers document.
-const LITERALS: [(&str, Follows); 51] = [
-    ("-----BEGIN ", Follows::Pem),
-    ("eyJ", Follows::Jwt),
-    ("Bearer ", Follows::Bearer),
-    ("bearer ", Follows::Bearer),
-    ("Basic ", Follows::Basic),
-    ("basic ", Follows::Basic),
-    ("dhy_", Follows::Key(16)),
-    ("AKIA", Follows::Key(16)),
-    ("ASIA", Follows::Key(16)),
-    ("ghp_", Follows::Key(30)),
-    ("gho_", Follows::Key(30)),
-    ("ghu_", Follows::Key(30)),
-    ("ghs_", Follows::Key(30)),
-    ("ghr_", Follows::Key(30)),
-    ("github_pat_", Follows::Key(30)),
-    ("glpat-", Follows::Key(20)),
-    ("gldt-", Follows::Key(20)),
-    ("sk_live_", Follows::Key(10)),
-    ("sk_test_", Follows::Key(10)),
-    ("rk_live_", Follows::Key(10)),
-    ("rk_test_", Follows::Key(10)),
-    ("whsec_", Follows::Key(16)),
-    ("xoxb-", Follows::Key(10)),
-    ("xoxp-", Follows::Key(10)),
-    ("xoxa-", Follows::Key(10)),
-    ("xoxr-", Follows::Key(10)),
-    ("xoxs-", Follows::Key(10)),
-    ("xapp-", Follows::Key(10)),
-    ("AIza", Follows::Key(35)),
-    ("ya29.", Follows::Key(20)),
-    ("npm_", Follows::Key(30)),
-    ("pypi-AgE", Follows::Key(30)),
-    ("dop_v1_", Follows::Key(40)),
-    ("sk-ant-", Follows::Key(20)),
-    ("sk-proj-", Follows::Key(20)),
-    ("SG.", Follows::Key(40)),
-    ("hf_", Follows::Key(30)),
-    ("hvs.", Follows::Key(20)),
-    ("AGE-SECRET-KEY-", Follows::Key(30)),
-    ("hooks.slack.com/services/", Follows::Path),
-    ("hooks.slack.com/workflows/", Follows::Path),
-    ("discord.com/api/webhooks/", Follows::Path),
-    ("webhook.office.com/", Follows::Path),
-    ("api.telegram.org/bot", Follows::Path),
-    ("--password ", Follows::Argument),
-    ("--passwd ", Follows::Argument),
-    ("--token ", Follows::Argument),
-    ("--secret ", Follows::Argument),
-    ("--api-key ", Follows::Argument),
-    ("--apikey ", Follows::Argument),
-    ("--auth-token ", Follows::Argument),
+/// Starts of API keys and the least number of characters after them that their issuers document.
+const PREFIXES: [(&[u8], usize); 49] = [
+    (b"dhy_", 16),
+    (b"AKIA", 16),
+    (b"ASIA", 16),
+    (b"ghp_", 30),
+    (b"gho_", 30),
+    (b"ghu_", 30),
+    (b"ghs_", 30),
+    (b"ghr_", 30),
+    (b"github_pat_", 30),
+    (b"glpat-", 20),
+    (b"gldt-", 20),
+    (b"sk_live_", 10),
+    (b"sk_test_", 10),
+    (b"rk_live_", 10),
+    (b"rk_test_", 10),
+    (b"whsec_", 16),
+    (b"xoxb-", 10),
+    (b"xoxp-", 10),
+    (b"xoxa-", 10),
+    (b"xoxr-", 10),
+    (b"xoxs-", 10),
+    (b"xapp-", 10),
+    (b"AIza", 35),
+    (b"ya29.", 20),
+    (b"npm_", 30),
+    (b"pypi-AgE", 30),
+    (b"dop_v1_", 40),
+    (b"sk-ant-", 20),
+    (b"sk-proj-", 20),
+    (b"SG.", 40),
+    (b"hf_", 30),
+    (b"hvs.", 20),
+    (b"AGE-SECRET-KEY-", 30),
+    (b"glptt-", 20),
+    (b"sq0atp-", 20),
+    (b"shpat_", 30),
+    (b"shpss_", 30),
+    (b"sgp_", 30),
+    (b"lin_api_", 30),
+    (b"rubygems_", 30),
+    (b"figd_", 30),
+    (b"dckr_pat_", 20),
+    (b"sntrys_", 30),
+    (b"tfp_", 30),
+    (b"glrt-", 20),
+    (b"ATATT3", 40),
+    (b"hvb.", 20),
+    (b"pk_live_", 10),
+    (b"pk_test_", 10),
 ];
 
-#[expect(clippy::expect_used, reason = "the literals are constants and a test builds the automaton")]
-static AUTOMATON: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::builder()
-        .match_kind(MatchKind::LeftmostFirst)
-        .build(LITERALS.iter().map(|(literal, _)| literal))
-        .expect("invariant: fifty short literals make an automaton")
-});
+/// Which first three bytes a key can have, by a hash of them: most words are none of these.
+const STARTS: [u64; 4] = {
+    let mut set = [0; 4];
+    let mut i = 0;
+    while i < PREFIXES.len() {
+        let start = PREFIXES[i].0;
+        let slot = start_slot(start[0], start[1], start[2]);
+        set[slot / 64] |= 1 << (slot % 64);
+        i += 1;
+    }
+    let jwt = start_slot(b'e', b'y', b'J');
+    set[jwt / 64] |= 1 << (jwt % 64);
+    set
+};
 
-/// Longest value that is taken for a secret; a longer one is cut there and what follows is judged anew.
-const VALUE_MAX: usize = 4_096;
+const fn start_slot(a: u8, b: u8, c: u8) -> usize {
+    (a as usize * 5 + b as usize * 11 + c as usize * 29) % 256
+}
 
-/// Finds all secrets that literals announce.
-pub(crate) fn keys(bytes: &[u8], hits: &mut Vec<Hit>) {
-    let mut from = 0;
-    while let Some(found) = AUTOMATON.find(aho_corasick::Input::new(bytes).range(from..)) {
-        from = found.end();
-        let hit = announced(bytes, found.range(), LITERALS[found.pattern().as_usize()].1);
-        if let Some(hit) = hit {
-            from = from.max(hit.range.end);
-            hits.push(hit);
-        }
+/// Looks at the word in which the digit at `at` stands: does it start as a key or a token does, it is one.
+pub(crate) fn prefixed(bytes: &[u8], floor: usize, at: usize) -> Option<Hit> {
+    let belongs = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let least = floor.max(at.saturating_sub(100));
+    let mut start = at;
+    while start > least && belongs(bytes[start - 1]) {
+        start -= 1;
+    }
+    starting(bytes, start).or_else(|| behind_scheme(bytes, start))
+}
+
+/// Looks at the word that starts at `start`.
+pub(crate) fn starting(bytes: &[u8], start: usize) -> Option<Hit> {
+    let rest = bytes.get(start..)?;
+    let [a, b, c, ..] = rest else { return None };
+    let slot = start_slot(*a, *b, *c);
+    if STARTS[slot / 64] & 1 << (slot % 64) == 0 {
+        return None;
+    }
+    if rest.starts_with(b"eyJ") {
+        return jwt::at(bytes, start);
+    }
+    let (prefix, min) = PREFIXES.iter().find(|(prefix, _)| rest.starts_with(prefix))?;
+    let body = rest.get(prefix.len()..)?;
+    let len = run(body, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    let len = body.get(..len)?.iter().rposition(|b| *b != b'.').map_or(0, |last| last + 1);
+    (len >= *min).then(|| Hit::new(start..start + prefix.len() + len, Type::Secret))
+}
+
+/// A token behind `Bearer` or `Basic`, which the caller read backwards from the token.
+fn behind_scheme(bytes: &[u8], start: usize) -> Option<Hit> {
+    let space = start.checked_sub(1)?;
+    if bytes[space] != b' ' || !bytes.get(space.checked_sub(1)?).is_some_and(|b| matches!(b | 0x20, b'r' | b'c')) {
+        return None;
+    }
+    let word = |len: usize| space.checked_sub(len).and_then(|from| bytes.get(from..space));
+    if word(6).is_some_and(|word| word.eq_ignore_ascii_case(b"bearer")) {
+        return bearer(bytes, start);
+    }
+    if word(5).is_some_and(|word| word.eq_ignore_ascii_case(b"basic")) {
+        return basic(bytes, start);
+    }
+    None
+}
+
+/// Looks at the capitalised word at `at`: `Bearer`, `Basic`, or a key such as `AKIA...`.
+pub(crate) fn capital(bytes: &[u8], at: usize) -> Option<Hit> {
+    let rest = bytes.get(at..)?;
+    match rest.first()? {
+        b'B' if rest.get(..7).is_some_and(|word| word.eq_ignore_ascii_case(b"bearer ")) => bearer(bytes, at + 7),
+        b'B' if rest.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"basic ")) => basic(bytes, at + 6),
+        b'A' | b'S' => starting(bytes, at),
+        _ => None,
     }
 }
 
-fn announced(bytes: &[u8], literal: Range<usize>, follows: Follows) -> Option<Hit> {
-    let rest = bytes.get(literal.end..)?;
-    let range = match follows {
-        Follows::Jwt => return jwt::at(bytes, literal.start),
-        Follows::Pem => pem(bytes, literal.start)?,
-        Follows::Bearer => {
-            let len = run(rest, is_token68);
-            let token = rest.get(..len)?;
-            let telling = token.iter().any(|b| b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'='));
-            ((len >= 8 && telling) || len >= 24).then(|| literal.end..literal.end + len)?
-        }
-        Follows::Basic => {
-            let len = run(rest, is_token68);
-            is_user_and_password(rest.get(..len)?).then(|| literal.end..literal.end + len)?
-        }
-        Follows::Key(min) => {
-            let inside = literal.start > 0 && bytes[literal.start - 1].is_ascii_alphanumeric();
-            let len = run(rest, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-            let len = rest.get(..len)?.iter().rposition(|b| *b != b'.').map_or(0, |last| last + 1);
-            (!inside && len >= min).then(|| literal.start..literal.end + len)?
-        }
-        Follows::Path => {
-            let len = run(rest, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'/' | b':' | b'@'));
-            (len >= 8).then(|| literal.end..literal.end + len)?
-        }
-        Follows::Argument => unquoted(bytes, literal.end)?,
-    };
-    Some(Hit::new(range, Type::Secret))
+fn bearer(bytes: &[u8], at: usize) -> Option<Hit> {
+    let rest = bytes.get(at..)?;
+    let len = run(rest, is_token68);
+    let token = rest.get(..len)?;
+    let telling = token.iter().any(|b| b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'='));
+    ((len >= 8 && telling) || len >= 24).then(|| Hit::new(at..at + len, Type::Secret))
 }
+
+fn basic(bytes: &[u8], at: usize) -> Option<Hit> {
+    let rest = bytes.get(at..)?;
+    let len = run(rest, is_token68);
+    is_user_and_password(rest.get(..len)?).then(|| Hit::new(at..at + len, Type::Secret))
+}
+
+/// Looks at the second of two dashes, at `at`: a private key or a command line's option whose value is a secret.
+pub(crate) fn dashes(bytes: &[u8], at: usize) -> Option<Hit> {
+    let start = at - 1;
+    if start > 0 && bytes[start - 1] == b'-' {
+        return None;
+    }
+    let rest = bytes.get(at + 1..)?;
+    if rest.starts_with(b"---BEGIN ") {
+        return pem(bytes, start).map(|range| Hit::new(range, Type::Secret));
+    }
+    let len = run(rest, |b| b.is_ascii_alphanumeric() || b == b'-').min(40);
+    let name = KeyName::fold(rest.get(..len)?);
+    if rest.get(len) != Some(&b' ') || !is_strong(name.as_bytes()) {
+        return None;
+    }
+    let value = unquoted(bytes, at + 1 + len + 1)?;
+    // `--token --verbose`: another option is no value.
+    (!bytes.get(value.clone())?.starts_with(b"-")).then(|| Hit::new(value, Type::Secret))
+}
+
+/// Longest value that is taken for a secret; a longer one is cut there and what follows is judged anew.
+const VALUE_MAX: usize = 4_096;
 
 /// A private key from `-----BEGIN` to the end of its `-----END` line, or to the end of the text if that was cut off.
 fn pem(bytes: &[u8], start: usize) -> Option<Range<usize>> {
@@ -292,13 +326,33 @@ const HARMLESS: [&str; 44] = [
     "unauthorized",
 ];
 
+/// Which last three letters a strong name can have, by a hash of them.
+const ENDS: [u64; 4] = {
+    let mut set = [0; 4];
+    let mut i = 0;
+    while i < STRONG.len() {
+        let name = STRONG[i].as_bytes();
+        let slot = start_slot(name[name.len() - 3], name[name.len() - 2], name[name.len() - 1]);
+        set[slot / 64] |= 1 << (slot % 64);
+        i += 1;
+    }
+    set
+};
+
+fn is_strong(name: &[u8]) -> bool {
+    let [.., a, b, c] = name else { return false };
+    let slot = start_slot(*a, *b, *c);
+    ENDS[slot / 64] & 1 << (slot % 64) != 0
+        && STRONG.iter().any(|end| name.ends_with(end.as_bytes()))
+        && !name.ends_with(b"bypass")
+        && !name.ends_with(b"compass")
+}
+
 /// Looks at the `=` or `:` at `at`: is the key in front of it that of a secret, then its value is one.
 pub(crate) fn value(bytes: &[u8], at: usize) -> Option<Hit> {
     let (name, in_query) = key_before(bytes, at)?;
     let name = name.as_bytes();
-    let strong = STRONG.iter().any(|end| name.ends_with(end.as_bytes()))
-        && !name.ends_with(b"bypass")
-        && !name.ends_with(b"compass");
+    let strong = is_strong(name);
     let weak = !strong && WEAK.iter().any(|word| name == word.as_bytes());
     if !strong && !weak {
         return None;
@@ -386,16 +440,7 @@ fn unquoted(bytes: &[u8], at: usize) -> Option<Range<usize>> {
             let len = inner.iter().take(VALUE_MAX).position(|b| b == quote || *b == b'\n');
             at + 1..at + 1 + len.unwrap_or_else(|| run(inner, |b| !b.is_ascii_whitespace()))
         }
-        _ => {
-            let len = match token_len(rest) {
-                Some(len) => len,
-                None => run(rest, |b| {
-                    !b.is_ascii_whitespace()
-                        && !matches!(b, b'&' | b',' | b';' | b'"' | b'\'' | b'`' | b')' | b']' | b'}' | b'<' | b'|')
-                }),
-            };
-            at..at + len
-        }
+        _ => at..at + word_len(rest),
     };
     // The cut at `VALUE_MAX` must not fall inside a character.
     let mut end = range.end;
@@ -403,6 +448,21 @@ fn unquoted(bytes: &[u8], at: usize) -> Option<Range<usize>> {
         end += 1;
     }
     (range.start < end).then_some(range.start..end)
+}
+
+/// Returns the length of the word at the start of `bytes`; a token of ours in it is not cut.
+fn word_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    while len < VALUE_MAX {
+        match bytes.get(len) {
+            None => break,
+            Some(b'[') => len += token_len(bytes.get(len..).unwrap_or_default()).unwrap_or(1),
+            Some(b'&' | b',' | b';' | b'"' | b'\'' | b'`' | b')' | b']' | b'}' | b'<' | b'|') => break,
+            Some(b) if b.is_ascii_whitespace() => break,
+            Some(_) => len += 1,
+        }
+    }
+    len
 }
 
 /// Tells whether a value is long and mixed enough to be a key, and neither a UUID nor words.

@@ -5,12 +5,42 @@ use super::{Hit, Type, token_len};
 /// Longest authority that is looked through.
 const AUTHORITY_MAX: usize = 1_024;
 
-/// Looks at the `:` at `at` for `://user:password@`.
+/// Addresses of webhooks, whose path is their secret.
+const WEBHOOKS: [&[u8]; 5] = [
+    b"hooks.slack.com/services/",
+    b"hooks.slack.com/workflows/",
+    b"discord.com/api/webhooks/",
+    b"webhook.office.com/",
+    b"api.telegram.org/bot",
+];
+
+/// Looks at the `:` at `at` for `://user:password@`, and for addresses that are secrets themselves.
 pub(crate) fn at(bytes: &[u8], at: usize) -> Option<Hit> {
     if bytes.get(at + 1..at + 3) != Some(b"//") {
         return None;
     }
     let start = at + 3;
+    credentials(bytes, start).or_else(|| webhook(bytes, start))
+}
+
+fn webhook(bytes: &[u8], start: usize) -> Option<Hit> {
+    let rest = bytes.get(start..)?;
+    if !matches!(rest.first()?, b'h' | b'd' | b'w' | b'a') && !rest.get(..64.min(rest.len()))?.contains(&b'w') {
+        return None;
+    }
+    let word_len = rest.iter().take(AUTHORITY_MAX).position(|b| is_end(*b)).unwrap_or(rest.len().min(AUTHORITY_MAX));
+    let word = rest.get(..word_len)?;
+    let host_end = WEBHOOKS.iter().find_map(|host| {
+        let from = memchr::memmem::find(word.get(..word.len().min(80))?, host)?;
+        (from == 0 || word[from - 1] == b'.').then_some(from + host.len())
+    })?;
+    let path = word.get(host_end..)?;
+    let len =
+        path.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'/' | b':' | b'@')).count();
+    (len >= 8).then(|| Hit::new(start + host_end..start + host_end + len, Type::Secret))
+}
+
+fn credentials(bytes: &[u8], start: usize) -> Option<Hit> {
     let rest = bytes.get(start..(start + AUTHORITY_MAX).min(bytes.len()))?;
     let word_len = rest.iter().position(|b| is_end(*b)).unwrap_or(rest.len());
     let word = rest.get(..word_len)?;

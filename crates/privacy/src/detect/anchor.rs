@@ -1,0 +1,201 @@
+//! The one pass over a text: which of its bytes a detector must look at, 64 of them at a time.
+//!
+//! An anchor is the first digit of a run, the first letter of a capitalised or accented word, `@`, `:`, `=`, `[`, a `>`
+//! after a letter, the second of two dashes, or the first of several dashes three bytes apart (a hardware address). All
+//! else is skipped unread. On x86-64 the classes are found with SSE2, which every such processor has, so that nothing is
+//! asked at run time; elsewhere, and in the test of equality, byte by byte. The one `unsafe` of this crate is here: it
+//! calls a function of safe intrinsics that takes a reference and returns numbers.
+
+/// Bytes judged at once.
+pub(crate) const BLOCK: usize = 64;
+
+/// Which bytes of a block belong to which class; bit `i` stands for byte `i`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Classes {
+    digit: u64,
+    upper: u64,
+    lower: u64,
+    high: u64,
+    /// `@`, `:`, `=`, `[`.
+    sign: u64,
+    close: u64,
+    dash: u64,
+}
+
+/// Walks over the anchors of a text in ascending order.
+pub(crate) struct Anchors<'a> {
+    bytes: &'a [u8],
+    base: usize,
+    mask: u64,
+}
+
+impl<'a> Anchors<'a> {
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, base: 0, mask: mask_of(bytes, 0) }
+    }
+
+    /// Returns the place of the next anchor from `at` on. `at` never goes back.
+    #[inline]
+    pub(crate) fn next(&mut self, at: usize) -> Option<usize> {
+        if at >= self.base + BLOCK {
+            self.base = at - at % BLOCK;
+            if self.base >= self.bytes.len() {
+                return None;
+            }
+            self.mask = mask_of(self.bytes, self.base);
+        }
+        if at > self.base {
+            self.mask &= u64::MAX << (at - self.base);
+        }
+        while self.mask == 0 {
+            self.base += BLOCK;
+            if self.base >= self.bytes.len() {
+                return None;
+            }
+            self.mask = mask_of(self.bytes, self.base);
+        }
+        Some(self.base + self.mask.trailing_zeros() as usize)
+    }
+}
+
+/// Returns the anchors of the block at `base`.
+#[inline]
+fn mask_of(bytes: &[u8], base: usize) -> u64 {
+    let before = base.checked_sub(1).map_or(b' ', |i| bytes[i]);
+    let rest = bytes.get(base..).unwrap_or_default();
+    match rest.first_chunk::<BLOCK>() {
+        Some(block) => anchors(&classes(block), before, rest.len() > BLOCK),
+        None => {
+            let mut block = [b' '; BLOCK];
+            for (slot, byte) in block.iter_mut().zip(rest) {
+                *slot = *byte;
+            }
+            anchors(&classes(&block), before, false)
+        }
+    }
+}
+
+#[inline]
+fn anchors(classes: &Classes, before: u8, more: bool) -> u64 {
+    let alpha = classes.upper | classes.lower;
+    let letter = alpha | classes.high;
+    let was_letter = u64::from(before.is_ascii_alphabetic() || before >= 0x80);
+    let was_digit = u64::from(before.is_ascii_digit());
+    let was_dash = u64::from(before == b'-');
+    let numbers = classes.digit & !(classes.digit << 1 | was_digit);
+    let words = (classes.upper | classes.high) & !(letter << 1 | was_letter);
+    let closes = classes.close & (alpha << 1 | was_letter);
+    let options = classes.dash & (classes.dash << 1 | was_dash);
+    // Where the pattern may go on in the next block, the detector decides.
+    let beyond = if more { u64::MAX << 58 } else { 0 };
+    let hardware =
+        classes.dash & (classes.dash >> 3 | beyond) & (classes.dash >> 6 | beyond) & (classes.dash >> 9 | beyond);
+    numbers | words | classes.sign | closes | options | hardware & !(u64::MAX << 58) | hardware & beyond
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[expect(
+    unsafe_code,
+    reason = "the compiler does not count SSE2 among what every x86-64 has; the scalar twin is below"
+)]
+fn classes(block: &[u8; BLOCK]) -> Classes {
+    // SAFETY: the function needs SSE2 and nothing else, which is part of the x86-64 architecture.
+    unsafe { classes_at_once(block) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "sse2")]
+fn classes_at_once(block: &[u8; BLOCK]) -> Classes {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    };
+    let mut classes = Classes::default();
+    let (lanes, _) = block.as_chunks::<16>();
+    for (i, lane) in lanes.iter().enumerate() {
+        let word = |at: usize| {
+            let (eights, _) = lane.as_chunks::<8>();
+            i64::from_le_bytes(eights[at])
+        };
+        let v = _mm_set_epi64x(word(1), word(0));
+        let is = |byte: u8| _mm_cmpeq_epi8(v, _mm_set1_epi8(byte.cast_signed()));
+        let bits = |mask: __m128i| u64::from(_mm_movemask_epi8(mask).cast_unsigned()) << (16 * i);
+        // Signed comparisons: bytes from 0x80 on are negative and in no range of ASCII.
+        let within = |v: __m128i, low: u8, high: u8| {
+            let above = _mm_cmpgt_epi8(v, _mm_set1_epi8((low - 1).cast_signed()));
+            let below = _mm_cmpgt_epi8(_mm_set1_epi8((high + 1).cast_signed()), v);
+            std::arch::x86_64::_mm_and_si128(above, below)
+        };
+        classes.digit |= bits(within(v, b'0', b'9'));
+        classes.upper |= bits(within(v, b'A', b'Z'));
+        classes.lower |= bits(within(v, b'a', b'z'));
+        classes.high |= bits(v);
+        classes.sign |= bits(_mm_or_si128(_mm_or_si128(is(b'@'), is(b':')), _mm_or_si128(is(b'='), is(b'['))));
+        classes.close |= bits(is(b'>'));
+        classes.dash |= bits(is(b'-'));
+    }
+    classes
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn classes(block: &[u8; BLOCK]) -> Classes {
+    classes_one_by_one(block)
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn classes_one_by_one(block: &[u8; BLOCK]) -> Classes {
+    let mut classes = Classes::default();
+    for (i, byte) in block.iter().enumerate() {
+        let bit = 1 << i;
+        match byte {
+            b'0'..=b'9' => classes.digit |= bit,
+            b'A'..=b'Z' => classes.upper |= bit,
+            b'a'..=b'z' => classes.lower |= bit,
+            0x80.. => classes.high |= bit,
+            b'@' | b':' | b'=' | b'[' => classes.sign |= bit,
+            b'>' => classes.close |= bit,
+            b'-' => classes.dash |= bit,
+            _ => {}
+        }
+    }
+    classes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(text: &[u8]) -> Vec<usize> {
+        let mut anchors = Anchors::of(text);
+        let mut found = Vec::new();
+        let mut at = 0;
+        while let Some(next) = anchors.next(at) {
+            found.push(next);
+            at = next + 1;
+        }
+        found
+    }
+
+    #[test]
+    fn anchors_are_found_wherever_they_stand() {
+        for lead in 0..200 {
+            let text = format!("{}@", "x".repeat(lead));
+            assert_eq!(all(text.as_bytes()), [lead]);
+        }
+        assert_eq!(all(b"words and words"), [0; 0]);
+        assert_eq!(all(b""), [0; 0]);
+        assert_eq!(all(b"ab 12 Cd-3 <a> b > --x"), [3, 6, 9, 13, 20]);
+        assert_eq!(all(b"aa-bb-cc-dd-ee-ff"), [2, 5]);
+    }
+
+    proptest! {
+        #[test]
+        fn both_ways_to_classify_agree(bytes in proptest::collection::vec(any::<u8>(), BLOCK)) {
+            let block: [u8; BLOCK] = bytes.try_into().expect("as long");
+            prop_assert_eq!(classes(&block), classes_one_by_one(&block));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! User names: values under keys that name one. Accounts that belong to programs are nobody's.
+
+use std::ops::Range;
+
+use super::lexicon::bit;
+use super::{Hit, Type, cue, token_len};
+
+/// Accounts of systems and programs, and what stands where there is no name.
+const NOBODY: &str = " root admin administrator system daemon nobody postgres postgresql mysql redis nginx apache www-data www http httpd \
+    elasticsearch kibana logstash filebeat fluentd kafka zookeeper hadoop hdfs yarn spark hive rabbitmq mongodb mongo oracle sa \
+    ubuntu debian centos ec2-user git gitlab jenkins ansible deploy deployer docker kube kubelet kubernetes service services \
+    prometheus grafana vault consul etcd backup cron sshd syslog messagebus systemd ntp chrony dnsmasq bind named postfix dovecot \
+    mail ftp anonymous guest test tester user users default unknown none null nil undefined invalid true false yes no n/a na empty \
+    self me bot api app application client server worker scheduler operator monitor monitoring healthcheck anon public private \
+    localservice networkservice local_service network_service nt authority everyone all any other others agent dihya support \
+    info contact name username login id uid not is was and or the from for in on at to with by failed error missing required \
+    logged disconnected connected authenticated created deleted updated removed added locked session password-less curundu \
+    pi vagrant postgres_exporter replicator repl rsync sys dbuser dbadmin webmaster hostmaster postmaster cyrus inconnu aucun vide ";
+
+/// Looks at the value of a key that names a user.
+pub(crate) fn at(bytes: &[u8], value: Range<usize>, weak: bool) -> Option<Hit> {
+    let mut value = value;
+    // A mail address is one, a domain in front of the name belongs to it.
+    let text = bytes.get(value.clone())?;
+    let len = text.iter().take(64).take_while(|b| belongs(**b)).count();
+    let text = text.get(..len)?;
+    let trimmed = text.len() - text.iter().rev().take_while(|b| matches!(b, b'.' | b'-' | b':')).count();
+    value.end = value.start + trimmed;
+    let text = text.get(..trimmed)?;
+    let next = bytes.get(value.end);
+    let letters = text.iter().filter(|b| b.is_ascii_alphabetic() || **b >= 0x80).count();
+    // `user=Tél. 06...`: a label is no name.
+    let labelled = cue::words_before(bytes, value.start, value.end);
+    if labelled.bits.is_some() && labelled.start == value.start {
+        return None;
+    }
+    let is_other = matches!(next, Some(b'@' | b'(' | b'[' | b'=' | b'/')) || token_len(text).is_some();
+    if !(2..40).contains(&trimmed) || letters == 0 || is_other || is_nobodys(text) || is_hash(text) {
+        return None;
+    }
+    // `user: alice` may be prose in which any word follows; a name there is no bare word of capitals.
+    (!weak || letters >= 3).then(|| Hit::new(value, Type::Username))
+}
+
+/// Looks at the word with digits at `start`, where the word before may say that it names a user: `for user jdupont42`.
+pub(crate) fn in_prose(bytes: &[u8], floor: usize, start: usize) -> Option<Hit> {
+    let end = start.checked_sub(1).filter(|end| *end > floor && bytes[*end] == b' ')?;
+    if !matches!(bytes[end - 1], b'r' | b'n' | b'e' | b't') {
+        return None;
+    }
+    let words = cue::words_before(bytes, floor, end);
+    if words.bits? & (bit::USERNAME | bit::MAYBE_USERNAME) == 0 || !bytes.get(start)?.is_ascii_lowercase() {
+        return None;
+    }
+    let len = bytes.iter().skip(start).take(64).take_while(|b| belongs(**b)).count();
+    at(bytes, start..start + len, true)
+}
+
+fn belongs(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'\\') || b >= 0x80
+}
+
+fn is_nobodys(text: &[u8]) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let Ok(lower) = std::str::from_utf8(&lower) else { return false };
+    NOBODY.contains(&format!(" {lower} "))
+        || lower.starts_with("svc")
+        || lower.starts_with("system:")
+        || lower.ends_with("-svc")
+}
+
+/// A UUID or a hash names a record.
+fn is_hash(text: &[u8]) -> bool {
+    text.len() >= 16 && text.iter().all(|b| b.is_ascii_hexdigit() || *b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::Type;
+    use crate::detect::corpus::{Gen, budget, found};
+
+    fn value(g: &Gen) -> String {
+        let first = g.pick(&["amina", "jdupont", "m.benali", "zoe_k", "lucas-w", "t.nguyen"]);
+        format!("{first}{}", 10 + g.below(89))
+    }
+
+    #[test]
+    fn names_stand_under_their_key() {
+        for (text, is_one) in [
+            ("user=jdupont action=login", true),
+            ("{\"username\":\"amina.k\"}", true),
+            ("login: mbenali failed", true),
+            ("user=root", false),
+            ("user: unknown", false),
+            ("user=ana@example.org", false),
+            ("user=[username]", false),
+            ("user_id=42", false),
+            ("username=123e4567-e89b-12d3-a456-426614174000", false),
+            ("session opened for user jdupont42", true),
+            ("user not found", false),
+            ("user=Tél. 06", false),
+        ] {
+            assert_eq!(found(text, &[Type::Username]).is_some(), is_one, "{text}");
+        }
+    }
+
+    #[test]
+    fn recall_meets_its_budget() {
+        budget(
+            Type::Username,
+            0.98,
+            0.95,
+            &["{\"login\":\"{}\"}", "username={} ok", "Username: {}", "identifiant : {}"],
+            value,
+        );
+    }
+}
