@@ -370,7 +370,8 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum LedgerCommand {
     /// Verify logs offline: entries, tiles, checkpoints, signatures, commitments, sequence, time, meta-log.
     #[command(after_help = "Examples:\n  dihya ledger verify\n  dihya ledger verify --data-dir /backup/dihya\n  \
-        dihya ledger verify --keys auditor.keys\n  dihya ledger verify --origin localhost/default --format json\n\n\
+        dihya ledger verify --keys auditor.keys --earlier kept/checkpoint-*\n  \
+        dihya ledger verify --origin localhost/default --format json\n\n\
         Without --keys the keys are those that lie beside the log: that shows that the log agrees with itself, not whose \
         it is.")]
     Verify {
@@ -380,13 +381,17 @@ pub(crate) enum LedgerCommand {
         /// The keys to trust, got elsewhere than from this directory: what `dihya ledger keys` printed.
         #[arg(long, value_name = "FILE")]
         keys: Option<PathBuf>,
+        /// Signed checkpoints that somebody kept: their logs must go on from them.
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        earlier: Vec<PathBuf>,
         /// How to write the answer.
         #[arg(short, long, value_enum, default_value_t)]
         format: Format,
         #[command(flatten)]
         place: Place,
     },
-    /// Print the public keys of the logs, one a line: give them to whoever shall verify, by a way he trusts.
+    /// Print what whoever shall verify must get by a way he trusts: the public keys of the logs, and the ids under which
+    /// the meta-log speaks of them.
     #[command(after_help = "Example:\n  dihya ledger keys > auditor.keys")]
     Keys {
         #[command(flatten)]

@@ -217,7 +217,11 @@ impl Vault for ForensicLog {
             })
             .map_err(|error| VaultFault::new(error.chain()))?;
         match end.why {
-            Some(why) => Err(VaultFault::new(format!("segment {} at byte {}: {why}", end.segment, end.offset))),
+            Some(why) => {
+                let last = self.wal.segments.last() == Some(&end.segment);
+                let fault = if last { VaultFault::torn } else { VaultFault::new };
+                Err(fault(format!("segment {} at byte {}: {why}", end.segment, end.offset)))
+            }
             None => Ok(()),
         }
     }

@@ -116,9 +116,41 @@ impl Wires {
     }
 }
 
+/// Stops the ledger when its thread panics: nobody may wait for an answer that will never come.
+struct StopOnPanic<'a>(&'a Wires, &'static str);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let Self(wires, thread) = self;
+        wires.shared.stop(&Error::Stopped { reason: format!("its {thread} panicked").into() });
+        {
+            let mut queue = lock(&wires.queue);
+            queue.ended = true;
+            // Their senders go with them, and whoever waits is told.
+            (queue.requests, queue.commands) = Default::default();
+        }
+        wires.queued.notify_all();
+        wires.wish_spare(None);
+        wires.wish(|wishes| wishes.dirty = true);
+        if *thread == PUBLISHER {
+            let mut wishes = lock(&wires.wishes);
+            (wishes.ended, wishes.ending) = (true, None);
+        }
+    }
+}
+
+/// The names of the threads that must not panic, for people.
+const WRITER: &str = "writer";
+const PUBLISHER: &str = "publisher";
+const SEGMENTS: &str = "maker of segments";
+
 /// The thread that makes the next segment ready while the present one is written, so that going on to it does not wait
 /// for the disk. What it cannot make, the writer will try again and refuse or stop.
 fn segment_loop(wires: &Wires) {
+    let _guard = StopOnPanic(wires, SEGMENTS);
     loop {
         {
             let spare = lock(&wires.spare);
@@ -412,6 +444,7 @@ impl Ledger {
 
 /// The writer's thread.
 fn write_loop(wires: &Wires, mut writer: Writer) {
+    let _guard = StopOnPanic(wires, WRITER);
     loop {
         let (requests, commands, ended) = take(wires);
         let (prepared, replies): (Vec<_>, Vec<_>) =
@@ -460,6 +493,7 @@ fn publish_loop(
     others: [std::thread::JoinHandle<()>; 2],
     lock_file: Box<dyn Send + Sync>,
 ) {
+    let _guard = StopOnPanic(wires, PUBLISHER);
     let mut meta_at = wires.shared.clock.monotonic() + wires.shared.config.meta_every;
     let ending = loop {
         let now = wires.shared.clock.monotonic();
@@ -562,3 +596,39 @@ const _: () = assert!(
     COMMIT_LAG_MAX.as_millis() >= 2 * Duration::from_millis(100).as_millis(),
     "half of the lag leaves time to sign"
 );
+
+#[cfg(test)]
+mod tests {
+    use disk::SimDisk;
+    use model::{AdminAct, RefusalKind, SeededRng, Signal, StepClock, Timestamp};
+    use privacy::{Clearer, Redactor};
+
+    use super::*;
+
+    fn act() -> Cleared {
+        let at = Timestamp::UNIX_EPOCH;
+        let act = AdminAct { actor: "a".into(), act: "b".into(), target: "c".into(), detail: "d".into(), at };
+        let clearer = Clearer::new(Arc::new(Redactor::new()), [7; 32]);
+        clearer.clear(Signal::ours(Tenant::default(), act)).expect("clears")
+    }
+
+    /// An append that nobody will ever answer would wait for ever, and with it whatever waits for that.
+    #[tokio::test]
+    async fn a_panic_of_a_thread_stops_the_ledger() {
+        let mut config = Config::new("/data".into(), "localhost", vec![Tenant::default()]);
+        (config.segment_bytes, config.reserve_bytes) = (100_000, 10_000);
+        let clock = Arc::new(StepClock::new(Timestamp::UNIX_EPOCH));
+        let (disk, rng) = (Arc::new(SimDisk::new(1)), Arc::new(SeededRng::new(1)));
+        let (ledger, _) = Ledger::open(disk, clock, rng, config).expect("opens");
+        ledger.append(vec![act()], Level::Committed).await.expect("is committed");
+        let wires = Arc::clone(&ledger.handle.wires);
+        let answered = std::thread::spawn(move || wires.command(|_| -> () { panic!("a bug") })).join();
+        assert_eq!(answered.expect("is answered"), None);
+        assert!(ledger.stopped().await.contains("its writer panicked"));
+        for level in [Level::Durable, Level::Committed] {
+            let error = ledger.append(vec![act()], level).await.expect_err("has stopped");
+            assert_eq!(error.kind(), RefusalKind::Stop, "{error}");
+        }
+        assert!(ledger.close().await.is_err());
+    }
+}

@@ -23,7 +23,9 @@ struct Leaf {
 /// WAL and the tiles on the path.
 pub(crate) fn prove(shared: &Shared, origin: &OriginShared, position: Position) -> Result<String, Error> {
     let unknown = Error::UnknownPosition { position };
-    let signed = origin.signed().filter(|_| position < *origin.committed.borrow()).ok_or(unknown.clone())?;
+    // In this order: a checkpoint is shown before what it covers is called committed.
+    let committed = *origin.committed.borrow();
+    let signed = origin.signed().filter(|_| position < committed).ok_or(unknown.clone())?;
     let mut segment = FrameReader::seek(shared, origin.number, position)?.segment;
     let leaf = loop {
         // A batch may have been opened in a segment before the one that holds the record.

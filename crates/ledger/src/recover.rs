@@ -38,6 +38,8 @@ pub struct Recovery {
     pub clean: bool,
     /// Bytes of a torn write that were cut; nothing in them was acknowledged.
     pub torn_bytes: u64,
+    /// In which segment and from where on they were cut.
+    pub torn_at: (u64, u64),
     /// Bytes whose sync was not proven and that were written anew.
     pub copied_bytes: u64,
     /// Frames read from the WAL.
@@ -318,6 +320,9 @@ fn read_wal(
     // The snapshot was stored after what it covers had been synced and read back.
     let tail = wal::find_tail(&read, fold.offset, last)?;
     (recovery.clean, recovery.torn_bytes) = (tail.closed, tail.torn_bytes);
+    if tail.torn_bytes > 0 {
+        recovery.torn_at = (last, tail.end);
+    }
     if tail.closed {
         // The mark itself is overwritten: whether it was synced, nothing proves, and it says nothing that is needed.
         opening.fold_to(&mut fold, bytes, tail.synced)?;
@@ -502,11 +507,7 @@ fn assemble(
 /// Appends what opening itself has to say, and publishes up to here.
 fn begin(opened: &mut Opened) -> Result<(), Error> {
     if opened.recovery.torn_bytes > 0 {
-        let (segment, offset) = {
-            let durable = crate::shared::lock(&opened.shared.durable);
-            let before = durable.segment.saturating_sub(1);
-            (before, durable.ends.get(&before).copied().unwrap_or(0))
-        };
+        let (segment, offset) = opened.recovery.torn_at;
         let cut = own::Recovery { segment, offset, bytes: opened.recovery.torn_bytes };
         let meta = opened.shared.config.meta_origin();
         let number = opened.shared.origin(&meta).map_or(0, |origin| usize::from(origin.number));

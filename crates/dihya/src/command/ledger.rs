@@ -1,15 +1,15 @@
 //! `dihya ledger`: verify, prove and read what was recorded, without trusting the program that recorded it.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use disk::{Disk, OsClock, OsDisk, OsRng};
 use ledger::entry::Entry;
 use ledger::note::Verifiers;
-use ledger::own::{Genesis, LogId, Name};
-use ledger::verify::{DiskSource, Options, Report, Source as _, Weight, verify, verify_meta};
+use ledger::own::{LogId, Name};
+use ledger::verify::{DiskSource, Finding, Invariant, Options, Report, Source as _, Weight, verify, verify_meta};
 use ledger::{Forensic, Found};
 use model::{Clock, Kind, Origin, Rng, Tenant, Timestamp, Value};
 use serde_json::json;
@@ -23,15 +23,18 @@ use crate::{config, origins, store};
 
 /// Largest key file.
 const KEY_BYTES_MAX: usize = 1 << 16;
+/// Starts the lines of a key file that say under which id the meta-log speaks of a log.
+const META_ID: &str = "meta-id ";
 /// Findings that are shown in words.
 const FINDINGS_SHOWN_MAX: usize = 100;
 
 /// Runs the command.
 pub(super) fn run(command: LedgerCommand) -> anyhow::Result<u8> {
     match command {
-        LedgerCommand::Verify { origin, keys, format, place } => {
+        LedgerCommand::Verify { origin, keys, earlier, format, place } => {
             let keys = keys.map(|file| Trusted::read(&file)).transpose()?;
-            verify_all(&place.data_dir(), origin.as_deref(), keys.as_ref(), format)
+            let earlier = Earlier::read(&earlier)?;
+            verify_all(&place.data_dir(), origin.as_deref(), (keys.as_ref(), &earlier), format)
         }
         LedgerCommand::Keys { place } => print_keys(&place.data_dir()),
         LedgerCommand::Prove { position, tenant, remote } => {
@@ -65,20 +68,75 @@ struct Verified {
     in_meta: u64,
 }
 
-/// The keys of a key file.
-struct Trusted(Vec<Verifiers>);
+/// What a key file says: the keys of logs, and under which ids the meta-log speaks of them.
+struct Trusted {
+    keys: Vec<Verifiers>,
+    meta_ids: HashMap<String, LogId>,
+}
 
 impl Trusted {
     fn read(file: &Path) -> anyhow::Result<Self> {
         let bytes = disk::read(&OsDisk, file).context("could not read the key file")?;
         let text = std::str::from_utf8(&bytes).map_err(|_| misuse(format!("{} is not UTF-8", file.display())))?;
-        let wrong = |(line, why)| misuse(format!("{} line {line}: {why}", file.display()));
-        let keys = Verifiers::parse_file(text).map_err(wrong)?;
-        if keys.is_empty() { Err(misuse(format!("{} holds no keys", file.display()))) } else { Ok(Self(keys)) }
+        let wrong = |line: usize, why: &dyn std::fmt::Display| misuse(format!("{} line {line}: {why}", file.display()));
+        let mut meta_ids = HashMap::new();
+        let mut keys = String::new();
+        for (line, number) in text.lines().zip(1..) {
+            // Lines keep their numbers.
+            keys.push('\n');
+            match line.trim().strip_prefix(META_ID) {
+                None => keys.push_str(line),
+                Some(rest) => {
+                    let pair = rest.split_once(' ').and_then(|(origin, id)| Some((origin.to_owned(), log_id(id)?)));
+                    meta_ids
+                        .extend([pair.ok_or_else(|| wrong(number, &"is not an origin and 32 hexadecimal digits"))?]);
+                }
+            }
+        }
+        let keys = keys.strip_prefix('\n').unwrap_or_default();
+        let keys = Verifiers::parse_file(keys).map_err(|(line, why)| wrong(line, &why))?;
+        if keys.is_empty() {
+            return Err(misuse(format!("{} holds no keys", file.display())));
+        }
+        Ok(Self { keys, meta_ids })
     }
 
     fn of(&self, origin: &str) -> Option<&Verifiers> {
-        self.0.iter().find(|keys| keys.ed25519.name() == origin)
+        self.keys.iter().find(|keys| keys.ed25519.name() == origin)
+    }
+}
+
+/// Reads an id as `dihya ledger keys` prints it.
+fn log_id(text: &str) -> Option<LogId> {
+    let mut id = LogId::default();
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    if pairs.len() != id.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, pair) in id.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(id)
+}
+
+/// Signed checkpoints that somebody kept, by the log that their first line names.
+struct Earlier(HashMap<String, Vec<Vec<u8>>>);
+
+impl Earlier {
+    fn read(files: &[PathBuf]) -> anyhow::Result<Self> {
+        let mut notes: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
+        for file in files {
+            let note = disk::read(&OsDisk, file).context("could not read a kept checkpoint")?;
+            let origin = std::str::from_utf8(&note).ok().and_then(|text| text.lines().next()).map(str::to_owned);
+            let origin = origin.filter(|origin| Origin::new(origin).is_ok());
+            let origin = origin.ok_or_else(|| misuse(format!("{} is not a checkpoint", file.display())))?;
+            notes.entry(origin).or_default().push(note);
+        }
+        Ok(Self(notes))
+    }
+
+    fn of(&self, origin: &Origin) -> &[Vec<u8>] {
+        self.0.get(origin.as_str()).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -91,16 +149,25 @@ fn print_keys(data_dir: &Path) -> anyhow::Result<u8> {
         let source = DiskSource::new(&OsDisk, &data_dir.join("ledger").join(origin.as_str()));
         let keys = keys_of(&source).with_context(|| format!("could not read the keys of {origin}"))?;
         terminal::out(&keys.to_lines());
+        let id = ledger::meta_id(&OsDisk, data_dir, &origin)?;
+        if let Some(id) = id.filter(|_| !is_meta(&origin)) {
+            terminal::out(&format!("{META_ID}{origin} {}\n", config::hex(&id)));
+        }
     }
     Ok(DONE)
 }
 
-fn verify_all(data_dir: &Path, only: Option<&str>, keys: Option<&Trusted>, format: Format) -> anyhow::Result<u8> {
+/// What an auditor brings along.
+type Brought<'a> = (Option<&'a Trusted>, &'a Earlier);
+
+fn verify_all(data_dir: &Path, only: Option<&str>, brought: Brought<'_>, format: Format) -> anyhow::Result<u8> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let mut logs = origins::list(&*disk, data_dir).context("could not list the logs")?;
     // A log whose keys were handed over and that is not there any more is no small thing.
-    let missing = keys.iter().flat_map(|keys| &keys.0).filter_map(|keys| Origin::new(keys.ed25519.name()).ok());
+    let (keys, earlier) = brought;
+    let missing = keys.iter().flat_map(|keys| &keys.keys).filter_map(|keys| Origin::new(keys.ed25519.name()).ok());
     logs.extend(missing);
+    logs.extend(earlier.0.keys().filter_map(|origin| Origin::new(origin).ok()));
     logs.sort();
     logs.dedup();
     if let Some(only) = only {
@@ -113,7 +180,7 @@ fn verify_all(data_dir: &Path, only: Option<&str>, keys: Option<&Trusted>, forma
     let forensic = if wal { Some(Forensic::open(Arc::clone(&disk), data_dir)?) } else { None };
     let mut verified = Vec::new();
     for origin in logs {
-        verified.push(verify_one(&*disk, data_dir, forensic.as_ref(), origin, keys));
+        verified.push(verify_one(&*disk, data_dir, forensic.as_ref(), origin, brought));
     }
     let sound = verified.iter().all(|log| log.report.is_sound());
     match format {
@@ -128,7 +195,7 @@ fn verify_one(
     data_dir: &Path,
     forensic: Option<&Forensic>,
     origin: Origin,
-    trusted: Option<&Trusted>,
+    (trusted, earlier): Brought<'_>,
 ) -> Verified {
     let source = DiskSource::new(disk, &data_dir.join("ledger").join(origin.as_str()));
     let keys = match trusted.map(|trusted| trusted.of(origin.as_str()).cloned()) {
@@ -140,18 +207,28 @@ fn verify_one(
     let progress = std::cell::RefCell::new(Progress::new("verifying"));
     let update = |done: u64, total: u64| progress.borrow_mut().update(done, total);
     let vault = vault.as_ref().map(|vault| vault as _);
-    let options = Options { keys: keys.as_ref(), vault, progress: Some(&update), ..Options::default() };
+    let earlier = earlier.of(&origin);
+    let options = Options { keys: keys.as_ref(), vault, earlier, progress: Some(&update), ..Options::default() };
     let mut report = verify(&source, &options);
     progress.borrow().finish();
     let mut in_meta = 0;
-    if let (Some(forensic), false, Some(checkpoint)) =
-        (forensic, origin.as_str().ends_with("/meta"), report.checkpoint.clone())
-        && let Some((keys, log_id)) = keys.or_else(|| keys_of(&source)).zip(log_id_of(forensic, &origin))
-        && let Some((instance, _)) = origin.as_str().rsplit_once('/')
+    if let (Some(forensic), false, Some(checkpoint)) = (forensic, is_meta(&origin), report.checkpoint.clone())
+        && let Some(keys) = keys.or_else(|| keys_of(&source))
     {
-        let meta = forensic.log(&format!("{instance}/meta"));
-        let (count, findings) = verify_meta(&meta, &log_id, &source, &checkpoint, &keys);
-        in_meta = count;
+        let told = trusted.and_then(|trusted| trusted.meta_ids.get(origin.as_str()).copied());
+        let id = told.or_else(|| ledger::meta_id(disk, data_dir, &origin).ok().flatten());
+        let findings = match (id, origin.as_str().rsplit_once('/')) {
+            (Some(id), Some((instance, _))) => {
+                let meta = forensic.log(&format!("{instance}/meta"));
+                let (count, mut findings) = verify_meta(&meta, &id, &source, &checkpoint, &keys);
+                in_meta = count;
+                if count == 0 {
+                    findings.push(unseen("the meta-log has no checkpoint of it, so a fork would not show"));
+                }
+                findings
+            }
+            _ => vec![unseen("its id in the meta-log is not known (`dihya ledger keys`), so a fork would not show")],
+        };
         report.errors += findings.iter().filter(|finding| finding.weight == Weight::Error).count() as u64;
         report.findings.extend(findings);
     }
@@ -163,13 +240,12 @@ fn keys_of(source: &DiskSource<'_>) -> Option<Verifiers> {
     Verifiers::parse(&file("vkey")?, file("mldsa.pub").as_deref()).ok()
 }
 
-fn log_id_of(forensic: &Forensic, origin: &Origin) -> Option<LogId> {
-    let mut log_id = None;
-    let _ = forensic.visit(origin.as_str(), &mut |found| {
-        log_id = Entry::decode(found.entry).ok().and_then(|entry| Some(Genesis::read(&entry).ok()?.log_id));
-        false
-    });
-    log_id
+fn is_meta(origin: &Origin) -> bool {
+    origin.as_str().ends_with("/meta")
+}
+
+fn unseen(text: &str) -> Finding {
+    Finding { weight: Weight::Note, invariant: Invariant::I6, index: None, inner: None, text: text.to_owned() }
 }
 
 fn as_json(log: &Verified) -> serde_json::Value {

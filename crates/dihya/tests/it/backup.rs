@@ -163,7 +163,8 @@ fn an_auditor_verifies_with_keys_from_elsewhere() {
     assert_eq!((server.stop(), forger.stop()), (Some(0), Some(0)));
     let (data, forged) = (place.data(), other.data());
     let printed = done(&["ledger", "keys", "--data-dir", &data]);
-    assert_eq!(printed.lines().count(), 4, "two keys of two logs: {printed}");
+    assert_eq!(printed.lines().count(), 5, "two keys of two logs, and the tenant's id in the meta-log: {printed}");
+    assert!(printed.contains("\nmeta-id localhost/default "), "{printed}");
     let keys = place.put("auditor.keys", &format!("# handed over in person\n{printed}"));
     let verify = |data: &str, more: &[&str]| {
         let output = run(&[&["ledger", "verify", "--data-dir", data, "--keys", &keys], more].concat());
@@ -198,6 +199,88 @@ fn an_auditor_verifies_with_keys_from_elsewhere() {
     let nowhere = other.path("none");
     let nothing = run(&["ledger", "keys", "--data-dir", nowhere.to_str().expect("UTF-8")]);
     assert_eq!(nothing.status.code(), Some(2));
+}
+
+/// Makes a log of some records in a data directory, with its checkpoint in the meta-log, and returns that checkpoint.
+fn log_of(dir: &Path, text: &str, records: usize) -> String {
+    use std::sync::Arc;
+    let disk: Arc<dyn disk::Disk> = Arc::new(disk::OsDisk);
+    let clock = Arc::new(disk::OsClock::default());
+    let mut config = ledger::Config::new(dir.to_owned(), "localhost", vec![model::Tenant::default()]);
+    (config.segment_bytes, config.reserve_bytes) = (1 << 20, 1 << 16);
+    let keys = &ledger::FileKeys;
+    let (mut engine, _) = ledger::Engine::open(disk, clock, Arc::new(disk::OsRng), config, keys).expect("opens");
+    let clearer = privacy::Clearer::new(Arc::new(privacy::Redactor::new()), [7; 32]);
+    let act = model::AdminAct {
+        actor: "ana".into(),
+        act: "token.add".into(),
+        target: "t".into(),
+        detail: text.into(),
+        at: model::Timestamp::UNIX_EPOCH,
+    };
+    let cleared = clearer.clear(model::Signal::ours(model::Tenant::default(), act)).expect("clears");
+    engine.append(&[vec![cleared; records]]).pop().expect("one result").expect("appends");
+    engine.publish().expect("publishes");
+    engine.append_meta().expect("appends");
+    let signed = engine.signed(&model::Tenant::default()).expect("is known").expect("is signed");
+    engine.close().expect("closes");
+    signed.note.clone()
+}
+
+/// The meta-log was looked through for the log's own id, under which it holds nothing: a fork was called sound.
+#[test]
+fn a_forked_log_is_red() {
+    let place = Place::new();
+    let (kept, fork) = (place.path("data"), place.path("fork"));
+    let shown = log_of(&kept, "what the auditor saw", 20);
+    let report = verify(&kept);
+    let ours = |report: &Value| {
+        let logs = report["logs"].as_array().expect("logs").iter();
+        logs.clone().find(|log| log["origin"] == "localhost/default").expect("ours").clone()
+    };
+    assert_eq!((&report["sound"], &ours(&report)["in_meta"]), (&Value::from(true), &Value::from(1)), "{report}");
+
+    copy(&kept.join("keystore"), &fork.join("keystore"));
+    log_of(&fork, "what somebody else was shown", 30);
+    let keys = place.put("auditor.keys", &done(&["ledger", "keys", "--data-dir", &place.data()]));
+    let earlier = place.put("shown", &shown);
+    let fork_dir = fork.to_str().expect("UTF-8").to_owned();
+    assert_eq!(verify(&fork)["sound"], true, "it agrees with itself");
+    let kept_says = run(&["ledger", "verify", "--data-dir", &fork_dir, "--keys", &keys, "--earlier", &earlier]);
+    assert_eq!(kept_says.status.code(), Some(1));
+    let answer = text(&kept_says.stdout);
+    assert!(answer.contains("is of another log"), "{answer}");
+    done(&["ledger", "verify", "--data-dir", &place.data(), "--keys", &keys, "--earlier", &earlier]);
+    let none = run(&["ledger", "verify", "--data-dir", &fork_dir, "--earlier", &keys]);
+    assert_eq!(none.status.code(), Some(2), "{}", text(&none.stderr));
+
+    // The fork in the place of the log: the meta-log tells, with the id from the keystore or from the auditor's file.
+    std::fs::remove_dir_all(kept.join("ledger/localhost/default")).expect("removes");
+    copy(&fork.join("ledger/localhost/default"), &kept.join("ledger/localhost/default"));
+    for more in [&[][..], &["--keys", &keys]] {
+        let output = run(&[&["ledger", "verify", "--data-dir", &place.data()], more].concat());
+        let answer = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{answer}");
+        assert!(answer.contains("I6 leaf") && answer.contains("is of another log"), "{answer}");
+        std::fs::remove_dir_all(kept.join("keystore")).ok();
+    }
+    let blind = text(&run(&["ledger", "verify", "--data-dir", &place.data()]).stdout);
+    assert!(blind.contains("its id in the meta-log is not known"), "{blind}");
+    place.put("auditor.keys", "meta-id localhost/default xyz\n");
+    let wrong = run(&["ledger", "verify", "--data-dir", &place.data(), "--keys", &keys]);
+    assert!(text(&wrong.stderr).contains("line 1: is not an origin and 32"), "{}", text(&wrong.stderr));
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("makes");
+    for entry in std::fs::read_dir(from).expect("lists") {
+        let entry = entry.expect("is read");
+        if entry.file_type().expect("is told").is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copies");
+        }
+    }
 }
 
 /// Returns the last partial tile below a level: the one that the checkpoint covers.
