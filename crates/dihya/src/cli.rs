@@ -95,14 +95,15 @@ impl Place {
 pub(crate) struct Remote {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// Address of the server [default: `DIHYA_URL`, else `server.listen` of the configuration, else
-    /// <http://127.0.0.1:8970>].
+    /// Address of the server [default: `DIHYA_URL`, else where the server of the data directory says that it listens, else
+    /// `server.listen` of the configuration, else <http://127.0.0.1:8970>].
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// File with a token [default: `DIHYA_TOKEN`, else `<data-dir>/admin-token`].
+    /// File with a token [default: `DIHYA_TOKEN`, else, for a server of this machine alone, `<data-dir>/admin-token`].
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// PEM file with the certificate authority of the server [default: the system's].
+    /// PEM file with the certificate authority of the server [default: the system's; of the server of the data directory
+    /// its very certificate is known].
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 }
@@ -126,7 +127,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) place: Place,
     /// The address to listen on [default: `server.listen`, 127.0.0.1:8970].
-    #[arg(short, long, value_name = "ADDR")]
+    #[arg(short, long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Option<String>,
 }
 
@@ -206,6 +207,14 @@ fn label(text: &str) -> Result<(String, String), String> {
         return Err("expected a label name of letters, digits and underscores".to_owned());
     }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+fn address(text: &str) -> Result<String, String> {
+    if crate::config::validate::is_address(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected HOST:PORT, such as 127.0.0.1:8970".to_owned())
+    }
 }
 
 fn tenant(text: &str) -> Result<model::Tenant, String> {
@@ -326,9 +335,9 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum HeartbeatCommand {
     /// Say that a job is alive, began, ended or failed.
-    #[command(after_help = "Example:\n  backup.sh; dihya heartbeat ping 6vjq2nakx7 --exit $?")]
+    #[command(after_help = "Example:\n  backup.sh; dihya heartbeat ping 6vjq2nakx7hd9w3mtb4c --exit $?")]
     Ping {
-        /// The unguessable id of the heartbeat.
+        /// The `ping_id` of the heartbeat; of one that has none, the check's id, with --token-file.
         id: String,
         /// The job began.
         #[arg(long, conflicts_with_all = ["fail", "exit"])]
@@ -558,6 +567,7 @@ mod tests {
         {
             assert!(parse(&bad).is_err(), "{bad:?}");
         }
+        assert!(address("[::1]:0").is_ok() && address("8970").is_err() && address("h:").is_err());
         assert!(duration("2h").is_ok() && duration("soon").is_err());
     }
 

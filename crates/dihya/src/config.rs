@@ -29,6 +29,10 @@ const DEFAULTS: &str = include_str!("config/defaults.yaml");
 const DATA_DIR_SLOT: &str = "\"@DATA_DIR@\"";
 /// What the directory of the log takes the place of.
 const LEDGER_DIR_SLOT: &str = "\"@LEDGER_DIR@\"";
+/// Fewest characters of a name that opens a heartbeat to whoever knows it: 16 of an alphabet of 64 are 96 bits.
+const PING_ID_CHARS_MIN: usize = 16;
+/// What people call their file.
+const FILE_USUAL: &str = "dihya.yaml";
 /// The check that must be seen down, so that checkers that no longer see are noticed.
 pub(crate) const CANARY: &str = "dihya-canary";
 
@@ -138,6 +142,15 @@ pub(crate) fn read(path: Option<&Path>, data_dir: &Path) -> Result<Loaded, Box<R
     parse(&text, &name, Some(path), &base, &reference::Os { base: base.clone() })
 }
 
+/// Says that a file stands here which nobody named, so that nobody believes it to be in force: `serve` and `config check`
+/// read the file that they are given, or none.
+pub(crate) fn overlooked() -> Option<String> {
+    let there = Path::new(FILE_USUAL).is_file();
+    there.then(|| {
+        format!("{FILE_USUAL} in this directory was not read: name it, as in `dihya config check {FILE_USUAL}`")
+    })
+}
+
 /// Returns the built-in configuration for a data directory. Before its first start that is not there, so the disk is
 /// watched at the nearest directory that is.
 fn defaults(data_dir: &Path) -> String {
@@ -159,20 +172,26 @@ fn parse(
 ) -> Result<Loaded, Box<Rejected>> {
     let sha256 = if path.is_some() { hex(&Sha256::digest(text.as_bytes())) } else { String::new() };
     let reject = |mut problems: Vec<Problem>| {
+        for problem in &mut problems {
+            problem.message = without_credentials(&problem.message);
+            problem.suggestion = problem.suggestion.take().map(|text| without_credentials(&text));
+        }
         problems.sort();
         problems.dedup();
         Box::new(Rejected { name: name.to_owned(), text: text.to_owned(), sha256: sha256.clone(), problems })
     };
-    let root = yaml::parse(text).map_err(&reject)?;
-    let mut reading = Reading { base, sources, problems: Vec::new(), tabled: 0 };
+    let (root, problems) = yaml::read(text);
+    let mut reading = Reading { base, sources, problems, tabled: 0 };
+    let Some(root) = root else { return Err(reject(reading.problems)) };
     let parts = reading.parts(root);
     if !reading.problems.is_empty() {
         return Err(reject(reading.problems));
     }
+    let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(Loaded {
         path: path.map(Path::to_owned),
         sha256,
-        server: parts.server,
+        server: server::Config { host_name, ..parts.server },
         checks: parts.checks,
         channels: parts.channels,
         declared: parts.declared,
@@ -181,6 +200,32 @@ fn parse(
         privacy: parts.privacy,
         ledger: parts.ledger,
     })
+}
+
+/// Takes passwords and keys out of what a person reads of their own file. Hosts and persons stay as the file names them;
+/// but it is shown in CI logs too, and what repeats a value must not repeat a password with it.
+pub(crate) fn without_credentials(text: &str) -> String {
+    use privacy::Type;
+    let open = Type::ALL.into_iter().filter(|kind| !matches!(kind, Type::Secret | Type::UrlCredentials | Type::Jwt));
+    let redactor = open.fold(privacy::Redactor::new(), privacy::Redactor::with_kept);
+    let text = redactor.redact(text);
+    // `user:password@host` without a scheme is no URL, and what was meant is plain.
+    let mut out = String::with_capacity(text.len());
+    let mut pieces = text.split('@').peekable();
+    while let Some(piece) = pieces.next() {
+        let start = piece.rfind([' ', '\'', '"', '`', '/', '{', '[']).map_or(0, |at| at + 1);
+        let (before, user) = piece.split_at(start);
+        let user = match user.split_once(':') {
+            Some((name, _)) if pieces.peek().is_some() => format!("{name}:[secret]"),
+            _ => user.to_owned(),
+        };
+        out.push_str(before);
+        out.push_str(&user);
+        if pieces.peek().is_some() {
+            out.push('@');
+        }
+    }
+    out
 }
 
 /// One reading of one file: gathers problems, and values that count only if there is none.
@@ -226,10 +271,16 @@ impl Reading<'_> {
                 probe::Config::default()
             }
         };
-        let ids: Vec<&str> = checks.checks.iter().map(|check| &*check.id).collect();
+        // From the tree: a check that has problems of its own is there all the same.
+        let ids: Vec<&str> = match root.get("checks").map(|node| &node.tree) {
+            Some(Tree::Map(entries)) => entries.iter().map(|(id, _, _)| id.as_str()).collect(),
+            _ => Vec::new(),
+        };
         for (path, message, suggestion) in server.check(&ids) {
             self.report(&root, &format!("server.{path}"), message, suggestion);
         }
+        self.heartbeats(&root, &json);
+        self.certificate(&root, &server);
         let mut channel_configs = self.channels(&root, &json);
         channel_configs.extend(self.native_channels(&alerting));
         let mut names = declared(&json, channels);
@@ -251,6 +302,40 @@ impl Reading<'_> {
             tenants: spec::tenants(&root, &json["tenants"], &mut self.problems),
             privacy,
             ledger,
+        }
+    }
+
+    /// Whoever knows a heartbeat's name can give signs of life in its place.
+    fn heartbeats(&mut self, root: &Node, json: &Value) {
+        for (id, check) in json["checks"].as_object().into_iter().flatten() {
+            let name = check.get("ping_id").and_then(Value::as_str).filter(|_| check["kind"] == "heartbeat");
+            if name.is_some_and(|name| name.chars().count() < PING_ID_CHARS_MIN) {
+                self.report(
+                    root,
+                    &format!("checks.{id}.ping_id"),
+                    format!("expected at least {PING_ID_CHARS_MIN} characters, for nobody to guess"),
+                    Some("write what `openssl rand -hex 16` prints, or leave it out and ping with a token".to_owned()),
+                );
+            }
+        }
+    }
+
+    /// A certificate that is not there keeps the server from its start, so it is a problem of the file. What only the
+    /// server's own account may read is left to it.
+    fn certificate(&mut self, root: &Node, server: &server::Config) {
+        let Some(tls) = &server.tls else { return };
+        for (key, path) in [("cert_file", &tls.cert_file), ("key_file", &tls.key_file)] {
+            if path.as_os_str().is_empty() {
+                continue; // the tables said so
+            }
+            let why = match std::fs::metadata(path) {
+                Ok(metadata) if metadata.is_file() => continue,
+                Ok(_) => "it is not a file",
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file",
+                Err(_) => continue,
+            };
+            let message = format!("cannot read the file: {why}");
+            self.report(root, &format!("server.tls.{key}"), message, Some("write the path of a PEM file".to_owned()));
         }
     }
 
@@ -340,7 +425,7 @@ impl Reading<'_> {
         match read(&json[key]) {
             Ok(part) => part,
             // Where the tables found the reason, it stands there already.
-            Err(_) if !self.problems.is_empty() => T::default(),
+            Err(_) if self.problems.iter().any(|known| is_within(&known.path, key)) => T::default(),
             Err(error) => {
                 self.report(root, key, error.to_string(), None);
                 T::default()
@@ -350,14 +435,18 @@ impl Reading<'_> {
 
     /// Adds a problem that the owner of a part found, unless the tables found its cause below the same path.
     fn report(&mut self, root: &Node, path: &str, message: impl Into<String>, suggestion: Option<String>) {
-        let below = format!("{path}.");
         let mut tabled = self.problems.iter().take(self.tabled);
-        if tabled.any(|known| known.path == path || known.path.starts_with(&below)) {
+        if tabled.any(|known| is_within(&known.path, path)) {
             return;
         }
         let problem = Problem { span: span_at(root, path), path: path.to_owned(), message: message.into(), suggestion };
         self.problems.push(problem);
     }
+}
+
+/// Tells whether a dotted path is another one, or below it.
+fn is_within(path: &str, above: &str) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn take(root: &mut Node, key: &str) -> Option<Node> {
@@ -375,7 +464,9 @@ fn declared(json: &Value, channels: BTreeSet<String>) -> Vec<String> {
             match url::Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned)) {
                 Some(host) => names.insert(host.trim_matches(['[', ']']).to_owned()),
                 None => {
-                    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+                    // A bare IPv6 address has colons and no port.
+                    let bare = text.parse::<std::net::IpAddr>().is_ok();
+                    let host = text.rsplit_once(':').filter(|_| !bare).map_or(text, |(host, _)| host);
                     names.insert(host.trim_matches(['[', ']']).to_owned())
                 }
             };
@@ -444,6 +535,76 @@ mod tests {
         ] {
             assert_eq!(span_at(&node, path), Span { line, column }, "{path}");
         }
+    }
+
+    /// One duplicate key hid every other problem, and one bad check made all others unknown to the status page.
+    #[test]
+    fn no_problem_hides_another() {
+        let problems = read_text(
+            "server:\n  listen: nowhere\n  listen: 127.0.0.1:1\n  status_page: {tenant: 'Not One', checks: [web, wep]}\nchecks:\n  \
+             web:\n    kind: http\n    url: http://a.example\n    conditions: 'status ='\n  beat: {kind: heartbeat, ping_id: short}\n  \
+             tag: {kind: !odd host}\nledger: {instance: 'A b'}\n",
+        )
+        .err()
+        .unwrap_or_default();
+        for expected in [
+            "2:11: server.listen: expected host:port, found `nowhere`: it names no port",
+            "3:3: server.listen: the key stands here twice, first in line 2 (keep one of them)",
+            "9:17: checks.web.conditions",
+            "10:36: checks.beat.ping_id: expected at least 16 characters",
+            "11:15: checks.tag.kind: unknown tag !odd, expected none (remove the tag)",
+            "12:20: ledger.instance",
+        ] {
+            assert!(problems.iter().any(|found| found.starts_with(expected)), "{expected} in\n{}", problems.join("\n"));
+        }
+        let alone = read_text("server: {status_page: {tenant: 'Not One'}}\nledger: {instance: 'A b'}\n").err();
+        assert_eq!(alone.unwrap_or_default().len(), 2);
+        let of_checks = read_text(
+            "server: {status_page: {checks: [web, wep]}}\nchecks:\n  web: {kind: http, url: http://a.example, conditions: 'status ='}\n",
+        );
+        let of_checks = of_checks.err().unwrap_or_default().join("\n");
+        assert!(of_checks.contains("checks.1: there is no check wep (did you mean web?)"), "{of_checks}");
+        assert!(!of_checks.contains("there is no check web"), "{of_checks}");
+    }
+
+    /// A message repeats the value that cannot be used, and with it went the password that stood in it.
+    #[test]
+    fn a_problem_repeats_no_credentials() {
+        let text =
+            "checks:\n  a: {kind: http, url: 'htp://bob:s3cret@shop/'}\n  b: {kind: tcp, address: 'bob:s3cret@shop'}\n";
+        let sources = reference::tests::Fixed(&[]);
+        let Err(rejected) = parse(text, "dihya.yaml", Some(Path::new("d")), Path::new("/"), &sources) else {
+            panic!("must be refused")
+        };
+        let shown = rejected.render(false);
+        assert!(shown.contains("checks.a.url") && shown.contains("did you mean http?"), "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(shown.contains("found `bob:[secret]@shop`"), "{shown}");
+        for plain in ["ops@example.org", "address: 'h:25'", "a: {to: ops@example.org, host: 10.0.0.1}", "@", ""] {
+            assert_eq!(without_credentials(plain), plain);
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_there_is_a_problem() {
+        let problems = read_text("server: {tls: {cert_file: /nonexistent/c.pem, key_file: /dev}}\n").err();
+        assert_eq!(
+            problems.unwrap_or_default(),
+            [
+                "1:27: server.tls.cert_file: cannot read the file: there is no such file (write the path of a PEM file)",
+                "1:57: server.tls.key_file: cannot read the file: it is not a file (write the path of a PEM file)",
+            ]
+        );
+    }
+
+    #[test]
+    fn targets_are_declared_as_they_are_written() {
+        let json = serde_json::json!({"checks": {
+            "a": {"host": "2001:db8::1"}, "b": {"address": "[2001:db8::2]:22"}, "c": {"address": "h.example:25"},
+            "d": {"url": "https://[2001:db8::3]:8443/x"}, "e": {"host": "192.0.2.1"},
+        }});
+        let names = declared(&json, BTreeSet::new());
+        assert_eq!(names, ["192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8::3", "h.example"]);
     }
 
     #[test]

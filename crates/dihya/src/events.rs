@@ -24,14 +24,18 @@ pub(crate) fn config_in_force(sha256: &str, summary: &str) {
     info!(sha256, summary, "configuration in force");
 }
 
-/// The configuration was read again, and the old one stays.
-pub(crate) fn config_refused(sha256: &str, problem: &model::config::Problem) {
+/// The configuration was read again, and the old one stays. A message may repeat what stands in the file, and a log goes
+/// further than the terminal of its author: it is cleared.
+pub(crate) fn config_refused(file: &str, sha256: &str, problem: &model::config::Problem) {
+    let redactor = privacy::Redactor::new();
     warn!(
+        file,
         sha256,
         line = problem.span.line,
         column = problem.span.column,
         field = problem.path,
-        problem = problem.message,
+        problem = &*redactor.redact(&problem.message),
+        suggestion = problem.suggestion.as_deref().map(|text| redactor.redact(text)).as_deref(),
         "refused the configuration, the old one stays in force"
     );
 }

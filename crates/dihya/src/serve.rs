@@ -57,6 +57,15 @@ pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<u8> {
     if let Some(listen) = &args.listen {
         loaded.server.listen.clone_from(listen);
     }
+    if args.place.config.is_none() && config::overlooked().is_some() {
+        tracing::warn!("dihya.yaml in this directory is not read: name it with --config");
+    }
+    if loaded.server.is_reachable_without_a_name() {
+        tracing::warn!(
+            host = loaded.server.host_name,
+            "listening on every address without server.external_url: links lead to the name of this host"
+        );
+    }
     let mut running = Running::start(loaded, data_dir, args.listen.clone()).await?;
     supervisor.tell("READY=1");
     greet(&running, args);

@@ -81,6 +81,9 @@ pub struct Config {
     pub status_page: StatusPageConfig,
     /// Reserved: must be empty.
     pub listeners: Vec<serde_json::Value>,
+    /// The name of this host, for links where the server listens on every address; no key of the file.
+    #[serde(skip)]
+    pub host_name: String,
 }
 
 /// The certificate that the server shows.
@@ -115,6 +118,7 @@ impl Default for Config {
             tls: None,
             status_page: StatusPageConfig::default(),
             listeners: Vec::new(),
+            host_name: String::new(),
         }
     }
 }
@@ -163,8 +167,24 @@ impl Config {
     pub fn url(&self, bound: SocketAddr) -> String {
         match &self.external_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("{}://{bound}", if self.tls.is_some() { "https" } else { "http" }),
+            None => {
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                // Nobody can follow a link to 0.0.0.0.
+                if bound.ip().is_unspecified() && !self.host_name.is_empty() {
+                    format!("{scheme}://{}:{}", self.host_name, bound.port())
+                } else {
+                    format!("{scheme}://{bound}")
+                }
+            }
         }
+    }
+
+    /// Tells whether the server listens on every address and nobody said what people call it.
+    #[must_use]
+    pub fn is_reachable_without_a_name(&self) -> bool {
+        let host = self.listen.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        self.external_url.is_none() && host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified())
     }
 
     /// Tells whether the status page may name the check `id`, given where the server listens.
@@ -250,6 +270,15 @@ mod tests {
         assert_eq!(config.url(bound), "http://[::1]:8970");
         config.tls = Some(TlsConfig { cert_file: "c".into(), key_file: "k".into() });
         assert_eq!(config.url(bound), "https://[::1]:8970");
+        let every = "0.0.0.0:8970".parse().expect("address");
+        assert_eq!(config.url(every), "https://0.0.0.0:8970");
+        config.host_name = "watch".into();
+        assert_eq!(config.url(every), "https://watch:8970");
+        assert_eq!(config.url(bound), "https://[::1]:8970");
+        for (listen, every) in [("0.0.0.0:1", true), ("[::]:1", true), ("127.0.0.1:1", false), ("watch:1", false)] {
+            let config = Config { listen: listen.into(), ..Config::default() };
+            assert_eq!(config.is_reachable_without_a_name(), every, "{listen}");
+        }
         config.external_url = Some("https://status.example/".into());
         assert_eq!(config.url(bound), "https://status.example");
     }

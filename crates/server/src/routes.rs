@@ -231,7 +231,7 @@ pub static ROUTES: &[Route] = &[
         "/api/dihya/v1/checks/{id}/run",
         OPERATORS,
         Area::Checks,
-        Recorded::Itself,
+        Recorded::Act,
         || post(checks::run),
         "Runs a check now.",
     )

@@ -12,8 +12,15 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<u8> {
             let data_dir = place.data_dir();
             let path = file.or(place.config);
             let loaded = config::load(path.as_deref(), &data_dir)?;
-            let name = path.map_or_else(|| "the built-in configuration".to_owned(), |path| path.display().to_string());
+            let name = path
+                .as_ref()
+                .map_or_else(|| "the built-in configuration".to_owned(), |path| path.display().to_string());
             terminal::out(&format!("{name} is good: {}\n", loaded.summary()));
+            if path.is_none()
+                && let Some(overlooked) = config::overlooked()
+            {
+                terminal::err(&format!("{overlooked}\n"));
+            }
         }
         ConfigCommand::Schema { markdown: true } => {
             terminal::out(&config::schema::reference_page(&config::spec::ROOT));

@@ -51,7 +51,8 @@ fn line_of(lines: &[&str], problem: &Problem) -> Option<String> {
         let alone = before.trim().strip_suffix(':').is_some_and(|key| !key.contains([':', '{', ',']));
         return alone.then(|| format!("{}…", printable(&before)));
     }
-    Some(printable(line).chars().take(LINE_CHARS_MAX).collect())
+    let shown: String = printable(line).chars().take(LINE_CHARS_MAX).collect();
+    Some(super::without_credentials(&shown))
 }
 
 fn printable(text: &str) -> String {

@@ -147,7 +147,8 @@ impl Validator<'_> {
         for field in fields.iter().filter(|field| field.required) {
             if !entries.iter().any(|(key, _, _)| key == field.key) {
                 let message = format!("the key {} is missing, expected {}", field.key, describe(&field.ty));
-                self.report(at, &join(path, field.key), message, None);
+                let suggestion = example(&field.ty).map(|example| format!("add `{}: {example}`", field.key));
+                self.report(at, &join(path, field.key), message, suggestion);
             }
         }
         Tree::Map(out)
@@ -174,9 +175,12 @@ impl Validator<'_> {
                 tolerated.extend(variants.iter().flat_map(|(_, spec)| spec.fields).map(|field| field.key));
                 if matches!(node.tree, Tree::Map(_) | Tree::Null) {
                     let span = word.map_or_else(|| node.get(tag).map_or(at, |node| node.span), |(span, _)| span);
-                    let suggestion = word
-                        .and_then(|(_, word)| nearest(word, words_known.iter().copied()))
-                        .map(|near| format!("did you mean {near}?"));
+                    let suggestion = match word {
+                        Some((_, word)) => {
+                            nearest(word, words_known.iter().copied()).map(|near| format!("did you mean {near}?"))
+                        }
+                        None => likely(node, variants).map(|word| format!("add `{tag}: {word}`")),
+                    };
                     let expected = words(&words_known);
                     let message = match word {
                         Some((_, word)) => format!("unknown {tag} {word}, expected {expected}"),
@@ -261,6 +265,39 @@ impl Validator<'_> {
     }
 }
 
+/// Returns the only variant whose required keys are all there, where one is missing its tag.
+fn likely(node: &Node, variants: &[(&'static str, &'static Spec)]) -> Option<&'static str> {
+    let fits = |spec: &Spec| {
+        let mut required = spec.fields.iter().filter(|field| field.required).peekable();
+        required.peek().is_some() && required.all(|field| node.get(field.key).is_some())
+    };
+    let mut fitting = variants.iter().filter(|(_, spec)| fits(spec));
+    let (word, _) = fitting.next()?;
+    fitting.next().is_none().then_some(*word)
+}
+
+/// A value that could stand there.
+fn example(ty: &Ty) -> Option<String> {
+    Some(match ty {
+        Ty::Secret => "${file:PATH}".to_owned(),
+        Ty::Bool => "true".to_owned(),
+        Ty::Int { min, .. } => min.to_string(),
+        Ty::Duration { min_ms, max_ms } => duration_text(30_000.clamp(*min_ms, *max_ms)),
+        Ty::Size => "64MiB".to_owned(),
+        Ty::Url(schemes) => format!("{}://HOST", schemes.first().unwrap_or(&"https")),
+        Ty::Address => "HOST:PORT".to_owned(),
+        Ty::Path => "PATH".to_owned(),
+        Ty::Enum(known) => (*known.first()?).to_owned(),
+        Ty::TimeZone => "Europe/Paris".to_owned(),
+        Ty::List(item) => format!("[{}]", example(item)?),
+        Ty::OneOrMore(item) => example(item)?,
+        Ty::Text => "TEXT".to_owned(),
+        Ty::Cel | Ty::Regex | Ty::Float { .. } | Ty::Map(_) | Ty::Object(_) | Ty::Tagged { .. } | Ty::Any => {
+            return None;
+        }
+    })
+}
+
 /// Why a scalar is not what the table says.
 #[derive(Default)]
 struct Wrong {
@@ -330,9 +367,31 @@ fn duration(tree: &Tree, min_ms: u64, max_ms: u64) -> Result<Tree, Wrong> {
         Tree::Int(seconds) if *seconds > 0 => return Err(Wrong::write(format!("{seconds}s"))),
         _ => return Err(Wrong::default()),
     };
-    let parsed = parse_duration(&text).map_err(|_| Wrong::default())?;
+    let parsed = parse_duration(&text).map_err(|_| Wrong { why: None, suggestion: spelt(&text) })?;
     let ms = u64::try_from(parsed.as_millis()).unwrap_or(u64::MAX);
-    if (min_ms..=max_ms).contains(&ms) { Ok(Tree::Text(text)) } else { Err(Wrong::because("it is out of bounds")) }
+    if (min_ms..=max_ms).contains(&ms) {
+        return Ok(Tree::Text(text));
+    }
+    let nearest = duration_text(ms.clamp(min_ms, max_ms));
+    Err(Wrong { why: Some("it is out of bounds".to_owned()), suggestion: Some(format!("write {nearest}")) })
+}
+
+/// Returns how a duration that was written in words is written: `5 minutes` is `5m`.
+fn spelt(text: &str) -> Option<String> {
+    let folded: String = text.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
+    let digits = folded.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let (number, unit) = folded.split_at_checked(digits)?;
+    let unit = match unit {
+        "ms" | "msec" | "millis" | "milliseconds" | "millisecondes" => "ms",
+        "" | "s" | "sec" | "secs" | "second" | "seconds" | "seconde" | "secondes" => "s",
+        "m" | "min" | "mins" | "minute" | "minutes" => "m",
+        "h" | "hr" | "hrs" | "hour" | "hours" | "heure" | "heures" => "h",
+        "d" | "day" | "days" | "j" | "jour" | "jours" => "d",
+        "w" | "week" | "weeks" | "semaine" | "semaines" => "w",
+        _ => return None,
+    };
+    let written = format!("{number}{unit}");
+    parse_duration(&written).is_ok().then(|| format!("write {written}"))
 }
 
 fn address_of_web(text: &str, schemes: &[&str]) -> Result<(), Wrong> {
@@ -353,8 +412,25 @@ fn address_of_web(text: &str, schemes: &[&str]) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Tells whether a text names a host and a port.
+pub(crate) fn is_address(text: &str) -> bool {
+    host_and_port(text).is_ok()
+}
+
 fn host_and_port(text: &str) -> Result<(), Wrong> {
-    let (host, port) = text.rsplit_once(':').ok_or_else(|| Wrong::because("it names no port"))?;
+    if let Ok(url) = url::Url::parse(text)
+        && let (Some(host), Some(port)) = (url.host_str().filter(|host| !host.is_empty()), url.port_or_known_default())
+    {
+        let suggestion = Some(format!("write {host}:{port}"));
+        return Err(Wrong { why: Some("it is a URL".to_owned()), suggestion });
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        let is_port = text.parse::<u16>().is_ok();
+        let whole = if is_port { format!("127.0.0.1:{text}") } else { format!("{text}:PORT") };
+        let plain = !text.is_empty() && !text.contains(['/', '[', ']', ' ', '@']);
+        let why = if is_port { "it names no host" } else { "it names no port" };
+        return Err(Wrong { why: Some(why.to_owned()), suggestion: plain.then(|| format!("write {whole}")) });
+    };
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let good_host = match bracketed {
         Some(inside) => inside.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -363,7 +439,17 @@ fn host_and_port(text: &str) -> Result<(), Wrong> {
     if !good_host && host.parse::<std::net::Ipv6Addr>().is_ok() {
         return Err(Wrong::write(format!("[{host}]:{port}")));
     }
-    if good_host && port.parse::<u16>().is_ok() { Ok(()) } else { Err(Wrong::default()) }
+    match (good_host, port.parse::<u16>()) {
+        (true, Ok(_)) => Ok(()),
+        (true, Err(_)) => Err(Wrong {
+            why: Some("the port is no number from 0 to 65535".to_owned()),
+            suggestion: Some(format!("write {host}:PORT")),
+        }),
+        (false, _) if host.is_empty() => {
+            Err(Wrong { why: Some("it names no host".to_owned()), suggestion: Some(format!("write 127.0.0.1:{port}")) })
+        }
+        (false, _) => Err(Wrong::default()),
+    }
 }
 
 fn last_line(text: &str) -> String {
@@ -562,7 +648,7 @@ mod tests {
              c: {kind: http, url: example.org, interval: 30, retries: 11, address: x}\n  \
              d: {kind: tcp, address: '::1:22'}\n  e: 5\n  f: {kind: tcp, address: nowhere}\n  '': {kind: tcp, address: a:1}\n",
             expect![[r#"
-                1:1: inner.must: the key must is missing, expected text
+                1:1: inner.must: the key must is missing, expected text (add `must: TEXT`)
                 1:9: inner.mst: unknown key, expected must or may (did you mean must?)
                 2:8: level: expected info or warning, found `warn` (write warning)
                 3:8: ratio: expected a number from 0 to 1, found 2
@@ -574,14 +660,14 @@ mod tests {
                 9:1: extra: unknown key, expected inner, level, ratio, size, zone, regex, cel, words, some, free or checks
                 12:11: checks.a.kind: unknown kind htp, expected http or tcp (did you mean http?)
                 14:5: checks.a.intervall: unknown key, expected interval or retries (did you mean interval?)
-                15:3: checks.b.kind: the key kind is missing, expected http or tcp
+                15:3: checks.b.kind: the key kind is missing, expected http or tcp (add `kind: http`)
                 16:24: checks.c.url: expected a URL that starts with http or https, found `example.org` (write http://example.org)
                 16:47: checks.c.interval: expected a duration such as 30s, from 1s to 1d, found 30 (write 30s)
                 16:60: checks.c.retries: expected a whole number from 0 to 10, found 11
                 16:64: checks.c.address: unknown key, expected interval, retries, url, password or ca_file
                 17:27: checks.d.address: expected host:port, found `::1:22` (write [::1]:22)
                 18:6: checks.e: expected keys with values, found 5
-                19:27: checks.f.address: expected host:port, found `nowhere`: it names no port
+                19:27: checks.f.address: expected host:port, found `nowhere`: it names no port (write nowhere:PORT)
                 20:3: checks.: expected a name of 1 to 128 bytes
             "#]],
         );
@@ -660,8 +746,22 @@ mod tests {
         for bad in ["h", "h:x", ":1", "h:99999", "[x]:1"] {
             assert!(admit(&Ty::Address, bad).is_err(), "{bad}");
         }
+        for (bad, good) in [
+            ("h", "h:PORT"),
+            ("8970", "127.0.0.1:8970"),
+            ("h:x", "h:PORT"),
+            (":1", "127.0.0.1:1"),
+            ("https://h.example/x", "h.example:443"),
+        ] {
+            assert_eq!(admit(&Ty::Address, bad), Err((true, Some(format!("write {good}")))), "{bad}");
+        }
         let short = Ty::Duration { min_ms: 1_000, max_ms: 5_400_000 };
-        assert_eq!(admit(&short, "2h"), Err((true, None)));
+        assert_eq!(admit(&short, "2h"), Err((true, Some("write 1h30m".into()))));
+        for (bad, good) in
+            [("5 minutes", "5m"), ("30 S", "30s"), ("1 heure", "1h"), ("1.5hours", "1.5h"), ("90", "90s")]
+        {
+            assert_eq!(admit(&short, bad), Err((false, Some(format!("write {good}")))), "{bad}");
+        }
         assert_eq!(admit(&short, "soon"), Err((false, None)));
         assert!(admit(&short, "1h30m").is_ok());
         assert_eq!(describe(&short), "a duration such as 30s, from 1s to 1h30m");

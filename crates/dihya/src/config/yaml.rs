@@ -17,30 +17,42 @@ const NODES_MAX: usize = 4 << 20;
 /// Most nodes that anchors keep and aliases repeat.
 const REPEATED_NODES_MAX: usize = 1 << 18;
 
-/// Reads one document. An empty file is an empty map.
+/// Reads one document that must be without fault. An empty file is an empty map.
 ///
 /// # Errors
-/// All duplicate keys and unknown tags at once, or the first place where the text stops being YAML.
+/// All problems of [`read`].
 pub(crate) fn parse(text: &str) -> Result<Node, Vec<Problem>> {
+    match read(text) {
+        (Some(root), problems) if problems.is_empty() => Ok(root),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// Reads one document as far as it can be understood: a duplicate key or an unknown tag keeps nobody from looking at the
+/// rest. There is no tree where the text stops being YAML, or exceeds a bound.
+pub(crate) fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     if text.len() > FILE_BYTES_MAX {
-        return Err(vec![problem(Span { line: 1, column: 1 }, "", format!("the file exceeds {FILE_BYTES_MAX} bytes"))]);
+        let message = format!("the file exceeds {FILE_BYTES_MAX} bytes");
+        return (None, vec![problem(Span { line: 1, column: 1 }, "", message)]);
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text);
-    if let Err(fatal) = builder.run(&mut parser) {
-        builder.problems.push(fatal);
-    }
-    if !builder.problems.is_empty() {
-        builder.problems.sort();
-        return Err(builder.problems);
-    }
+    let fatal = builder.run(&mut parser).err();
+    let whole = fatal.is_none();
+    builder.problems.extend(fatal);
+    builder.problems.sort();
     let empty = Node { span: Span { line: 1, column: 1 }, tree: Tree::Map(Vec::new()) };
-    Ok(builder.root.filter(|root| root.tree != Tree::Null).unwrap_or(empty))
+    let root = builder.root.filter(|root| root.tree != Tree::Null).unwrap_or(empty);
+    (whole.then_some(root), builder.problems)
 }
 
 fn problem(span: Span, path: &str, message: impl Into<String>) -> Problem {
     Problem { span, path: path.to_owned(), message: message.into(), suggestion: None }
+}
+
+fn advised(span: Span, path: &str, message: String, suggestion: &str) -> Problem {
+    Problem { suggestion: Some(suggestion.to_owned()), ..problem(span, path, message) }
 }
 
 /// A collection that is not complete yet.
@@ -199,7 +211,7 @@ impl Builder {
                     if let Some(first) = first {
                         let path = self.path();
                         let message = format!("the key stands here twice, first in line {}", first.line);
-                        self.problems.push(problem(node.span, &path, message));
+                        self.problems.push(advised(node.span, &path, message, "keep one of them"));
                     }
                 }
                 Some((name, _)) if name == "<<" => merged.push(node),
@@ -217,8 +229,8 @@ impl Builder {
             Some(tag) if tag.is_yaml_core_schema() => plain(text),
             Some(tag) => {
                 let message = format!("unknown tag {tag}, expected none");
-                self.problems.push(problem(span, &self.path(), message));
-                Tree::Null
+                self.problems.push(advised(span, &self.path(), message, "remove the tag"));
+                plain(text)
             }
         }
     }
@@ -228,7 +240,7 @@ impl Builder {
             && !(tag.is_yaml_core_schema() && tag.suffix == expected)
         {
             let message = format!("unknown tag {tag}, expected none");
-            self.problems.push(problem(span, &self.path(), message));
+            self.problems.push(advised(span, &self.path(), message, "remove the tag"));
         }
     }
 
@@ -365,8 +377,8 @@ mod tests {
         assert_eq!(
             problems("a: 1\nb: {c: 1, c: 2}\na: 2\n"),
             [
-                "2:11: b.c: the key stands here twice, first in line 2",
-                "3:1: a: the key stands here twice, first in line 1"
+                "2:11: b.c: the key stands here twice, first in line 2 (keep one of them)",
+                "3:1: a: the key stands here twice, first in line 1 (keep one of them)"
             ]
         );
         for (text, place, expected) in [

@@ -96,7 +96,7 @@ impl Running {
                     Ok(load) => load,
                     Err((path, message)) => {
                         let problem = Problem { span: Span { line: 1, column: 1 }, path, message, suggestion: None };
-                        let name = String::new();
+                        let name = self.file.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
                         self.refuse(&Rejected { name, text: String::new(), sha256, problems: vec![problem] })
                     }
                 }
@@ -110,7 +110,7 @@ impl Running {
 
     fn refuse(&self, rejected: &Rejected) -> ConfigLoad {
         for problem in rejected.problems.iter().take(PROBLEMS_LOGGED_MAX) {
-            events::config_refused(&rejected.sha256, problem);
+            events::config_refused(&rejected.name, &rejected.sha256, problem);
         }
         ConfigLoad {
             accepted: false,
@@ -131,9 +131,11 @@ impl Running {
         }
         let redactor = loaded.redactor().map_err(|error| ("privacy".to_owned(), error.to_string()))?;
         let clearer = Arc::new(Clearer::new(Arc::new(redactor), self.token_key));
-        let setups = alerting::setups(&loaded, &self.url, clearer.redactor(), &self.alert_means, &self.data_dir)
+        let url = loaded.server.url(self.server.address());
+        let setups = alerting::setups(&loaded, &url, clearer.redactor(), &self.alert_means, &self.data_dir)
             .map_err(|error| ("channels".to_owned(), format!("{error:#}")))?;
         self.server.reload(loaded.server.clone()).await.map_err(|error| ("server".to_owned(), error.to_string()))?;
+        self.url = url;
         self.note_reach();
         self.pipeline.set_clearer(clearer);
         for (tenant, setup) in setups {

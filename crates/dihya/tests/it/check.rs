@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::program::{Place, run, text};
+use crate::program::{Place, dihya, run, text};
 use crate::web::Service;
 
 #[test]
@@ -100,4 +100,32 @@ fn secrets_are_references_and_never_shown() {
     let missing = place.put("missing.yaml", "channels:\n  hook:\n    kind: slack\n    url: ${file:none.txt}\n");
     let output = run(&["config", "check", &missing]);
     assert!(text(&output.stderr).contains("cannot read the file none.txt: there is no such file"));
+}
+
+/// Beside a file that nobody named, `config check` called the built-in configuration good and was believed to mean it.
+#[test]
+fn a_file_that_is_not_read_is_not_called_good() {
+    let place = Place::new();
+    place.put("dihya.yaml", "broken: [\n");
+    let output = dihya(&["config", "check"]).current_dir(place.path("")).output().expect("runs");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("the built-in configuration is good"), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("dihya.yaml in this directory was not read"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_keeps_a_server_from_its_start_is_found_before_anything_is_made() {
+    let place = Place::new();
+    let file = place.put("dihya.yaml", "server: {tls: {cert_file: none.pem, key_file: none.pem}}\n");
+    let data = place.data();
+    for (args, said) in [
+        (&["serve", "--listen", "8970", "--data-dir", &data][..], "expected HOST:PORT"),
+        (&["serve", "--config", &file, "--data-dir", &data], "server.tls.cert_file: cannot read the file"),
+        (&["config", "check", &file], "server.tls.key_file: cannot read the file: there is no such file"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(said), "{args:?}: {}", text(&output.stderr));
+    }
+    assert!(!place.path("data").exists());
 }

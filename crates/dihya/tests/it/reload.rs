@@ -17,6 +17,7 @@ fn a_bad_file_leaves_the_old_one_in_force_and_a_good_one_takes_effect() {
     place.put("dihya.yaml", &good.replace("interval: 1s", "intervall: 1s"));
     let refused = server.logged("refused the configuration, the old one stays in force");
     assert_eq!((&refused["line"], &refused["field"]), (&6.into(), &"checks.shop.intervall".into()), "{refused:#}");
+    assert_eq!((&refused["file"], &refused["suggestion"]), (&file.clone().into(), &"did you mean interval?".into()));
     assert!(server.get("/api/dihya/v1/checks/shop")["state"].is_string());
     eventually("the metric", || {
         let metrics = request(&server.address, "GET", "/metrics", Some(&server.token()), None).body;
@@ -58,4 +59,33 @@ fn the_alert_of_a_check_that_is_gone_ends() {
     place.put("dihya.yaml", &good.replace("  shop:", "  till:").replace("status == 200", "status > 0"));
     server.logged("configuration in force");
     assert_eq!(hook.post()["status"], "resolved");
+}
+
+/// A new address took effect for the API and its feeds, and notifications went on with the old one until a restart.
+#[test]
+fn notifications_lead_to_the_new_address() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let good = config(&service, &hook, "server: {external_url: 'https://one.example'}\n");
+    let file = place.put("dihya.yaml", &good);
+    let mut server = Server::start(&place, &["--config", &file]);
+    service.answer(503);
+    assert_eq!(hook.post()["externalURL"], "https://one.example");
+    place.put("dihya.yaml", &good.replace("one.example", "two.example"));
+    server.logged("configuration in force");
+    service.answer(200);
+    assert_eq!(hook.post()["externalURL"], "https://two.example");
+}
+
+#[test]
+fn the_log_repeats_no_credentials() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let good = config(&service, &hook, "");
+    let file = place.put("dihya.yaml", &good);
+    let mut server = Server::start(&place, &["--config", &file]);
+    place.put("dihya.yaml", &good.replace(&service.url(), "htp://bob:s3cret@shop/"));
+    let refused = server.logged("refused the configuration, the old one stays in force");
+    assert_eq!(refused["field"], "checks.shop.url");
+    assert!(!refused.to_string().contains("s3cret"), "{refused:#}");
 }

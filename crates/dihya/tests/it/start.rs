@@ -170,7 +170,9 @@ fn local_commands_work_with_a_certificate_for_another_name() {
     let refused = run(&["token", "list", "--data-dir", &data]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("cannot trust the server"), "{}", text(&refused.stderr));
-    place.put("data/reach.json", &before);
+    let aside = run(&["alert", "send", "a test", "--data-dir", &data]);
+    assert!(text(&aside.stderr).contains("cannot trust the server"), "{}", text(&aside.stderr));
+    assert!(text(&aside.stdout).contains("for its next start"), "{}", text(&aside.stdout));
     assert_eq!(server.stop(), Some(0));
     assert!(!place.path("data/reach.json").exists());
 }

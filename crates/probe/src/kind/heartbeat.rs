@@ -40,7 +40,8 @@ static SPEC: Spec = Spec {
             "ping_id",
             Ty::Text,
             "",
-            "Name that the job uses, hard to guess because whoever knows it can give signs; the id if left out.",
+            "Name that the job uses, 16 characters or more: whoever knows it can give signs. Left out, jobs use the id and a \
+             token.",
         ),
         FieldSpec::optional("grace", Ty::Duration { min_ms: 0, max_ms: 31_536_000_000 }, "1m", "How late it may be."),
         FieldSpec::optional(

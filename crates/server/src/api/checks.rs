@@ -70,6 +70,9 @@ pub(crate) async fn run(
     Path(id): Path<String>,
     Body(Nothing {}): Body<Nothing>,
 ) -> Answer {
+    let tenant = &caller.account.tenant;
+    app.parts.checks.find(tenant, &id).ok_or_else(|| Problem::missing("check"))?;
+    app.administer(&caller, "check.run", &id, String::new()).await?;
     let check = app.parts.checks.run(&caller.account.tenant, &id).await?;
     let answer: Response = Json(Service::from(check.result)).into_response();
     Ok(answer)

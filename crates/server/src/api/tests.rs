@@ -40,6 +40,7 @@ async fn checks_are_told_in_the_one_schema() {
     assert_eq!(Fixture::new().await.get("/api/dihya/v1/status").await.json()["overall"], "unknown");
     assert_eq!(fixture.get("/api/dihya/v1/checks/web").await.json()["state"], "up");
     assert_eq!(fixture.post("/api/dihya/v1/checks/db/run", "").await.json()["id"], "db");
+    assert_eq!(acts(&fixture), [("default".into(), "check.run".into(), "db".into(), String::new())]);
     problem(&fixture.get("/api/dihya/v1/checks/nope").await, 404, None);
     problem(&fixture.post("/api/dihya/v1/checks/nope/run", "").await, 404, None);
 }

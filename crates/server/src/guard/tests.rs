@@ -189,6 +189,7 @@ async fn nothing_else_answers() {
 #[tokio::test]
 async fn a_panic_is_an_answer_and_counted() {
     let fixture = Fixture::new().await;
+    fixture.board.put(check("panics", "It panics", model::State::Up));
     let answer = fixture.post("/api/dihya/v1/checks/panics/run", "").await;
     assert_eq!(answer.status, 500);
     assert_eq!(answer.json()["detail"], "this is a bug of ours");
