@@ -115,7 +115,12 @@ impl Firing {
     fn step(&mut self, check: &Check, result: &CheckResult, change: Option<&CheckChange>) -> Vec<Alert> {
         let key = (check.tenant.clone(), check.id.to_string());
         let blind = self.counts_blind(&key, check, result);
-        let now_firing = match change {
+        let is_down = self.alerts.get(&key).is_some_and(|alert| alert.name() == CHECK_DOWN);
+        if is_down && change.is_some_and(|change| change.to == State::Unknown) {
+            // Not to see any more is no recovery: what was down is down until it is seen otherwise.
+            return Vec::new();
+        }
+        let mut now_firing = match change {
             Some(change) => alert_of(check, result, change.to, change.at),
             // A check that could not tell from its very start never changes state.
             None if blind && !self.alerts.contains_key(&key) => alert_of(check, result, State::Unknown, result.since),
@@ -123,11 +128,14 @@ impl Firing {
         };
         let mut alerts = Vec::new();
         let at = change.map_or(result.checked_at, |change| change.at);
-        if let Some(mut before) = self.alerts.remove(&key)
-            && now_firing.as_ref().is_none_or(|alert| alert.labels != before.labels)
-        {
-            before.ends_at = Some(at.max(before.starts_at));
-            alerts.push(before);
+        if let Some(mut before) = self.alerts.remove(&key) {
+            match &mut now_firing {
+                Some(alert) if alert.labels == before.labels => alert.starts_at = before.starts_at,
+                _ => {
+                    before.ends_at = Some(at.max(before.starts_at));
+                    alerts.push(before);
+                }
+            }
         }
         if let Some(alert) = now_firing {
             self.alerts.insert(key, alert.clone());
@@ -424,6 +432,32 @@ mod tests {
         );
         assert_eq!(step(State::Degraded, State::Up, 3), [(degraded(), Severity::Warning, false)]);
         assert_eq!(step(State::Up, State::Up, 4), []);
+    }
+
+    /// What was down and cannot be seen any more was told as resolved.
+    #[test]
+    fn what_is_down_goes_on_firing_while_nobody_can_tell() {
+        let (sink, mut drain) = channel(Arc::new(Metrics::new()), []);
+        let check = check(serde_json::json!({}));
+        let mut step = |from, to, second| {
+            let change = (from != to).then(|| change(from, to, second));
+            sink.take(&check, &result(to, to), change.as_ref()).expect("there is room");
+            told(&mut drain)
+        };
+        let down = |fires| ("CheckDown".to_owned(), Severity::Error, fires);
+        assert_eq!(step(State::Up, State::Down, 1), [down(true)]);
+        for second in 2..6 {
+            let from = if second == 2 { State::Down } else { State::Unknown };
+            assert_eq!(step(from, State::Unknown, second), []);
+        }
+        // Seen down again it is the alert that began then.
+        assert_eq!(step(State::Unknown, State::Down, 6), [down(true)]);
+        let key = (Tenant::default(), "h".to_owned());
+        let since = sink.firing.lock().expect("not poisoned").alerts[&key].starts_at;
+        assert_eq!(since.as_second(), 1);
+        assert_eq!(step(State::Down, State::Unknown, 7), []);
+        assert_eq!(step(State::Unknown, State::Up, 8), [down(false)]);
+        assert_eq!(step(State::Up, State::Unknown, 9), [("CheckUnknown".to_owned(), Severity::Warning, true)]);
     }
 
     #[test]

@@ -45,8 +45,13 @@ pub const CONDITION_COST_MAX: u64 = 1 << 20;
 pub const CONDITION_BYTES_MAX: usize = 4 << 10;
 /// Most bytes of a plugin's standard output and error that are read.
 pub const PLUGIN_OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// Most threads in which probes wait for what blocks: file systems, the verification of ledgers.
+pub const PROBE_THREADS_MAX: usize = 64;
 /// Most concurrent plugin processes.
 pub const PLUGINS_RUNNING_MAX: usize = 64;
+/// Most of them that may be plugins which did not end in time when they last ran.
+pub const PLUGINS_SLOW_MAX: usize = 16;
+const _: () = assert!(PLUGINS_SLOW_MAX < PLUGINS_RUNNING_MAX, "plugins that hang leave room for those that end");
 /// Longest time-out that a check may ask for.
 pub const CHECK_TIMEOUT_MAX: Duration = Duration::from_secs(300);
 /// Shortest interval that a check may ask for.

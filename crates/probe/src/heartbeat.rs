@@ -60,6 +60,14 @@ pub struct Beats {
     pub exit: u8,
     /// How long it took, where its start was said.
     pub took: Option<Duration>,
+    /// Whether its check was down before this process began: only a sign of life shows that it is not any more.
+    pub was_down: bool,
+}
+
+impl Beats {
+    const fn new(declared: Moment) -> Self {
+        Self { declared, started: None, ended: None, exit: 0, took: None, was_down: false }
+    }
 }
 
 /// The last signs of life of each declared heartbeat, by the name that jobs use.
@@ -69,18 +77,34 @@ pub struct Heartbeats {
 }
 
 impl Heartbeats {
-    /// Declares which heartbeats there are, as (name that jobs use, check id). Those that were there keep their signs;
-    /// those no longer named are forgotten.
+    /// Declares which heartbeats there are, as (name that jobs use, check id). Those that were there keep their signs,
+    /// under another name too; those no longer named are forgotten.
     pub fn declare<'a>(&self, names: impl IntoIterator<Item = (&'a str, &'a str)>, clock: &dyn Clock) {
         let now = Moment::now(clock);
         let mut declared = self.declared.write().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *declared);
+        let mut renamed = Vec::new();
         for (name, check) in names {
-            let beats = before.remove(name).map_or_else(
-                || Beats { declared: now, started: None, ended: None, exit: 0, took: None },
-                |(_, beats)| beats,
-            );
+            match before.remove(name) {
+                Some((_, beats)) => {
+                    declared.insert(name.to_owned(), (check.to_owned(), beats));
+                }
+                None => renamed.push((name, check)),
+            }
+        }
+        // A secret name that is changed takes the signs along: the check is still as late as it was.
+        let of_check: HashMap<String, Beats> = before.into_values().collect();
+        for (name, check) in renamed {
+            let beats = of_check.get(check).copied().unwrap_or(Beats::new(now));
             declared.insert(name.to_owned(), (check.to_owned(), beats));
+        }
+    }
+
+    /// Says that the check behind a name was down before this process began. What signs made it so is not known.
+    pub fn restore_down(&self, name: &str) {
+        let mut declared = self.declared.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, beats)) = declared.get_mut(name) {
+            beats.was_down = true;
         }
     }
 
@@ -125,6 +149,7 @@ impl Heartbeats {
         });
         beats.ended = Some(now);
         beats.exit = exit;
+        beats.was_down = false;
         Some(check.clone())
     }
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use disk::Disk;
 use model::config::Spec;
 use model::{BoxFuture, Clock, FollowLog, Rng, State, Timings};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::blocking::Threads;
 use crate::board::Board;
 use crate::config::Issue;
 use crate::connect::{self, Connector, Target, TlsSeen};
@@ -59,6 +60,12 @@ pub(crate) fn read_target<'de, D: serde::Deserializer<'de>>(deserializer: D) -> 
 pub trait Probe: Send + Sync {
     /// Returns the name under which the kind is configured.
     fn kind(&self) -> &'static str;
+
+    /// Waits until it may begin, for kinds of which only so many run at once: the time-out counts from then, because
+    /// waiting for others is no fault of the watched thing. What is returned is kept until the run ends.
+    fn begin<'a>(&'a self, _: &'a Means) -> Option<BoxFuture<'a, Vec<OwnedSemaphorePermit>>> {
+        None
+    }
 
     /// Looks, and says what was seen before `ctx.deadline`. Dropping the future cancels the probe.
     fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation>;
@@ -137,8 +144,12 @@ pub struct Means {
     pub heartbeats: Arc<Heartbeats>,
     /// The latest result of each check.
     pub board: Arc<Board>,
+    /// Threads for looks that block.
+    pub threads: Threads,
     /// Permits for plugin processes.
     pub plugins: Arc<Semaphore>,
+    /// Permits that plugins need besides when they did not end in time before: they leave most to those that do.
+    pub plugins_slow: Arc<Semaphore>,
     /// The verifier of ledgers: set by who may depend on it, else the kind `ledger` cannot tell.
     pub follow: OnceLock<Arc<dyn FollowLog>>,
 }
@@ -154,7 +165,9 @@ impl Means {
             disk,
             heartbeats: Arc::new(Heartbeats::default()),
             board: Arc::new(Board::default()),
+            threads: Threads::default(),
             plugins: Arc::new(Semaphore::new(model::limits::PLUGINS_RUNNING_MAX)),
+            plugins_slow: Arc::new(Semaphore::new(model::limits::PLUGINS_SLOW_MAX)),
             follow: OnceLock::new(),
         })
     }

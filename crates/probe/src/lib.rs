@@ -3,6 +3,7 @@
 //! The wall is trust: this crate alone opens connections to watched services, and what they answer is hostile. Each
 //! kind of probe is a file under `kind/` and a line in [`kind::KINDS`]; all that speak TCP go through [`connect`].
 
+pub mod blocking;
 pub mod board;
 pub mod condition;
 pub mod config;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use model::{CheckChange, CheckResult};
+use model::{CheckChange, CheckResult, State};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -228,7 +228,11 @@ impl Inner {
         }
         reloaded.removed.sort();
         let names = config.checks.iter().filter_map(|check| Some((check.heartbeat()?, &*check.id)));
-        self.means.heartbeats.declare(names, &*self.means.clock);
+        self.means.heartbeats.declare(names.clone(), &*self.means.clock);
+        let was_down = |id: &str| stood.get(id).is_some_and(|result| result.state == State::Down);
+        for (name, _) in names.filter(|(_, id)| was_down(id)) {
+            self.means.heartbeats.restore_down(name);
+        }
         self.means.board.retain(|id| slots.contains_key(id));
         *plan = Plan { config: Arc::new(config), slots, groups };
         (reloaded, fresh)
@@ -400,7 +404,8 @@ impl Driver {
         let (parents, groups) = {
             let plan = self.inner.plan();
             let find = |id: &str| plan.slots.get(id).map(Arc::clone);
-            let parents: Vec<_> = match done.pending {
+            // A check that leaves its state at once is never pending, and its parents must be looked at all the same.
+            let parents: Vec<_> = match done.pending || done.changed {
                 true => slot.check.depends_on.iter().filter_map(|id| find(id)).collect(),
                 false => Vec::new(),
             };

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use model::BoxFuture;
 use model::config::{FieldSpec, Spec, Ty};
 use rustix::fs::StatVfs;
+use rustix::io::Errno;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::blocking::Unseen;
 use crate::config::{self, Issue, de};
 use crate::fact::fact;
-use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
+use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
 /// The kind.
 pub static KIND: Kind = Kind {
@@ -77,16 +79,27 @@ impl Probe for DiskSpace {
         0
     }
 
-    fn run<'a>(&'a self, _: &'a Ctx) -> BoxFuture<'a, Observation> {
+    fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
         Box::pin(async move {
             // A dead network file system blocks whoever asks: that must not be a thread that others need.
             let path = self.path.clone();
-            match tokio::task::spawn_blocking(move || rustix::fs::statvfs(&path)).await {
-                Ok(Ok(stat)) => self.judge(&stat),
-                Ok(Err(rustix::io::Errno::NOENT)) => Observation::down("there is no such path"),
-                _ => Observation::down("the file system does not answer"),
-            }
+            let look = move || rustix::fs::statvfs(&path);
+            self.conclude(ctx.means.threads.look(&ctx.id, ctx.deadline, look).await)
         })
+    }
+}
+
+impl DiskSpace {
+    fn conclude(&self, told: Result<Result<StatVfs, Errno>, Unseen>) -> Observation {
+        match told {
+            Ok(Ok(stat)) => self.judge(&stat),
+            Ok(Err(Errno::NOENT)) => Observation::down("there is no such path"),
+            Ok(Err(Errno::ACCESS | Errno::PERM)) => Observation::unknown(Fault::Setup, "we may not look at that path"),
+            // A file system that was asked and does not answer is what this kind watches for.
+            Ok(Err(_)) | Err(Unseen::Late) => Observation::down("the file system does not answer"),
+            Err(Unseen::Stuck) => Observation::down("the file system has not answered the look before yet"),
+            Err(unseen) => unseen.ours(),
+        }
     }
 }
 
@@ -149,6 +162,23 @@ mod tests {
         let probe: DiskSpace = config::read(&config).expect("valid");
         let seen = probe.judge(&stat);
         (seen.state.to_string(), seen.reason)
+    }
+
+    #[test]
+    fn what_keeps_us_from_looking_is_told_apart_from_a_dead_file_system() {
+        let probe: DiskSpace = config::read(&serde_json::json!({"path": "/"})).expect("valid");
+        for (told, state) in [
+            (Ok(Err(Errno::NOENT)), "down"),
+            (Ok(Err(Errno::IO)), "down"),
+            (Ok(Err(Errno::ACCESS)), "unknown"),
+            (Err(Unseen::Late), "down"),
+            (Err(Unseen::Stuck), "down"),
+            (Err(Unseen::Busy), "unknown"),
+            (Err(Unseen::Died), "unknown"),
+        ] {
+            let seen = probe.conclude(told);
+            assert_eq!((seen.state.as_str(), seen.reason.is_empty()), (state, false));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::BoxFuture;
 use model::config::{FieldSpec, Spec, Ty};
@@ -13,12 +14,13 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 
 use crate::condition::cut;
 use crate::config::{self, Issue};
 use crate::fact::{Fact, fact};
-use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
+use crate::kind::{Ctx, Defaults, Fault, Kind, Means, Observation, Probe};
 
 mod perfdata;
 
@@ -52,6 +54,9 @@ struct Exec {
     env: BTreeMap<String, String>,
     #[serde(default = "root")]
     working_dir: PathBuf,
+    /// Whether it did not end in time when it last ran.
+    #[serde(skip)]
+    was_slow: AtomicBool,
 }
 
 fn root() -> PathBuf {
@@ -75,13 +80,21 @@ impl Probe for Exec {
         6
     }
 
+    fn begin<'a>(&'a self, means: &'a Means) -> Option<BoxFuture<'a, Vec<OwnedSemaphorePermit>>> {
+        Some(Box::pin(async move {
+            let mut permits = Vec::new();
+            if self.was_slow.load(Ordering::Relaxed) {
+                permits.extend(Arc::clone(&means.plugins_slow).acquire_owned().await);
+            }
+            permits.extend(Arc::clone(&means.plugins).acquire_owned().await);
+            permits
+        }))
+    }
+
     fn run<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Observation> {
         Box::pin(async move {
-            let permit = timeout_at(ctx.deadline, ctx.means.plugins.acquire()).await;
-            if !matches!(permit, Ok(Ok(_))) {
-                return Observation::unknown(Fault::Resources, "too many plugins are running");
-            }
             let outcome = timeout_at(ctx.deadline, self.look()).await;
+            self.was_slow.store(outcome.is_err(), Ordering::Relaxed);
             outcome.unwrap_or_else(|_| Observation::down("the plugin did not end in time and was killed"))
         })
     }

@@ -12,8 +12,8 @@ use model::{BoxFuture, Timestamp};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
-use tokio::time::timeout_at;
 
+use crate::blocking::Unseen;
 use crate::config::{self, Issue};
 use crate::fact::{FactSpec, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
@@ -131,13 +131,13 @@ impl Probe for Watched {
             let hash = ctx.reads("sha256");
             let stop = Stop::default();
             let stopped = Arc::clone(&stop.0);
-            let look = tokio::task::spawn_blocking(move || watched.look(now, hash, &stopped));
-            match timeout_at(ctx.deadline, look).await {
-                Ok(Ok(observation)) => observation,
-                Ok(Err(_)) => Observation::unknown(Fault::Internal, "looking at the file failed"),
-                Err(_) => {
+            let look = move || watched.look(now, hash, &stopped);
+            match ctx.means.threads.look(&ctx.id, ctx.deadline, look).await {
+                Ok(observation) => observation,
+                Err(Unseen::Late) => {
                     Observation::unknown(Fault::Resources, "reading the file takes longer than the check's timeout")
                 }
+                Err(unseen) => unseen.ours(),
             }
         })
     }

@@ -24,7 +24,7 @@ pub static KIND: Kind = Kind {
     name: "heartbeat",
     spec: &SPEC,
     facts: &[
-        fact("age", "How long ago the last run ended; null before the first."),
+        fact("age", "How long ago the last run ended; before the first, since when one is expected."),
         fact("runtime", "How long the last run took; null where its start was not said."),
         fact("exit_code", "How the last run ended: 0 is success."),
     ],
@@ -116,7 +116,7 @@ impl Heartbeat {
     fn judge(&self, beats: &Beats, ctx: &Ctx) -> Observation {
         let elapsed = |moment: Moment| moment.elapsed(ctx.clock());
         let age = beats.ended.map(elapsed);
-        let running = beats.started.map(elapsed);
+        let (running, waited) = (beats.started.map(elapsed), elapsed(beats.declared));
         let allowed = self.interval + self.grace;
         let seen = match (age, running) {
             (_, Some(running)) if self.max_runtime.is_some_and(|most| running > most) => {
@@ -127,13 +127,14 @@ impl Heartbeat {
                 Observation::down(format!("no sign of life for {}, expected every {}", span(age), span(self.interval)))
             }
             (Some(_), _) => Observation::up(),
-            (None, _) if elapsed(beats.declared) > allowed => Observation::down("no sign of life yet, and one is due"),
-            (None, _) => Observation {
-                state: model::State::Unknown,
-                ..Observation::degraded("no sign of life yet")
-            },
+            // A restart is no sign of life.
+            (None, _) if beats.was_down => Observation::down("no sign of life since it was down before our restart"),
+            (None, _) if waited > allowed => Observation::down("no sign of life yet, and one is due"),
+            // Nothing is due: that is as it should be, and no blindness of ours.
+            (None, _) => Observation::up(),
         };
-        let mut seen = seen.fact("age", age).fact("runtime", beats.took).fact("exit_code", i64::from(beats.exit));
+        let mut seen = seen.fact("age", age.unwrap_or(waited));
+        seen = seen.fact("runtime", beats.took).fact("exit_code", i64::from(beats.exit));
         seen.figures.extend(age.map(|age| ("age_seconds".to_owned(), age.as_secs_f64())));
         seen.figures.extend(beats.took.map(|took| ("runtime_seconds".to_owned(), took.as_secs_f64())));
         seen

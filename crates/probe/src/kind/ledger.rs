@@ -16,11 +16,11 @@ use model::{BoxFuture, LogFault, LogFiles, LogKeys, LogSeen, Private, Timings};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use tokio::runtime::Handle;
-use tokio::time::timeout_at;
 use url::Url;
 
 use super::exchange::Exchange;
 use super::file::spoken;
+use crate::blocking::Unseen;
 use crate::config::{self, Issue};
 use crate::connect::spec::tls_fields;
 use crate::connect::{Error, NetOptions, Target, TlsOptions};
@@ -168,11 +168,11 @@ impl Probe for Ledger {
             // Verification is synchronous and reads as it goes, so it works on a thread that may wait.
             let (followed, own) = (Arc::clone(&self.0), ctx.clone());
             let handle = Handle::current();
-            let look = tokio::task::spawn_blocking(move || followed.look(&own, &handle));
-            match timeout_at(ctx.deadline, look).await {
-                Ok(Ok(observation)) => observation,
-                Ok(Err(_)) => Observation::unknown(Fault::Internal, "following the ledger failed"),
-                Err(_) => Observation::down("could not read the ledger: timed out"),
+            let look = move || followed.look(&own, &handle);
+            match ctx.means.threads.look(&ctx.id, ctx.deadline, look).await {
+                Ok(observation) => observation,
+                Err(Unseen::Late) => Observation::down("could not read the ledger: timed out"),
+                Err(unseen) => unseen.ours(),
             }
         })
     }

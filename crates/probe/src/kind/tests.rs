@@ -98,11 +98,47 @@ async fn plugins_that_cannot_be_started_are_our_fault() {
     let mut waiting = shell("exit 0");
     waiting["timeout"] = "50ms".into();
     let result = observe_with(waiting, &means).await;
-    assert_eq!((result.state, result.reason.as_str()), (State::Unknown, "too many plugins are running"));
+    assert_eq!((result.state, result.reason.as_str()), (State::Unknown, "too many checks of its kind are running"));
     drop(all);
     for bad in [json!([]), json!(["check_ping"])] {
         assert!(Config::read(&json!({"c": {"kind": "exec", "command": bad}}), &Json::Null).is_err());
     }
+}
+
+/// A plugin that got its turn late was given what was left of its time-out, and was down for want of it.
+#[tokio::test]
+async fn the_time_out_of_a_plugin_counts_from_its_start() {
+    let means = means();
+    let all = Arc::clone(&means.plugins);
+    let all = all.acquire_many_owned(u32::try_from(model::limits::PLUGINS_RUNNING_MAX).expect("small")).await;
+    let mut late = shell("sleep 0.6");
+    late["timeout"] = "1s".into();
+    let (result, ()) = tokio::join!(observe_with(late, &means), async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        drop(all);
+    });
+    assert_eq!((result.state, result.reason.as_str()), (State::Up, ""));
+}
+
+/// Plugins that hang held all permits, and those of others were never run.
+#[tokio::test]
+async fn plugins_that_hang_leave_room_for_those_that_end() {
+    use model::limits::{PLUGINS_RUNNING_MAX, PLUGINS_SLOW_MAX};
+
+    let means = means();
+    let mut hanging = shell("sleep 600");
+    hanging["timeout"] = "30ms".into();
+    let hanging = check(hanging);
+    let look = || run_once(std::slice::from_ref(&hanging), &means, 1);
+    assert_eq!(look().await[0].state, State::Down);
+    let permits = hanging.probe.begin(&means).expect("it waits").await;
+    assert_eq!(means.plugins_slow.available_permits(), PLUGINS_SLOW_MAX - 1, "it did not end in time before");
+    drop(permits);
+    let slow = means.plugins_slow.acquire_many(u32::try_from(PLUGINS_SLOW_MAX).expect("small")).await;
+    let result = look().await.remove(0);
+    assert_eq!((result.state, means.plugins.available_permits()), (State::Unknown, PLUGINS_RUNNING_MAX));
+    assert_eq!(observe_with(shell("exit 0"), &means).await.state, State::Up);
+    drop(slow);
 }
 
 fn beating(extra: Json) -> Json {
@@ -127,7 +163,8 @@ async fn a_heartbeat_is_late_only_after_its_grace() {
     let minutes = |minutes: u64| clock.advance(Duration::from_secs(minutes * 60));
     assert_eq!(said().await, told(State::Unknown, "not declared: signs of life are received by a server only"));
     means.heartbeats.declare([("c", "c")], &*clock);
-    assert_eq!(said().await, told(State::Unknown, "no sign of life yet"));
+    // Nothing is due yet: that is no blindness, which would be an alert.
+    assert_eq!(said().await, told(State::Up, ""));
     minutes(66);
     assert_eq!(said().await, told(State::Down, "no sign of life yet, and one is due"));
     assert_eq!(means.heartbeats.ping("c", Ping::Start, &*clock).as_deref(), Some("c"));
@@ -156,6 +193,9 @@ async fn a_heartbeat_is_late_only_after_its_grace() {
     // Declared again it keeps its signs; what is no longer declared is forgotten.
     means.heartbeats.declare([("c", "c"), ("d", "d")], &*clock);
     assert!(means.heartbeats.beats("c").expect("declared").started.is_some());
+    // Under another name it is the same job.
+    means.heartbeats.declare([("new-secret", "c"), ("d", "d")], &*clock);
+    assert!(means.heartbeats.beats("new-secret").expect("declared").started.is_some());
     means.heartbeats.declare([("d", "d")], &*clock);
     assert_eq!(means.heartbeats.ping("c", Ping::Success, &*clock), None);
     assert_eq!(means.heartbeats.check_of("c"), None);

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::run::{look, result};
+use super::run::{judge, look, result};
 use crate::board::Standing;
 use crate::config::Check;
 use crate::kind::Means;
@@ -54,7 +54,7 @@ pub async fn run_once(checks: &[Arc<Check>], means: &Arc<Means>, concurrency: us
 
 async fn run(check: &Check, means: &Arc<Means>) -> CheckResult {
     let seen = look(check, means, Instant::now()).await;
-    let judged = check.conditions.judge(&seen);
+    let judged = judge(check, &seen);
     let at = means.clock.now();
     let told = (judged.state, at);
     let result = result(check, judged, seen, told, at);

@@ -40,6 +40,7 @@ pub(super) async fn run(inner: Arc<Inner>, slot: Arc<Slot>, due: Instant) -> Don
     let now = Instant::now();
     inner.counters.lag(now.duration_since(due));
     let started = inner.means.clock.monotonic();
+    let mut running = Running { slot: &slot, has_ended: false };
     let mut seen = look(&slot.check, &inner.means, now).await;
     if let Some(by_ms) = inner.watch.jumped(&*inner.means.clock, started) {
         let reason = format!(
@@ -49,11 +50,36 @@ pub(super) async fn run(inner: Arc<Inner>, slot: Arc<Slot>, due: Instant) -> Don
         seen = Observation::unknown(Fault::Clock, reason).timed(*seen.timings);
     }
     let (pending, changed) = finish(&inner, &slot, seen);
+    running.has_ended = true;
+    drop(running);
     Done { slot, pending, changed, took: now.elapsed() }
+}
+
+/// Frees the slot of a run that ends before its end, by a panic: one that stuck would never be looked at again.
+struct Running<'a> {
+    slot: &'a Slot,
+    has_ended: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let mut state = self.slot.state();
+            state.running = false;
+            state.waiters.clear();
+        }
+    }
 }
 
 /// Looks once, within the check's time-out, and measures the whole.
 pub(super) async fn look(check: &Check, means: &Arc<Means>, now: Instant) -> Observation {
+    let (_permits, now) = match check.probe.begin(means) {
+        Some(waiting) => match timeout_at(now + check.timeout, waiting).await {
+            Ok(permits) => (permits, Instant::now()),
+            Err(_) => return Observation::unknown(Fault::Resources, "too many checks of its kind are running"),
+        },
+        None => (Vec::new(), now),
+    };
     let ctx = Ctx {
         means: Arc::clone(means),
         id: Arc::clone(&check.id),
@@ -119,10 +145,19 @@ fn rounded(mut timings: Timings) -> Timings {
     timings
 }
 
+/// Judges what was seen. A condition that makes us panic is our fault, and stops nothing but itself.
+pub(super) fn judge(check: &Check, seen: &Observation) -> Judged {
+    std::panic::catch_unwind(AssertUnwindSafe(|| check.conditions.judge(seen))).unwrap_or_else(|_| {
+        tracing::error!(check = %check.id, kind = check.kind.name, "judging panicked");
+        let reason = "a condition failed by a fault of ours".to_owned();
+        Judged { state: State::Unknown, reason, outcomes: Vec::new() }
+    })
+}
+
 fn finish(inner: &Inner, slot: &Slot, seen: Observation) -> (bool, bool) {
     let check = &slot.check;
     let at = inner.means.clock.now();
-    let judged = check.conditions.judge(&seen);
+    let judged = judge(check, &seen);
     let maintenance = inner.plan().config.windows.covering(&check.id, at).is_some();
     let mut state = slot.state();
     let before = state.tracker;

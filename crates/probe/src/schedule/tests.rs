@@ -134,10 +134,12 @@ struct Sink {
     results: Mutex<Vec<CheckResult>>,
     changes: Mutex<Vec<CheckChange>>,
     full: AtomicBool,
+    panics: AtomicBool,
 }
 
 impl Results for Sink {
     fn take(&self, _: &Check, result: &CheckResult, change: Option<&CheckChange>) -> Result<(), Full> {
+        assert!(!self.panics.load(Ordering::SeqCst), "a test wants it");
         if self.full.load(Ordering::SeqCst) {
             return Err(Full);
         }
@@ -281,6 +283,45 @@ async fn signs_of_life_wake_their_check() {
     assert_eq!(probe.runs(), before + 1);
     assert!(scheduler.means().heartbeats.beats("secret-name").expect("declared").ended.is_some());
     assert_eq!(scheduler.means().heartbeats.check_of("secret-name").as_deref(), Some("job"));
+}
+
+/// A slot whose run panicked after the look was taken for running for ever.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_dies_frees_its_slot() {
+    let probe = Fake::new([Act::Up]);
+    let (scheduler, sink) = start(config(vec![fake("a", 10, &probe)]));
+    sink.panics.store(true, Ordering::SeqCst);
+    pass(25).await;
+    assert!(probe.runs() >= 2, "{}", probe.runs());
+    assert_eq!(scheduler.run_now("a").await, None, "it died, and whoever waits hears of it");
+    sink.panics.store(false, Ordering::SeqCst);
+    assert_eq!(scheduler.run_now("a").await.expect("a result").state, State::Up);
+    scheduler.stop(Duration::ZERO).await;
+}
+
+/// A job that was late before a restart is late after it: its alert went from down to unknown, and ended.
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_was_down_before_a_restart_stays_down_until_a_sign() {
+    let job = json!({"kind": "heartbeat", "interval": "1h", "ping_id": "secret-name"});
+    let fresh = json!({"kind": "heartbeat", "interval": "1h"});
+    let config = Config::read(&json!({"job": job, "fresh": fresh}), &serde_json::Value::Null).expect("sound");
+    let mut stood = run_once(&config.checks, &means_with(clock()), 1).await.remove(0);
+    (stood.id, stood.state) = ("job".to_owned(), State::Down);
+    let sink = Arc::new(Sink::default());
+    let taken = Arc::clone(&sink) as Arc<dyn Results>;
+    let scheduler = Scheduler::start(config, means_with(clock()), taken, &[stood]);
+    pass(600).await;
+    assert_eq!(sink.changes(), [("fresh".to_owned(), State::Unknown, State::Up)]);
+    let job = scheduler.run_now("job").await.expect("a result");
+    assert_eq!((job.state, job.observed), (State::Down, State::Down));
+    assert_eq!(job.reason, "no sign of life since it was down before our restart");
+    scheduler.ping("secret-name", Ping::Start);
+    pass(1).await;
+    assert_eq!(scheduler.run_now("job").await.expect("a result").state, State::Down, "it has not ended");
+    scheduler.ping("secret-name", Ping::Success);
+    pass(1).await;
+    assert_eq!(sink.changes().last(), Some(&("job".to_owned(), State::Down, State::Up)));
+    scheduler.stop(Duration::ZERO).await;
 }
 
 #[tokio::test(start_paused = true)]
