@@ -183,8 +183,10 @@ impl Shared {
             return Arc::clone(post);
         }
         let post = Arc::new(Post::default());
-        // With the queue full the post stays unknown, and is offered again with the next record for it.
-        if self.new_posts.try_send(channel.to_owned()).is_ok() {
+        // With the queue full the post stays unknown, and is offered again with the next record for it. Names that are
+        // not declared, from before a reload, get no worker beyond the bound; their notifications wait in the outbox.
+        let room = posts.len() < CHANNELS_MAX || self.channel(channel).is_some();
+        if room && self.new_posts.try_send(channel.to_owned()).is_ok() {
             posts.insert(channel.to_owned(), Arc::clone(&post));
         }
         post
@@ -259,6 +261,12 @@ impl Engine {
     #[must_use]
     pub fn tenant(&self) -> &Tenant {
         &self.shared.tenant
+    }
+
+    /// Returns the names of the channels in force, ascending.
+    #[must_use]
+    pub fn channels(&self) -> Vec<String> {
+        lock(&self.shared.setup).channels.keys().cloned().collect()
     }
 
     /// Puts another configuration in force, at once and as a whole.

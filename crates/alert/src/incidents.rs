@@ -404,6 +404,12 @@ impl Incidents {
         &self.alerts
     }
 
+    /// Tells whether an alert fires.
+    #[must_use]
+    pub fn is_firing(&self, tracked: &Tracked, now: Timestamp) -> bool {
+        tracked.is_firing(now, self.resolve_timeout())
+    }
+
     /// Returns the incidents that are open or may reopen.
     #[must_use]
     pub const fn incidents(&self) -> &BTreeMap<IncidentId, Incident> {

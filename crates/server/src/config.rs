@@ -198,7 +198,7 @@ impl Config {
 }
 
 /// Returns the name that differs from `wanted` in at most two characters, inserted, removed or changed.
-fn nearest<'a>(wanted: &str, names: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wanted: &str, names: &[&'a str]) -> Option<&'a str> {
     names
         .iter()
         .map(|name| (distance(wanted, name), *name))

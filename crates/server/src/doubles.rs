@@ -266,6 +266,10 @@ impl Silences for Quiet {
 pub(crate) struct Told;
 
 impl Notifications for Told {
+    fn channels(&self, _: &Tenant) -> Vec<String> {
+        ["log", "mail"].map(str::to_owned).into()
+    }
+
     fn list<'a>(
         &'a self,
         _: &'a Tenant,

@@ -57,6 +57,12 @@ impl Problem {
         Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, expected) }
     }
 
+    /// Makes the problem of a field that names what there is not.
+    #[must_use]
+    pub fn unknown(field: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, expected) }
+    }
+
     /// Makes the problem of something that is not there.
     #[must_use]
     pub fn missing(what: &str) -> Self {

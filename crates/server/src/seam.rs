@@ -382,8 +382,11 @@ pub struct NotificationFilter {
     pub state: Option<NotificationState>,
 }
 
-/// The history of notifications of each tenant.
+/// The history of notifications of each tenant, and the channels that they go through.
 pub trait Notifications: Send + Sync {
+    /// Returns the names of the channels that are declared at present, ascending.
+    fn channels(&self, tenant: &Tenant) -> Vec<String>;
+
     /// Lists notifications, newest first.
     fn list<'a>(
         &'a self,

@@ -40,7 +40,7 @@ fn expected(behaviour: Behaviour, is_mail: bool) -> Result<(), (bool, Option<u64
     match behaviour {
         Behaviour::Success => Ok(()),
         // The endpoint took it and talks on: what it says is not ours to wait for.
-        Behaviour::Endless => Ok(()),
+        Behaviour::Endless | Behaviour::Stalls => Ok(()),
         Behaviour::Permanent => Err((true, None)),
         Behaviour::Later if !is_mail => Err((false, Some(7))),
         _ => Err((false, None)),
@@ -58,6 +58,7 @@ async fn every_channel_tells_success_never_and_later_apart() {
         Behaviour::Garbage,
         Behaviour::Closes,
         Behaviour::Endless,
+        Behaviour::Stalls,
     ];
     for kind in ["webhook", "slack", "teams", "email"] {
         for behaviour in behaviours {
@@ -85,6 +86,30 @@ async fn every_channel_tells_success_never_and_later_apart() {
             } else {
                 assert_eq!(server.seen().len(), 1, "{kind} {behaviour:?}");
             }
+        }
+    }
+}
+
+/// A token that expired lost every page until somebody noticed.
+#[tokio::test]
+async fn only_what_will_never_be_taken_is_given_up_at_once() {
+    for (head, first, last) in [
+        ("HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n", false, false),
+        ("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", false, false),
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", false, false),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", false, true),
+        ("HTTP/1.1 407 Proxy\r\nContent-Length: 0\r\n\r\n", false, false),
+        ("HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n", false, true),
+        ("HTTP/1.1 413 Large\r\nContent-Length: 0\r\n\r\n", true, true),
+        ("HTTP/1.1 422 Odd\r\nContent-Length: 0\r\n\r\n", true, true),
+    ] {
+        let server = Server::http(Behaviour::Answers(head), None).await;
+        let slack = channel(json!({"kind": "slack", "url": format!("http://127.0.0.1:{}/", server.port)}));
+        for (attempt, permanent) in [(1, first), (10, last)] {
+            let mut notification = sample();
+            notification.attempt = attempt;
+            let error = slack.send(&notification).await.expect_err(head);
+            assert_eq!(error.permanent, permanent, "{head} {attempt}");
         }
     }
 }

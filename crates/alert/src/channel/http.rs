@@ -27,6 +27,11 @@ use crate::SendError;
 
 /// Most bytes of an answer that are read: enough to keep the connection, too few to fill memory.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Longest time that an answer's body is read for.
+const DRAIN_MAX: Duration = Duration::from_millis(250);
+/// Attempts after which an endpoint that is not there (404, 410) is given up: some eight minutes, so that one that is
+/// being replaced is waited for.
+const MISSING_ATTEMPTS_MAX: u32 = 10;
 /// Most bytes of a proxy's answer to CONNECT.
 const TUNNEL_ANSWER_BYTES_MAX: usize = 8 << 10;
 /// Longest wait that an endpoint may ask for.
@@ -83,8 +88,9 @@ impl Poster {
         &*self.clock
     }
 
-    /// Posts `body` once. The answer's body is read and forgotten.
-    pub(super) async fn post(&self, headers: HeaderMap, body: Vec<u8>) -> Result<(), SendError> {
+    /// Posts `body` once, at the `attempt`th attempt. The answer's head says what became of it; its body is read for a
+    /// moment and forgotten.
+    pub(super) async fn post(&self, headers: HeaderMap, body: Vec<u8>, attempt: u32) -> Result<(), SendError> {
         let mut request = Request::post(self.url.expose().as_str())
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| SendError::never("cannot make a request of the channel's URL"))?;
@@ -93,22 +99,25 @@ impl Poster {
         request
             .headers_mut()
             .insert(header::USER_AGENT, http::HeaderValue::from_static(concat!("Dihya/", env!("CARGO_PKG_VERSION"))));
-        let attempt = async {
-            let response = self.client.request(request).await.map_err(|error| SendError::later(reason_of(&error)))?;
-            let judged = judge(&response, self.clock.now());
-            // What the endpoint says may quote what we sent: it is read so that the connection can be used again.
-            let _ = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            judged
+        let response = match tokio::time::timeout(self.timeout, self.client.request(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(SendError::later(reason_of(&error))),
+            Err(_) => return Err(SendError::later(format!("no answer within {} s", self.timeout.as_secs_f64()))),
         };
-        match tokio::time::timeout(self.timeout, attempt).await {
-            Ok(result) => result,
-            Err(_) => Err(SendError::later(format!("no answer within {} s", self.timeout.as_secs_f64()))),
-        }
+        let judged = judge(&response, self.clock.now(), attempt);
+        // What the endpoint says may quote what we sent: it is read so that the connection can be used again, and one
+        // that stalls over it has still taken the message.
+        let drain = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        let _ = tokio::time::timeout(DRAIN_MAX, drain).await;
+        judged
     }
 }
 
-/// Says what a response means for the message.
-fn judge(response: &Response<Incoming>, now: Timestamp) -> Result<(), SendError> {
+/// Says what a response means for the message. Only what says that this very message will never be taken ends it at
+/// once. A token that expired, a proxy that wants a password, a redirection or an endpoint that is not there are mended
+/// on the other side or in the configuration, and the page should arrive then; what is not there for long is given up.
+fn judge(response: &Response<Incoming>, now: Timestamp, attempt: u32) -> Result<(), SendError> {
+    use StatusCode as S;
     let status = response.status();
     let reason = format!("the endpoint answered {}", status.as_u16());
     match status {
@@ -119,9 +128,18 @@ fn judge(response: &Response<Incoming>, now: Timestamp) -> Result<(), SendError>
                 None => SendError::later(reason),
             })
         }
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => Err(SendError::later(reason)),
-        status if status.is_server_error() => Err(SendError::later(reason)),
-        _ => Err(SendError::never(reason)),
+        S::BAD_REQUEST | S::PAYLOAD_TOO_LARGE | S::UNSUPPORTED_MEDIA_TYPE | S::UNPROCESSABLE_ENTITY => {
+            Err(SendError::never(reason))
+        }
+        S::UNAUTHORIZED
+        | S::FORBIDDEN
+        | S::PROXY_AUTHENTICATION_REQUIRED
+        | S::REQUEST_TIMEOUT
+        | S::TOO_EARLY
+        | S::MISDIRECTED_REQUEST => Err(SendError::later(reason)),
+        // 404, 410, 405 ...
+        status if status.is_client_error() && attempt >= MISSING_ATTEMPTS_MAX => Err(SendError::never(reason)),
+        _ => Err(SendError::later(reason)),
     }
 }
 

@@ -29,6 +29,10 @@ pub(super) enum Behaviour {
     Closes,
     /// It answers with a body that has no end.
     Endless,
+    /// It answers with a head that promises a body, and stalls.
+    Stalls,
+    /// It has moved, or wants to know who we are.
+    Answers(&'static str),
     /// It takes the message, and refuses a command out of order.
     Strict,
 }
@@ -180,8 +184,10 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin>(stream: S, behaviour: Behaviour
         seen.lock().expect("whole").push(format!("{head}{}", String::from_utf8_lossy(&body)));
         let answer = match behaviour {
             Behaviour::Success | Behaviour::Strict => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-            Behaviour::Permanent => "HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\nsecret",
+            Behaviour::Permanent => "HTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\n\r\nsecret",
             Behaviour::Transient => "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n",
+            Behaviour::Stalls => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
+            Behaviour::Answers(answer) => answer,
             Behaviour::Later => "HTTP/1.1 429 Slow Down\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
             Behaviour::Garbage => "220 mail ready\r\n\r\n",
             Behaviour::Endless => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -57,7 +57,7 @@ impl Channel for Slack {
         Box::pin(async move {
             let message = message::render(notification, self.poster.clock().now(), &self.zone, &self.redactor);
             let body = payload(&message).to_string().into_bytes();
-            self.poster.post(HeaderMap::new(), body).await
+            self.poster.post(HeaderMap::new(), body, notification.attempt).await
         })
     }
 

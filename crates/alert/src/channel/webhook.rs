@@ -79,7 +79,7 @@ impl Channel for Webhook {
             let payload = Payload::of(notification, self.alerts_max, &self.redactor);
             let body = serde_json::to_vec(&payload).map_err(|_| SendError::never("cannot write the payload"))?;
             let headers = self.headers(notification, &body)?;
-            self.poster.post(headers, body).await
+            self.poster.post(headers, body, notification.attempt).await
         })
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::drive::{admit_or_split, until};
-use super::{Post, Shared, lock};
+use super::{Post, Shared, lock, self_test};
 use crate::channel::{Channel, SendError};
 use crate::error::Error;
 use crate::events;
@@ -43,6 +43,8 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(120);
 /// Attempts after which recipients are given up that put off what others have: some 75 minutes, longer than servers
 /// that put off strangers (grey-listing) let them wait.
 const PARTIAL_ATTEMPTS_MAX: u32 = 24;
+/// How often what is given up on a channel is said as an alert.
+const GIVEN_UP_EVERY: Duration = Duration::from_secs(600);
 /// How long to wait when the ledger or the control state asks to come back.
 const COME_BACK: Duration = Duration::from_millis(200);
 /// Longest time without a look at the outbox.
@@ -100,6 +102,8 @@ struct Worker {
     under_way: JoinSet<(Pending, Result<(), SendError>)>,
     failures: u32,
     rests_until: Option<Timestamp>,
+    /// When an alert was last made of what was given up.
+    said_given_up: Option<Timestamp>,
     /// Whether the outbox may hold what was not taken yet.
     look: bool,
     /// When the next attempt is due of what was not to be taken yet.
@@ -110,6 +114,7 @@ impl Worker {
     fn new(shared: Arc<Shared>, name: String, post: Arc<Post>, outcomes: mpsc::Sender<Delivery>) -> Self {
         let stop = shared.stop.subscribe();
         Self {
+            said_given_up: None,
             shared,
             name,
             post,
@@ -275,7 +280,7 @@ impl Worker {
     }
 
     async fn outcome(
-        &self,
+        &mut self,
         pending: &Pending,
         outcome: Outcome,
         at: Timestamp,
@@ -291,6 +296,10 @@ impl Worker {
         counter.fetch_add(1, Ordering::Relaxed);
         if outcome == Outcome::Failed {
             events::given_up(&self.shared.tenant, &self.name, &pending.id, &reason);
+            if self.said_given_up.is_none_or(|said| later(said, GIVEN_UP_EVERY) <= at) {
+                self.said_given_up = Some(at);
+                self_test::tell_given_up(&self.shared, &self.name, &reason).await;
+            }
         }
         let delivery = Delivery {
             intent: pending.id.clone(),

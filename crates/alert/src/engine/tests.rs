@@ -153,6 +153,7 @@ struct Ear {
     dead: AtomicBool,
     panics: AtomicBool,
     pages: AtomicBool,
+    probe: Mutex<Option<Result<(), SendError>>>,
     grown: Notify,
 }
 
@@ -196,6 +197,11 @@ impl Channel for Ear {
 
     fn kind(&self) -> &'static str {
         "ear"
+    }
+
+    fn probe(&self) -> Option<BoxFuture<'_, Result<(), SendError>>> {
+        let probe = lock(&self.probe).clone()?;
+        Some(Box::pin(async move { probe }))
     }
 
     fn pages_people(&self) -> bool {
@@ -313,6 +319,7 @@ async fn an_alert_is_told_recorded_and_shown() {
     assert!(why.firing && why.tellings[0].told);
     assert_eq!(engine.why(0), None);
     assert_eq!(engine.tenant(), &Tenant::default());
+    assert_eq!(engine.channels(), ["mail", "pager"]);
     engine.stop().await;
     state.close().await;
 }
@@ -348,7 +355,9 @@ async fn what_fails_is_tried_again_and_what_can_never_work_is_given_up() {
     let (engine, _state) = house.start().await;
     house.ledger.fire("alertname=A n=1");
     quiet(&engine, &house).await;
-    let told = engine.notifications(&NotificationFilter::default(), &all()).await.expect("lists");
+    let mut told = engine.notifications(&NotificationFilter::default(), &all()).await.expect("lists");
+    // What was given up is itself told, later.
+    told.reverse();
     assert_eq!(told[0].state, NotificationState::Failed);
     let attempts: Vec<(u32, Outcome, &str)> =
         told[0].attempts.iter().map(|a| (a.attempt, a.outcome, a.reason.as_str())).collect();
@@ -873,6 +882,49 @@ async fn channels_are_tested_on_their_schedule_and_a_failure_is_heard_through_an
     engine.stop().await;
 }
 
+/// Only the first channel by name heard of a failure, and of what was given up nobody but the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_up_is_heard_through_every_other_channel() {
+    let house = House::new(YAML);
+    lock(&house.mail.fails).push(SendError::never("the endpoint answered 400"));
+    let (engine, _state) = house.start().await;
+    let setup = house.setup();
+    let third: Arc<Ear> = Arc::default();
+    let mut channels = setup.channels.clone();
+    channels.insert("sms".to_owned(), Arc::clone(&third) as _);
+    engine.reload(Setup { channels, ..setup });
+    house.ledger.fire("alertname=A n=1");
+    for ear in [&house.pager, &third] {
+        let heard = ear.hears(1).await;
+        let alert = &heard[0].alerts[0];
+        assert_eq!((heard[0].reason, alert.labels["alertname"].as_str()), (Reason::Direct, "NotificationGivenUp"));
+        assert_eq!(alert.labels["channel"], "mail");
+        assert_eq!(alert.annotations["description"], "the endpoint answered 400");
+    }
+    // It goes along its route as well, and that is the channel that works again.
+    assert_eq!(house.mail.hears(1).await[0].alerts[0].labels["alertname"], "NotificationGivenUp");
+    engine.stop().await;
+}
+
+/// A channel that can be tried without a message is, though messages through it disturb people.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_pages_is_probed() {
+    let clock = Arc::new(StepClock::new("2026-11-22T10:00:00Z".parse().expect("a time")));
+    let house = House::with_clock(&YAML.replace("interval: 0", "interval: 1h"), Arc::clone(&clock) as _);
+    for ear in [&house.mail, &house.pager] {
+        ear.pages.store(true, Ordering::SeqCst);
+    }
+    *lock(&house.pager.probe) = Some(Err(SendError::later("no route to host")));
+    let (engine, _state) = house.start().await;
+    clock.advance(Duration::from_secs(601));
+    engine.reload(house.setup());
+    let heard = house.mail.hears(1).await;
+    assert_eq!(heard[0].alerts[0].labels["channel"], "pager");
+    assert_eq!(heard[0].alerts[0].annotations["description"], "no route to host");
+    assert!(house.pager.heard().is_empty() && heard.iter().all(|n| n.reason != Reason::Test));
+    engine.stop().await;
+}
+
 /// Set back by an hour, the clock must not make alerts be over before anybody looked at them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_while_the_clock_stands_behind_is_told() {
@@ -932,7 +984,7 @@ async fn what_some_recipients_have_holds_up_nothing() {
 async fn recipients_who_put_off_for_ever_are_given_up() {
     let clock = Arc::new(StepClock::new("2026-11-22T10:00:00Z".parse().expect("a time")));
     let house = House::with_clock(YAML, Arc::clone(&clock) as _);
-    lock(&house.mail.fails).extend((0..30).map(|_| SendError::partly("450")));
+    lock(&house.mail.fails).extend((0..24).map(|_| SendError::partly("450")));
     let (engine, _state) = house.start().await;
     house.ledger.fire("alertname=A n=1");
     let given_up = async {

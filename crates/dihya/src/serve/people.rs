@@ -234,6 +234,10 @@ fn show_notification(notified: Notified) -> Notification {
 }
 
 impl Notifications for Engines {
+    fn channels(&self, tenant: &Tenant) -> Vec<String> {
+        self.of(tenant).map(Engine::channels).unwrap_or_default()
+    }
+
     fn list<'a>(
         &'a self,
         tenant: &'a Tenant,

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::read::Body;
 use super::{Answer, Shared};
+use crate::config::nearest;
 use crate::guard::Caller;
 use crate::problem::Problem;
 
@@ -119,6 +120,15 @@ impl AlertDraft {
 pub(crate) async fn send(State(app): Shared, caller: Caller, Body(draft): Body<AlertDraft>) -> Answer<Response> {
     let alert = draft.into_alert(app.parts.clock.now()).map_err(|(field, expected)| Problem::field(field, expected))?;
     let tenant = caller.account.tenant.clone();
+    if let Some(channel) = &alert.channel {
+        // Each name that gets into the ledger is interned, counted and worked for: a caller may not make them up.
+        let declared = app.parts.notifications.channels(&tenant);
+        if !declared.contains(channel) {
+            let names: Vec<&str> = declared.iter().map(String::as_str).collect();
+            let hint = nearest(channel, &names).map(|near| format!(", did you mean {near}?")).unwrap_or_default();
+            return Err(Problem::unknown("channel", format!("expected a channel that is declared{hint}")));
+        }
+    }
     let severity = alert.severity;
     // Never Dihya's own source: what a caller says of a check is not what the check says.
     let source = SourceId::of_token(&caller.account.id);

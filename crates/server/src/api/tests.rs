@@ -230,6 +230,22 @@ async fn an_alert_is_answered_with_its_receipt() {
     assert!(fixture.ledger.take().is_empty());
 }
 
+/// Any name was taken, and each made a worker, a label of a metric and a name in the ledger for ever.
+#[tokio::test]
+async fn a_channel_that_is_not_declared_is_refused_with_the_nearest() {
+    let fixture = Fixture::new().await;
+    for (channel, detail) in [
+        ("mial", "expected a channel that is declared, did you mean mail?"),
+        ("carrier pigeon", "expected a channel that is declared"),
+    ] {
+        let json = json!({"message": "x", "level": "info", "channel": channel}).to_string();
+        let answer = fixture.post("/api/dihya/v1/alerts", &json).await;
+        problem(&answer, 422, Some("channel"));
+        assert_eq!(answer.json()["detail"], detail);
+    }
+    assert!(fixture.ledger.take().is_empty());
+}
+
 #[tokio::test]
 async fn what_the_ledger_refuses_is_said_with_when_to_come_back() {
     let fixture = Fixture::new().await;
