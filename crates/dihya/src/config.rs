@@ -119,6 +119,12 @@ pub(crate) fn load(path: Option<&Path>, data_dir: &Path) -> Result<Loaded, BadCo
 /// # Errors
 /// With all problems when there is any.
 pub(crate) fn read(path: Option<&Path>, data_dir: &Path) -> Result<Loaded, Box<Rejected>> {
+    let mut loaded = read_file(path, data_dir)?;
+    loaded.server.host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(loaded)
+}
+
+fn read_file(path: Option<&Path>, data_dir: &Path) -> Result<Loaded, Box<Rejected>> {
     let Some(path) = path else {
         let text = defaults(data_dir);
         let base = PathBuf::from(".");
@@ -187,11 +193,10 @@ fn parse(
     if !reading.problems.is_empty() {
         return Err(reject(reading.problems));
     }
-    let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(Loaded {
         path: path.map(Path::to_owned),
         sha256,
-        server: server::Config { host_name, ..parts.server },
+        server: parts.server,
         checks: parts.checks,
         channels: parts.channels,
         declared: parts.declared,
@@ -328,14 +333,11 @@ impl Reading<'_> {
             if path.as_os_str().is_empty() {
                 continue; // the tables said so
             }
-            let why = match std::fs::metadata(path) {
-                Ok(metadata) if metadata.is_file() => continue,
-                Ok(_) => "it is not a file",
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file",
-                Err(_) => continue,
-            };
-            let message = format!("cannot read the file: {why}");
-            self.report(root, &format!("server.tls.{key}"), message, Some("write the path of a PEM file".to_owned()));
+            if let Err(why) = self.sources.stands(path) {
+                let message = format!("cannot read the file: {why}");
+                let suggestion = Some("write the path of a PEM file".to_owned());
+                self.report(root, &format!("server.tls.{key}"), message, suggestion);
+            }
         }
     }
 
@@ -587,13 +589,10 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_not_there_is_a_problem() {
-        let problems = read_text("server: {tls: {cert_file: /nonexistent/c.pem, key_file: /dev}}\n").err();
+        let problems = read_text("server: {tls: {cert_file: /nonexistent/c.pem, key_file: /run/k.pem}}\n").err();
         assert_eq!(
             problems.unwrap_or_default(),
-            [
-                "1:27: server.tls.cert_file: cannot read the file: there is no such file (write the path of a PEM file)",
-                "1:57: server.tls.key_file: cannot read the file: it is not a file (write the path of a PEM file)",
-            ]
+            ["1:27: server.tls.cert_file: cannot read the file: there is no such file (write the path of a PEM file)",]
         );
     }
 

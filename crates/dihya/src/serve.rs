@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::cli::ServeArgs;
 use crate::config;
@@ -141,6 +142,7 @@ impl Running {
         for timer in [&mut look, &mut gauge, &mut watchdog] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
+        let mut certificates = self.server.certificates();
         let ledger = self.pipeline.ledger().clone();
         let stopped = ledger.stopped();
         tokio::pin!(stopped);
@@ -159,7 +161,9 @@ impl Running {
                         self.reload().await;
                     }
                 }
+                () = changed(&mut certificates) => self.note_reach(),
                 _ = gauge.tick() => {
+                    // Once more where it could not be written.
                     self.note_reach();
                     self.refresh_gauges().await;
                     self.tell_ailments().await;
@@ -176,6 +180,16 @@ impl Running {
             }
         }
     }
+}
+
+/// Waits until another certificate is in force; for ever where there is none.
+async fn changed(certificates: &mut Option<watch::Receiver<u64>>) {
+    if let Some(certificates) = certificates
+        && certificates.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Tells a person at a terminal what to do now. The token is shown to nobody else.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::app::{App, Parts};
@@ -94,6 +95,12 @@ impl Handle {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.app.bound
+    }
+
+    /// Returns a count of the changes of certificate, to be waited on; `None` for plain HTTP.
+    #[must_use]
+    pub fn certificates(&self) -> Option<watch::Receiver<u64>> {
+        self.certificate.as_ref().map(|certificate| certificate.changes())
     }
 
     /// Returns the certificate that is shown now, in DER; `None` for plain HTTP.

@@ -10,6 +10,7 @@ use rustls::{InconsistentKeys, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use crate::config::TlsConfig;
 use crate::error::Error;
@@ -21,7 +22,10 @@ pub(crate) struct Shown {
 }
 
 /// Gives every new handshake the certificate that is in force.
-pub(crate) struct Certificate(RwLock<Shown>);
+pub(crate) struct Certificate {
+    shown: RwLock<Shown>,
+    changes: watch::Sender<u64>,
+}
 
 impl std::fmt::Debug for Certificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,28 +34,39 @@ impl std::fmt::Debug for Certificate {
 }
 
 impl Certificate {
-    pub(crate) const fn new(shown: Shown) -> Self {
-        Self(RwLock::new(shown))
+    pub(crate) fn new(shown: Shown) -> Self {
+        Self { shown: RwLock::new(shown), changes: watch::Sender::new(0) }
+    }
+
+    /// Returns a count of the changes of certificate, to be waited on.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Puts a certificate in force and tells whether it is another one.
     pub(crate) fn show(&self, shown: Shown) -> bool {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = current.digest != shown.digest;
-        *current = shown;
+        let changed = {
+            let mut current = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+            let changed = current.digest != shown.digest;
+            *current = shown;
+            changed
+        };
+        if changed {
+            self.changes.send_modify(|count| *count += 1);
+        }
         changed
     }
 
     /// Returns the end entity's certificate in force, in DER.
     pub(crate) fn leaf(&self) -> Option<Vec<u8>> {
-        let shown = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
         shown.certified.cert.first().map(|der| der.to_vec())
     }
 }
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let shown = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
         Some(Arc::clone(&shown.certified))
     }
 }

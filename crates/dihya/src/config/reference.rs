@@ -18,6 +18,12 @@ pub(crate) trait Sources {
     /// # Errors
     /// Says why the file cannot be used, without its content.
     fn file(&self, path: &str) -> Result<String, String>;
+
+    /// Tells whether a file stands at an absolute path, whoever may read it.
+    ///
+    /// # Errors
+    /// Says why it cannot be one.
+    fn stands(&self, path: &Path) -> Result<(), String>;
 }
 
 /// The real environment and file system.
@@ -47,6 +53,15 @@ impl Sources for Os {
         }
         let bytes = std::fs::read(&path).map_err(reason)?;
         String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+    }
+
+    fn stands(&self, path: &Path) -> Result<(), String> {
+        match std::fs::metadata(path) {
+            Ok(metadata) if !metadata.is_file() => Err("it is not a file".to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("there is no such file".to_owned()),
+            // A directory that only the server's own account may enter.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 }
 
@@ -137,6 +152,18 @@ pub(crate) mod tests {
         fn file(&self, path: &str) -> Result<String, String> {
             self.env(path).ok_or_else(|| "there is no such file".to_owned())
         }
+
+        fn stands(&self, path: &Path) -> Result<(), String> {
+            if path.starts_with("/nonexistent") { Err("there is no such file".to_owned()) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_file_stands_where_it_is_one() {
+        let os = Os { base: PathBuf::from("/") };
+        assert_eq!(os.stands(Path::new("/nonexistent/c.pem")), Err("there is no such file".to_owned()));
+        assert_eq!(os.stands(Path::new("/dev")), Err("it is not a file".to_owned()));
+        assert_eq!(os.stands(Path::new("/proc/self/status")), Ok(()));
     }
 
     #[test]
