@@ -27,13 +27,23 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<u8> {
     let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
     let means = probe::Means::new(Arc::clone(&clock), Arc::new(OsRng), Arc::new(OsDisk));
     let _ = means.follow.set(Arc::new(ledger::Follow)); // just made: nobody set it before
-    let mut results = block_on(async { Ok(probe::run_once(&checks, &means, CONCURRENCY).await) })?;
+    // Signs of life reach a server only, so there is nothing to look at from here.
+    let looked: Vec<_> = checks.iter().filter(|check| check.heartbeat().is_none()).cloned().collect();
+    let mut results = block_on(async { Ok(probe::run_once(&looked, &means, CONCURRENCY).await) })?;
+    let skipped: Vec<&str> =
+        checks.iter().map(|check| &*check.id).filter(|id| !results.iter().any(|result| result.id == *id)).collect();
+    if results.is_empty() && !skipped.is_empty() {
+        return Err(misuse(format!("nothing to look at: {} {SKIPPED}", skipped.join(", "))));
+    }
     for result in &mut results {
         clear(result, &redactor);
     }
-    terminal::out(&write(&results, clock.now(), args.format, terminal::colours_out())?);
+    terminal::out(&write(&results, &skipped, clock.now(), args.format, terminal::colours_out())?);
     Ok(code_of(State::worst(results.iter().map(|result| result.state))))
 }
+
+/// Why checks are left out.
+const SKIPPED: &str = "can be told by a running server only";
 
 /// Returns the checks that were named, or all; the canary is no service.
 fn chosen(loaded: &Loaded, data_dir: &Path, names: &[String]) -> anyhow::Result<Vec<Arc<probe::Check>>> {
@@ -68,6 +78,9 @@ struct Report<'a> {
     overall: State,
     checked_at: Timestamp,
     services: &'a [CheckResult],
+    /// Checks that can be told by a running server only: heartbeats, and groups that depend on them.
+    #[serde(skip_serializing_if = "<[&str]>::is_empty")]
+    skipped: &'a [&'a str],
 }
 
 /// The exit code of an overall state.
@@ -80,19 +93,25 @@ fn code_of(overall: State) -> u8 {
     }
 }
 
-fn write(results: &[CheckResult], at: Timestamp, format: CheckFormat, colours: bool) -> anyhow::Result<String> {
+fn write(
+    results: &[CheckResult],
+    skipped: &[&str],
+    at: Timestamp,
+    format: CheckFormat,
+    colours: bool,
+) -> anyhow::Result<String> {
     let overall = State::worst(results.iter().map(|result| result.state));
     Ok(match format {
-        CheckFormat::Text => text(results, overall, colours),
-        CheckFormat::Junit => junit(results, at),
+        CheckFormat::Text => text(results, skipped, overall, colours),
+        CheckFormat::Junit => junit(results, skipped, at),
         CheckFormat::Json => {
-            let report = Report { overall, checked_at: at, services: results };
+            let report = Report { overall, checked_at: at, services: results, skipped };
             format!("{}\n", serde_json::to_string_pretty(&report)?)
         }
     })
 }
 
-fn text(results: &[CheckResult], overall: State, colours: bool) -> String {
+fn text(results: &[CheckResult], skipped: &[&str], overall: State, colours: bool) -> String {
     let paint = |state: State| {
         let code = match state {
             State::Up => "32",
@@ -117,6 +136,9 @@ fn text(results: &[CheckResult], overall: State, colours: bool) -> String {
             );
         }
     }
+    for id in skipped {
+        let _ = writeln!(out, "skipped   {}: {SKIPPED}", terminal::plain(id));
+    }
     let count = |state: State| results.iter().filter(|result| result.state == state).count();
     let counts: Vec<String> = [State::Up, State::Degraded, State::Down, State::Unknown]
         .into_iter()
@@ -128,16 +150,17 @@ fn text(results: &[CheckResult], overall: State, colours: bool) -> String {
 }
 
 /// JUnit XML as CI systems read it: degraded passes with a note, unknown is an error, down a failure.
-fn junit(results: &[CheckResult], at: Timestamp) -> String {
+fn junit(results: &[CheckResult], skipped: &[&str], at: Timestamp) -> String {
     let count = |state: State| results.iter().filter(|result| result.state == state).count();
     let seconds = |result: &CheckResult| result.timings_ms.total.unwrap_or(0.0) / 1e3;
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         out,
-        "<testsuites><testsuite name=\"dihya\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{:.3}\" timestamp=\"{at}\">",
-        results.len(),
+        "<testsuites><testsuite name=\"dihya\" tests=\"{}\" failures=\"{}\" errors=\"{}\"{} time=\"{:.3}\" timestamp=\"{at}\">",
+        results.len() + skipped.len(),
         count(State::Down),
         count(State::Unknown),
+        if skipped.is_empty() { String::new() } else { format!(" skipped=\"{}\"", skipped.len()) },
         results.iter().map(seconds).sum::<f64>(),
     );
     for result in results {
@@ -160,6 +183,13 @@ fn junit(results: &[CheckResult], at: Timestamp) -> String {
             State::Unknown => write!(out, "<error message=\"{reason}\" type=\"unknown\">{detail}</error>"),
         };
         out.push_str("</testcase>\n");
+    }
+    for id in skipped {
+        let _ = writeln!(
+            out,
+            "  <testcase classname=\"dihya\" name=\"{}\"><skipped message=\"{SKIPPED}\"/></testcase>",
+            escape(id)
+        );
     }
     out.push_str("</testsuite></testsuites>\n");
     out
@@ -218,7 +248,7 @@ mod tests {
             result("c", State::Unknown, "no resolver"),
             result("d", State::Degraded, "slow"),
         ];
-        let write = |format| write(&results, Timestamp::UNIX_EPOCH, format, false).expect("writes");
+        let write = |format| write(&results, &["job"], Timestamp::UNIX_EPOCH, format, false).expect("writes");
         expect![[r#"
             up        The a  http        12 ms
             down      The b  http        12 ms  <503> &   more
@@ -227,12 +257,13 @@ mod tests {
                       status == 200 (status = 503)
             degraded  The d  http        12 ms  slow
                       status == 200 (status = 503)
+            skipped   job: can be told by a running server only
             down      1 up, 1 degraded, 1 down, 1 unknown
         "#]]
         .assert_eq(&write(CheckFormat::Text));
         expect![[r#"
             <?xml version="1.0" encoding="UTF-8"?>
-            <testsuites><testsuite name="dihya" tests="4" failures="1" errors="1" time="0.050" timestamp="1970-01-01T00:00:00Z">
+            <testsuites><testsuite name="dihya" tests="5" failures="1" errors="1" skipped="1" time="0.050" timestamp="1970-01-01T00:00:00Z">
               <testcase classname="dihya.http" name="a" time="0.013"></testcase>
               <testcase classname="dihya.http" name="b" time="0.013"><failure message="&lt;503&gt; &amp; � more" type="down">&lt;503&gt; &amp; � more
             status == 200 (status = 503)</failure></testcase>
@@ -240,14 +271,15 @@ mod tests {
             status == 200 (status = 503)</error></testcase>
               <testcase classname="dihya.http" name="d" time="0.013"><system-out>degraded: slow
             status == 200 (status = 503)</system-out></testcase>
+              <testcase classname="dihya" name="job"><skipped message="can be told by a running server only"/></testcase>
             </testsuite></testsuites>
         "#]].assert_eq(&write(CheckFormat::Junit));
         let json: serde_json::Value = serde_json::from_str(&write(CheckFormat::Json)).expect("is JSON");
-        assert_eq!(json["overall"], "down");
+        assert_eq!((&json["overall"], &json["skipped"]), (&"down".into(), &serde_json::json!(["job"])));
         assert_eq!(json["checked_at"], "1970-01-01T00:00:00Z");
         assert_eq!(json["services"][1]["conditions"][0]["actual"], "status = 503");
         assert_eq!(json["services"][0]["timings_ms"]["total"], 12.5);
-        assert!(text(&results, State::Down, true).contains("\x1b[1;31mdown"));
+        assert!(text(&results, &[], State::Down, true).contains("\x1b[1;31mdown"));
     }
 
     #[test]

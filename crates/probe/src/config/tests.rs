@@ -45,6 +45,24 @@ fn everything_said_is_taken() {
     assert_eq!((quick.timeout, quick.retry_interval), (Duration::from_secs(2), Duration::from_secs(1)));
 }
 
+/// Nobody looks at a member that is disabled, and the group waited for it for ever.
+#[test]
+fn members_that_are_disabled_do_not_count() {
+    let read = |group: Json| {
+        let off = json!({"kind": "canary", "enabled": false});
+        let json = json!({"a": {"kind": "canary"}, "b": off, "c": off, "g": group});
+        Config::read(&json, &Json::Null).map(|config| config.checks.last().cloned())
+    };
+    let group = read(json!({"kind": "group", "members": ["a", "b"], "at_least": 2})).expect("sound").expect("there");
+    assert_eq!(group.probe.members(), ["a"]);
+    let none = read(json!({"kind": "group", "members": ["b", "c"]})).expect_err("refused");
+    assert_eq!((none[0].path.as_str(), none[0].message.as_str()), ("checks.g.members", "all of them are disabled"));
+    let off = read(json!({"kind": "group", "members": ["b"], "at_least": 1, "enabled": false})).expect("sound");
+    assert_eq!(&*off.expect("the other").id, "a");
+    let unknown = read(json!({"kind": "group", "members": ["b", "nobody", "a"]})).expect_err("refused");
+    assert_eq!(unknown[0].message, "there is no such check");
+}
+
 #[test]
 fn all_problems_come_at_once_with_their_paths() {
     let found = issues(json!({
