@@ -200,6 +200,7 @@ impl Config {
                     continue;
                 }
             };
+            let json = guarded(json);
             match read_check(id, &json, &mut compiled) {
                 Ok(None) => {}
                 Ok(Some(check)) => config.checks.push(Arc::new(check)),
@@ -300,6 +301,16 @@ impl Compiled {
         self.0.insert(key, Arc::clone(&made));
         Ok(made)
     }
+}
+
+/// Puts the address filter over checks of tenants: they may not look into the operator's network unless the operator
+/// says so.
+fn guarded(mut json: Cow<'_, Json>) -> Cow<'_, Json> {
+    let tenant = json.get("tenant").and_then(Json::as_str).and_then(|name| Tenant::new(name).ok());
+    if tenant.is_some_and(|tenant| tenant != Tenant::default()) && json.get("deny_private").is_none() {
+        json.to_mut()["deny_private"] = true.into();
+    }
+    json
 }
 
 /// Takes the members that are disabled out of a group: nobody looks at them, so it would wait for them for ever.
