@@ -180,6 +180,7 @@ fn finish(inner: &Inner, slot: &Slot, seen: Observation) -> (bool, bool) {
     let gone = slot.is_gone();
     let taken = gone || inner.sink.take(check, &result, change.as_ref()).is_ok();
     if taken {
+        state.told = Instant::now();
         state.tracker = after;
     } else {
         // Nobody knows of the change: go on from before, and find it again next time.

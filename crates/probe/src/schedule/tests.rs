@@ -285,6 +285,22 @@ async fn signs_of_life_wake_their_check() {
     assert_eq!(scheduler.means().heartbeats.check_of("secret-name").as_deref(), Some("job"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_check_whose_results_go_nowhere_is_silent() {
+    let (scheduler, sink) = start(config(vec![fake("a", 60, &Fake::new([Act::Up]))]));
+    pass(400).await;
+    assert!(!scheduler.is_silent("a") && !scheduler.is_silent("nobody"));
+    sink.full.store(true, Ordering::SeqCst);
+    pass(100).await;
+    assert!(!scheduler.is_silent("a"), "one may be lost");
+    pass(200).await;
+    assert!(scheduler.is_silent("a"));
+    sink.full.store(false, Ordering::SeqCst);
+    pass(60).await;
+    assert!(!scheduler.is_silent("a"));
+    scheduler.stop(Duration::ZERO).await;
+}
+
 /// After a start, members get their first results one by one, and each ran the group again: two looks that could not
 /// tell were an alert.
 #[tokio::test(start_paused = true)]
