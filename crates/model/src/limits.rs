@@ -39,6 +39,12 @@ pub const PROBE_DECODED_BYTES_MAX: usize = 4 << 20;
 pub const PROBE_REDIRECTS_MAX: usize = 10;
 /// Most verified certificate chains remembered per set of authorities.
 pub const PROBE_CHAINS_MAX: usize = 16_384;
+/// Most answers of a DNS server remembered: two, of either family, for each of many names.
+pub const PROBE_NAMES_MAX: u64 = 65_536;
+/// Longest time that certificate authorities and client certificates are used before their files are read again.
+pub const PROBE_TRUST_AGE_MAX: Duration = Duration::from_secs(3_600);
+/// Most bytes that a condition may make of what it reads, by joining, replacing and adding.
+pub const CONDITION_TEXT_BYTES_MAX: u64 = 64 << 20;
 /// Most values of a JSON answer, multiplied over nested loops, that a condition may visit.
 pub const CONDITION_COST_MAX: u64 = 1 << 20;
 /// Longest CEL expression of a condition, in bytes.

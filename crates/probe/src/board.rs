@@ -33,6 +33,14 @@ impl Board {
         self.get(id).map_or(State::Unknown, |standing| standing.result.state)
     }
 
+    /// Tells whether a check was not looked at yet, or not often enough to say how it stands.
+    #[must_use]
+    pub fn is_early(&self, id: &str) -> bool {
+        self.get(id).is_none_or(|standing| {
+            standing.result.state == State::Unknown && standing.result.observed != State::Unknown
+        })
+    }
+
     /// Returns how all checks stand that have a result, ascending by id.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Standing>> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::{Context, Env, ExecutionError, Value};
-use model::limits::{CONDITION_BYTES_MAX, CONDITION_COST_MAX, REASON_BYTES_MAX};
+use model::limits::{CONDITION_BYTES_MAX, CONDITION_COST_MAX, CONDITION_TEXT_BYTES_MAX, REASON_BYTES_MAX};
 use model::{ConditionOutcome, State};
 use serde_json::Value as Json;
 
@@ -45,6 +45,16 @@ struct Term {
     paths: Vec<Path>,
     loops: u32,
     nodes: u64,
+    growth: Growth,
+}
+
+/// How much text a term can make of what it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Growth {
+    /// Additions and formats: each can add what is read once more.
+    added: u64,
+    /// Replacements and joins: each can put what is read between each of its bytes.
+    multiplied: u32,
 }
 
 /// A value that a term reads: `headers['content-type']`, `json.items[0].state`.
@@ -193,6 +203,7 @@ impl Term {
             paths: walk.paths,
             loops: walk.loops_max,
             nodes: walk.nodes,
+            growth: walk.growth,
         })
     }
 
@@ -200,6 +211,10 @@ impl Term {
         let expr = self.text.clone();
         if self.cost(seen) > CONDITION_COST_MAX {
             let actual = "not evaluated: the answer is too large for its loops".to_owned();
+            return ConditionOutcome { expr, ok: false, actual };
+        }
+        if self.text_bytes(seen) > CONDITION_TEXT_BYTES_MAX {
+            let actual = "not evaluated: the answer is too large for what would be made of it".to_owned();
             return ConditionOutcome { expr, ok: false, actual };
         }
         let why = match Value::resolve(&self.program, context) {
@@ -232,6 +247,17 @@ impl Term {
             }
         }
         weight.values.saturating_pow(self.loops).saturating_mul(1 + weight.bytes / 1_024)
+    }
+
+    /// Returns the most bytes of text that the term can make of what it reads. `body.replace('', body)` is the square.
+    fn text_bytes(&self, seen: &Seen<'_>) -> u64 {
+        if self.growth == Growth::default() {
+            return 0;
+        }
+        let read = self.paths.iter().filter_map(|path| seen.weights.get(path.root.as_str()));
+        let bytes = read.map(|weight| weight.bytes).max().unwrap_or(0).saturating_add(self.text.len() as u64);
+        let added = bytes.saturating_mul(self.growth.added + 1);
+        added.saturating_mul(bytes.saturating_pow(self.growth.multiplied))
     }
 
     fn actual(&self, facts: &Facts) -> String {
@@ -294,6 +320,7 @@ struct Walk {
     loops: u32,
     loops_max: u32,
     nodes: u64,
+    growth: Growth,
 }
 
 impl Walk {
@@ -307,6 +334,13 @@ impl Walk {
         }
         match &expr.expr {
             Expr::Call(call) => {
+                match call.func_name.as_str() {
+                    operators::ADD => self.growth.added += 1,
+                    "format" => self.growth.added += call.args.iter().map(parts).sum::<u64>(),
+                    "replace" if !shrinks(&call.args) => self.growth.multiplied += 1,
+                    "join" => self.growth.multiplied += 1,
+                    _ => {}
+                }
                 call.target.iter().for_each(|target| self.visit(target));
                 call.args.iter().for_each(|arg| self.visit(arg));
             }
@@ -345,6 +379,23 @@ impl Walk {
             }
         }
     }
+}
+
+/// Returns how many values a list of them names.
+fn parts(expr: &IdedExpr) -> u64 {
+    match &expr.expr {
+        Expr::List(list) => list.elements.len() as u64,
+        _ => 1,
+    }
+}
+
+/// Tells whether a replacement cannot be longer than what it replaces.
+fn shrinks(args: &[IdedExpr]) -> bool {
+    let length = |arg: &IdedExpr| match &arg.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner().len()),
+        _ => None,
+    };
+    matches!(args, [from, to, ..] if length(from).zip(length(to)).is_some_and(|(from, to)| from > 0 && to <= from))
 }
 
 fn path_of(expr: &IdedExpr) -> Option<Path> {
@@ -596,6 +647,33 @@ mod tests {
             ("json.a.exists(a, body.contains('y'))", refused),
         ] {
             assert_eq!(judge(&[term], &[], seen()).outcomes[0].actual, actual, "{term}");
+        }
+    }
+
+    /// A megabyte with itself between its bytes is a terabyte, and the end of the process.
+    #[test]
+    fn what_would_grow_too_large_is_not_made() {
+        let body = "x".repeat(1 << 20);
+        let seen =
+            || Observation::up().fact("body", Fact::Hidden(body.clone())).fact("json", json!({"a": "b", "n": 2}));
+        let refused = "not evaluated: the answer is too large for what would be made of it";
+        for (term, ok) in [
+            ("body.replace('', body) == ''", false),
+            ("body.replace('x', body) == ''", false),
+            ("body.replace('x', 'yyyy').contains('yyyyz')", false),
+            ("body.split('').join(body) == ''", false),
+        ] {
+            let outcome = judge(&[term], &[], seen()).outcomes.remove(0);
+            assert_eq!((outcome.ok, outcome.actual.as_str()), (ok, refused), "{term}");
+        }
+        for term in [
+            "body.replace('xx', '').contains('x') || true",
+            "(body + body).contains('xx')",
+            "json.n + 1 == 3",
+            "json.a.replace('b', 'cc') == 'cc'",
+            "[json.a, 'c'].join('-') == 'b-c'",
+        ] {
+            assert!(judge(&[term], &[], seen()).outcomes[0].ok, "{term}");
         }
     }
 

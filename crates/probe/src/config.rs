@@ -1,5 +1,6 @@
 //! The part `checks:` of the configuration: its tables, its typed form, and what only this crate can check.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,9 +188,20 @@ impl Config {
         let mut config = Self::default();
         let mut ids = HashSet::new();
         let mut compiled = Compiled::default();
-        for (id, json) in checks.as_object().into_iter().flatten() {
+        let declared = || checks.as_object().into_iter().flatten();
+        let is_off = |(_, json): &(&String, &Json)| json.get("enabled").and_then(Json::as_bool) == Some(false);
+        let off: HashSet<&str> = declared().filter(is_off).map(|(id, _)| id.as_str()).collect();
+        for (id, json) in declared() {
             ids.insert(id.as_str());
-            match read_check(id, json, &mut compiled) {
+            let json = match without_disabled(json, &off) {
+                Ok(json) => json,
+                Err(issue) => {
+                    issues.push(issue.below(&format!("checks.{id}")));
+                    continue;
+                }
+            };
+            let json = guarded(json);
+            match read_check(id, &json, &mut compiled) {
                 Ok(None) => {}
                 Ok(Some(check)) => config.checks.push(Arc::new(check)),
                 Err(found) => issues.extend(found.into_iter().map(|issue| issue.below(&format!("checks.{id}")))),
@@ -289,6 +301,37 @@ impl Compiled {
         self.0.insert(key, Arc::clone(&made));
         Ok(made)
     }
+}
+
+/// Puts the address filter over checks of tenants: they may not look into the operator's network unless the operator
+/// says so.
+fn guarded(mut json: Cow<'_, Json>) -> Cow<'_, Json> {
+    let tenant = json.get("tenant").and_then(Json::as_str).and_then(|name| Tenant::new(name).ok());
+    if tenant.is_some_and(|tenant| tenant != Tenant::default()) && json.get("deny_private").is_none() {
+        json.to_mut()["deny_private"] = true.into();
+    }
+    json
+}
+
+/// Takes the members that are disabled out of a group: nobody looks at them, so it would wait for them for ever.
+fn without_disabled<'a>(json: &'a Json, off: &HashSet<&str>) -> Result<Cow<'a, Json>, Issue> {
+    let is_group = json.get("kind").and_then(Json::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("group"));
+    let members = json.get("members").and_then(Json::as_array).filter(|_| is_group);
+    let is_off = |member: &Json| member.as_str().is_some_and(|id| off.contains(id));
+    let Some(members) = members.filter(|members| members.iter().any(is_off)) else { return Ok(Cow::Borrowed(json)) };
+    let left: Vec<Json> = members.iter().filter(|member| !is_off(member)).cloned().collect();
+    let is_itself_off = json.get("enabled").and_then(Json::as_bool) == Some(false);
+    if left.is_empty() && !is_itself_off {
+        return Err(Issue::new("members", "all of them are disabled").suggest("disable the group too"));
+    }
+    let mut json = json.clone();
+    if let Some(least) = json.get("at_least").and_then(Json::as_u64).filter(|_| !left.is_empty()) {
+        json["at_least"] = least.min(left.len() as u64).into();
+    }
+    if !left.is_empty() {
+        json["members"] = left.into();
+    }
+    Ok(Cow::Owned(json))
 }
 
 fn read_check(id: &str, json: &Json, compiled: &mut Compiled) -> Result<Option<Check>, Vec<Issue>> {

@@ -120,8 +120,27 @@ pub struct NetOptions {
     pub family: Family,
     /// HTTP proxy to tunnel through.
     pub proxy: Option<Url>,
-    /// Whether to refuse addresses that are not public.
+    /// Whether to refuse addresses that are not public: those of the target, of the proxy and of the resolver.
     pub deny_private: bool,
+    /// Whether to refuse such addresses of the target alone: a public service that redirects must not send us into our
+    /// own network, where the proxy and the resolver may well be. Not a key.
+    #[serde(skip)]
+    pub deny_private_target: bool,
+}
+
+impl NetOptions {
+    /// Returns the resolver to ask.
+    ///
+    /// # Errors
+    /// When it may not be asked.
+    fn resolver(&self) -> Result<Option<SocketAddr>, Error> {
+        match self.resolver {
+            Some(resolver) if self.deny_private && !address::is_public(resolver.ip()) => {
+                Err(Error::target(Phase::Resolve, "its resolver is not public, and deny_private is set"))
+            }
+            resolver => Ok(resolver),
+        }
+    }
 }
 
 /// The lowest version of TLS to accept.
@@ -375,8 +394,7 @@ impl Connector {
             vec![ip]
         } else {
             let started = self.clock.monotonic();
-            let asked = timeout_at(deadline, Box::pin(self.resolvers.ask(host, net))).await;
-            let found = asked.map_err(|_| Error::timed_out(Phase::Resolve))??;
+            let found = Box::pin(self.resolvers.ask(host, net.resolver()?, deadline)).await?;
             timings.resolve = Some(self.since(started));
             found
         };
@@ -388,13 +406,21 @@ impl Connector {
         if addresses.is_empty() {
             return Err(Error::target(Phase::Resolve, "the name has no address of the wanted family"));
         }
-        if net.deny_private {
+        if net.deny_private || net.deny_private_target {
             addresses.retain(|ip| address::is_public(*ip));
             if addresses.is_empty() {
-                return Err(Error::target(Phase::Resolve, "its address is not public, and deny_private is set"));
+                let why = if net.deny_private { "deny_private is set" } else { "a public service redirected to it" };
+                return Err(Error::target(Phase::Resolve, format!("its address is not public, and {why}")));
             }
         }
         Ok(interleave(addresses))
+    }
+
+    /// Tells whether `host` has public addresses only, as far as we can say: a name that we cannot resolve, because a
+    /// proxy does so for us, counts as one of our own network.
+    pub async fn is_public(&self, host: &str, net: &NetOptions, deadline: Instant) -> bool {
+        let found = self.resolve(host, net, deadline, &mut Timings::default()).await;
+        found.is_ok_and(|addresses| addresses.into_iter().all(address::is_public))
     }
 
     /// Returns a resolver that asks the server that `net` names each time, for kinds that watch DNS itself.
@@ -402,7 +428,7 @@ impl Connector {
     /// # Errors
     /// When the system's configuration cannot be read.
     pub fn resolver_uncached(&self, net: &NetOptions) -> Result<Arc<hickory_resolver::TokioResolver>, Error> {
-        self.resolvers.of(net.resolver, false)
+        self.resolvers.of(net.resolver()?, false)
     }
 
     /// Returns a resolver that verifies DNSSEC signatures up to `anchors`, and keeps nothing.
@@ -414,7 +440,7 @@ impl Connector {
         net: &NetOptions,
         anchors: Arc<hickory_resolver::proto::dnssec::TrustAnchors>,
     ) -> Result<hickory_resolver::TokioResolver, Error> {
-        resolve::validating(net.resolver, anchors)
+        resolve::validating(net.resolver()?, anchors)
     }
 
     async fn dial(
@@ -443,10 +469,11 @@ impl Connector {
         timings: &mut Timings,
     ) -> Result<(TcpStream, SocketAddr), Error> {
         let mut wanted = target.clone();
-        if net.deny_private {
+        if net.deny_private || net.deny_private_target {
             let addresses = self.resolve(&target.host, net, deadline, timings).await?;
             wanted.host = addresses.first().map(ToString::to_string).unwrap_or_default();
         }
+        let net = &NetOptions { deny_private_target: false, ..net.clone() };
         let host = proxy.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = proxy.port_or_known_default().unwrap_or(3128);
         let ours = |error: Error| Error { fault: error.fault.or(Some(Fault::Network)), phase: Phase::Tunnel, ..error };
@@ -462,6 +489,20 @@ impl Connector {
     fn since(&self, started: Duration) -> f64 {
         self.clock.monotonic().saturating_sub(started).as_secs_f64() * 1e3
     }
+}
+
+/// Undoes the percent-encoding of a URL's user or password.
+pub(crate) fn userinfo(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.first_chunk::<2>().and_then(|pair| std::str::from_utf8(pair).ok());
+        let digits = digits.filter(|pair| *first == b'%' && pair.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let decoded = digits.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        bytes.push(decoded.unwrap_or(*first));
+        rest = if decoded.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Orders addresses v6, v4, v6, v4 ... keeping the resolver's order within a family (RFC 8305, section 4).
@@ -528,7 +569,7 @@ async fn ask_proxy(tcp: &mut TcpStream, target: &Target, proxy: &Url) -> Result<
     let authority = target.authority();
     let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
     if let Some(password) = proxy.password() {
-        let pair = format!("{}:{password}", proxy.username());
+        let pair = format!("{}:{}", userinfo(proxy.username()), userinfo(password));
         let pair = base64::engine::general_purpose::STANDARD.encode(pair);
         request.push_str(&format!("Proxy-Authorization: Basic {pair}\r\n"));
     }

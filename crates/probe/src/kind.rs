@@ -238,6 +238,9 @@ pub struct Observation {
     pub figures: BTreeMap<String, f64>,
     /// Our own fault, if that is why `state` is unknown.
     pub fault: Option<Fault>,
+    /// Whether it is too early to tell, because what the check is made of was not looked at yet: the scheduler then
+    /// takes this for no result.
+    pub is_early: bool,
 }
 
 impl Observation {
@@ -249,6 +252,7 @@ impl Observation {
             timings: Box::default(),
             figures: BTreeMap::new(),
             fault: None,
+            is_early: false,
         }
     }
 

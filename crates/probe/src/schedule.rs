@@ -37,6 +37,8 @@ const COMMANDS_MAX: usize = 1_024;
 const FIRST_ROUND: Duration = Duration::from_secs(10);
 /// A check that a failing one depends on is looked at again unless that was done within this time.
 const PARENT_FRESH: Duration = Duration::from_secs(1);
+/// Intervals without a result from which on a check is silent.
+const SILENT_AFTER: u32 = 3;
 /// Callers who may wait for the same run.
 const WAITERS_MAX: usize = 64;
 
@@ -99,6 +101,8 @@ struct SlotState {
     tracker: Tracker,
     running: bool,
     started: Option<Instant>,
+    /// When a result was last handed over; before the first, since when one is awaited.
+    told: Instant,
     /// The next regular moment.
     next: Option<Instant>,
     waiters: Vec<oneshot::Sender<CheckResult>>,
@@ -168,6 +172,15 @@ impl Scheduler {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.inner.counters.stats(self.inner.plan().slots.len())
+    }
+
+    /// Tells whether a check gave no result for three of its intervals, so that something must be wrong with us; false
+    /// for one that is not configured.
+    #[must_use]
+    pub fn is_silent(&self, id: &str) -> bool {
+        let Some(slot) = self.inner.slot(id) else { return false };
+        let told = slot.state().told;
+        told.elapsed() > slot.check.cadence() * SILENT_AFTER + slot.check.timeout.max(FIRST_ROUND)
     }
 
     /// Starts no more runs, gives those in flight `grace` to end, and cancels the rest.
@@ -241,7 +254,8 @@ impl Inner {
 
 impl Slot {
     fn new(check: Arc<Check>, tracker: Tracker) -> Self {
-        let state = SlotState { tracker, running: false, started: None, next: None, waiters: Vec::new() };
+        let told = Instant::now();
+        let state = SlotState { tracker, running: false, started: None, told, next: None, waiters: Vec::new() };
         Self { check, gone: AtomicBool::new(false), state: Mutex::new(state) }
     }
 

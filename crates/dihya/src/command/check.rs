@@ -28,14 +28,28 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<u8> {
     let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
     let means = probe::Means::new(Arc::clone(&clock), Arc::new(OsRng), Arc::new(OsDisk));
     let _ = means.follow.set(Arc::new(ledger::Follow)); // just made: nobody set it before
-    let mut results = block_on(async { Ok(probe::run_once(&checks, &means, CONCURRENCY).await) })?;
+    // Signs of life reach a server only, so there is nothing to look at from here.
+    let looked: Vec<_> = checks.iter().filter(|check| check.heartbeat().is_none()).cloned().collect();
+    let mut results = block_on(async { Ok(probe::run_once(&looked, &means, CONCURRENCY).await) })?;
+    let skipped: Vec<&str> =
+        checks.iter().map(|check| &*check.id).filter(|id| !results.iter().any(|result| result.id == *id)).collect();
+    if results.is_empty() && !skipped.is_empty() {
+        return Err(misuse(format!("nothing to look at: {} {SKIPPED}", skipped.join(", "))));
+    }
     for result in &mut results {
         // On a terminal too: it ends in CI logs.
         results::clear(result, &redactor);
     }
-    terminal::out(&write(&results, clock.now(), args.format, terminal::colours_out())?);
+    if args.format == CheckFormat::Json {
+        // The one result schema has no place for what was not looked at.
+        skipped.iter().for_each(|id| terminal::err(&format!("skipped {}: {SKIPPED}\n", terminal::plain(id))));
+    }
+    terminal::out(&write(&results, &skipped, clock.now(), args.format, terminal::colours_out())?);
     Ok(code_of(State::worst(results.iter().map(|result| result.state))))
 }
+
+/// Why checks are left out.
+const SKIPPED: &str = "can be told by a running server only";
 
 /// Returns the checks that were named, or all; the canary is no service.
 fn chosen(loaded: &Loaded, data_dir: &Path, names: &[String]) -> anyhow::Result<Vec<Arc<probe::Check>>> {
@@ -66,11 +80,17 @@ fn code_of(overall: State) -> u8 {
     }
 }
 
-fn write(results: &[CheckResult], at: Timestamp, format: CheckFormat, colours: bool) -> anyhow::Result<String> {
+fn write(
+    results: &[CheckResult],
+    skipped: &[&str],
+    at: Timestamp,
+    format: CheckFormat,
+    colours: bool,
+) -> anyhow::Result<String> {
     let overall = State::worst(results.iter().map(|result| result.state));
     Ok(match format {
-        CheckFormat::Text => text(results, overall, colours),
-        CheckFormat::Junit => junit(results, at),
+        CheckFormat::Text => text(results, skipped, overall, colours),
+        CheckFormat::Junit => junit(results, skipped, at),
         CheckFormat::Json => {
             let overview = Overview::of(results.iter().cloned(), at);
             format!("{}\n", serde_json::to_string_pretty(&overview)?)
@@ -78,7 +98,7 @@ fn write(results: &[CheckResult], at: Timestamp, format: CheckFormat, colours: b
     })
 }
 
-fn text(results: &[CheckResult], overall: State, colours: bool) -> String {
+fn text(results: &[CheckResult], skipped: &[&str], overall: State, colours: bool) -> String {
     let paint = |state: State| {
         let code = match state {
             State::Up => "32",
@@ -103,6 +123,9 @@ fn text(results: &[CheckResult], overall: State, colours: bool) -> String {
             );
         }
     }
+    for id in skipped {
+        let _ = writeln!(out, "skipped   {}: {SKIPPED}", terminal::plain(id));
+    }
     let count = |state: State| results.iter().filter(|result| result.state == state).count();
     let counts: Vec<String> = [State::Up, State::Degraded, State::Down, State::Unknown]
         .into_iter()
@@ -114,16 +137,17 @@ fn text(results: &[CheckResult], overall: State, colours: bool) -> String {
 }
 
 /// JUnit XML as CI systems read it: degraded passes with a note, unknown is an error, down a failure.
-fn junit(results: &[CheckResult], at: Timestamp) -> String {
+fn junit(results: &[CheckResult], skipped: &[&str], at: Timestamp) -> String {
     let count = |state: State| results.iter().filter(|result| result.state == state).count();
     let seconds = |result: &CheckResult| result.timings_ms.total.unwrap_or(0.0) / 1e3;
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         out,
-        "<testsuites><testsuite name=\"dihya\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{:.3}\" timestamp=\"{at}\">",
-        results.len(),
+        "<testsuites><testsuite name=\"dihya\" tests=\"{}\" failures=\"{}\" errors=\"{}\"{} time=\"{:.3}\" timestamp=\"{at}\">",
+        results.len() + skipped.len(),
         count(State::Down),
         count(State::Unknown),
+        if skipped.is_empty() { String::new() } else { format!(" skipped=\"{}\"", skipped.len()) },
         results.iter().map(seconds).sum::<f64>(),
     );
     for result in results {
@@ -146,6 +170,13 @@ fn junit(results: &[CheckResult], at: Timestamp) -> String {
             State::Unknown => write!(out, "<error message=\"{reason}\" type=\"unknown\">{detail}</error>"),
         };
         out.push_str("</testcase>\n");
+    }
+    for id in skipped {
+        let _ = writeln!(
+            out,
+            "  <testcase classname=\"dihya\" name=\"{}\"><skipped message=\"{SKIPPED}\"/></testcase>",
+            escape(id)
+        );
     }
     out.push_str("</testsuite></testsuites>\n");
     out
@@ -204,7 +235,7 @@ mod tests {
             result("c", State::Unknown, "no resolver"),
             result("d", State::Degraded, "slow"),
         ];
-        let write = |format| write(&results, Timestamp::UNIX_EPOCH, format, false).expect("writes");
+        let write = |format| write(&results, &["job"], Timestamp::UNIX_EPOCH, format, false).expect("writes");
         expect![[r#"
             up        The a  http        12 ms
             down      The b  http        12 ms  <503> &   more
@@ -213,12 +244,13 @@ mod tests {
                       status == 200 (status = 503)
             degraded  The d  http        12 ms  slow
                       status == 200 (status = 503)
+            skipped   job: can be told by a running server only
             down      1 up, 1 degraded, 1 down, 1 unknown
         "#]]
         .assert_eq(&write(CheckFormat::Text));
         expect![[r#"
             <?xml version="1.0" encoding="UTF-8"?>
-            <testsuites><testsuite name="dihya" tests="4" failures="1" errors="1" time="0.050" timestamp="1970-01-01T00:00:00Z">
+            <testsuites><testsuite name="dihya" tests="5" failures="1" errors="1" skipped="1" time="0.050" timestamp="1970-01-01T00:00:00Z">
               <testcase classname="dihya.http" name="a" time="0.013"></testcase>
               <testcase classname="dihya.http" name="b" time="0.013"><failure message="&lt;503&gt; &amp; � more" type="down">&lt;503&gt; &amp; � more
             status == 200 (status = 503)</failure></testcase>
@@ -226,14 +258,15 @@ mod tests {
             status == 200 (status = 503)</error></testcase>
               <testcase classname="dihya.http" name="d" time="0.013"><system-out>degraded: slow
             status == 200 (status = 503)</system-out></testcase>
+              <testcase classname="dihya" name="job"><skipped message="can be told by a running server only"/></testcase>
             </testsuite></testsuites>
         "#]].assert_eq(&write(CheckFormat::Junit));
         let json: serde_json::Value = serde_json::from_str(&write(CheckFormat::Json)).expect("is JSON");
-        assert_eq!(json["overall"], "down");
+        assert_eq!((&json["overall"], json.get("skipped")), (&"down".into(), None), "the schema is that of the API");
         assert_eq!(json["checked_at"], "1970-01-01T00:00:00Z");
         assert_eq!(json["services"][1]["conditions"][0]["actual"], "status = 503");
         assert_eq!(json["services"][0]["timings_ms"]["total"], 12.5);
-        assert!(text(&results, State::Down, true).contains("\x1b[1;31mdown"));
+        assert!(text(&results, &[], State::Down, true).contains("\x1b[1;31mdown"));
     }
 
     #[test]

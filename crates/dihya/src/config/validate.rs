@@ -243,6 +243,12 @@ impl Validator<'_> {
                     self.report(node.span, path, message, suggestion);
                     return Tree::Null;
                 }
+                if matches!(ty, Ty::Cel) && !text.shown {
+                    // It would be in each result, and in what people are sent.
+                    let message = "a condition is shown with its results, so it cannot hold a reference";
+                    self.report(node.span, path, message, None);
+                    return Tree::Null;
+                }
                 (Tree::Text(text.value), text.shown)
             }
             tree => (tree.clone(), true),
@@ -688,6 +694,12 @@ mod tests {
                 4:46: checks.c.password: the environment has no NONE
                 4:70: checks.c.retries: expected a whole number from 0 to 10, found another text behind the reference
                 5:46: checks.d.password: expected ${file:PATH} or ${env:NAME}, found 5
+            "#]],
+        );
+        check(
+            "cel: body.contains(\"${env:PW}\")\n",
+            expect![[r#"
+                1:6: cel: a condition is shown with its results, so it cannot hold a reference
             "#]],
         );
         let (_, problems) = run("checks: {a: {kind: http, url: '${env:BAD}', password: hunter2}}");

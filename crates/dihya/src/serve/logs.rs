@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,8 @@ use model::{BoxFuture, Clock, Origin, Position, Tenant};
 use server::Declined;
 use server::path::LedgerFile;
 use server::seam::{LedgerGauge, Ledgers, LogOwner, OutboxGauge, Vitals};
+
+use crate::config::CANARY;
 
 /// The logs of this instance.
 pub(super) struct Logs {
@@ -81,6 +83,8 @@ pub(super) struct Pulse {
     pub(super) ledger: Ledger,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) outboxes: RwLock<Vec<OutboxGauge>>,
+    /// Set once checks run: whether the canary still gives results.
+    pub(super) scheduler: OnceLock<Arc<probe::Scheduler>>,
     /// Since when each log has had records without a checkpoint, and up to which position that was.
     pub(super) behind: Mutex<BTreeMap<Origin, (Position, Duration)>>,
 }
@@ -119,6 +123,10 @@ impl Vitals for Pulse {
                 let slow = status.logs.iter().filter(|log| self.lag(log) > LAG_MAX);
                 found.extend(slow.map(|log| format!("ledger: checkpoints of {} are late", log.origin)));
             }
+        }
+        // The canary tells of results that are wrong; this, of results that do not come.
+        if self.scheduler.get().is_some_and(|scheduler| scheduler.is_silent(CANARY)) {
+            found.push("checks: the canary gives no results".to_owned());
         }
         found
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use alert::state::State as _;
@@ -193,11 +193,13 @@ impl Running {
             clock: Arc::clone(&base.clock),
             outboxes: RwLock::default(),
             behind: Mutex::default(),
+            scheduler: OnceLock::new(),
         });
         for tenant in loaded.tenants.keys() {
             follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;
         }
         let watching = Watching::start(loaded.checks, &base, started.firing, &mut tasks);
+        let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
         let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse);
         let server = Server::bind(loaded.server, parts).await?;
         let (url, handle) = (server.url(), server.handle());

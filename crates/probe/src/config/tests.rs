@@ -45,6 +45,42 @@ fn everything_said_is_taken() {
     assert_eq!((quick.timeout, quick.retry_interval), (Duration::from_secs(2), Duration::from_secs(1)));
 }
 
+#[tokio::test]
+async fn checks_of_tenants_do_not_reach_into_the_operators_network() {
+    use crate::schedule::run_once;
+
+    let reason = async |more: Json| {
+        let mut check = json!({"kind": "tcp", "address": "127.0.0.1:1"});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            check[key] = value.clone();
+        }
+        run_once(&[one(check)], &crate::testing::means(), 1).await.remove(0).reason
+    };
+    let refused = "could not resolve the name: its address is not public, and deny_private is set";
+    assert_eq!(reason(json!({"tenant": "clinic"})).await, refused);
+    for allowed in [json!({}), json!({"tenant": "default"}), json!({"tenant": "clinic", "deny_private": false})] {
+        assert_eq!(reason(allowed).await, "could not connect: connection refused");
+    }
+}
+
+/// Nobody looks at a member that is disabled, and the group waited for it for ever.
+#[test]
+fn members_that_are_disabled_do_not_count() {
+    let read = |group: Json| {
+        let off = json!({"kind": "canary", "enabled": false});
+        let json = json!({"a": {"kind": "canary"}, "b": off, "c": off, "g": group});
+        Config::read(&json, &Json::Null).map(|config| config.checks.last().cloned())
+    };
+    let group = read(json!({"kind": "group", "members": ["a", "b"], "at_least": 2})).expect("sound").expect("there");
+    assert_eq!(group.probe.members(), ["a"]);
+    let none = read(json!({"kind": "group", "members": ["b", "c"]})).expect_err("refused");
+    assert_eq!((none[0].path.as_str(), none[0].message.as_str()), ("checks.g.members", "all of them are disabled"));
+    let off = read(json!({"kind": "group", "members": ["b"], "at_least": 1, "enabled": false})).expect("sound");
+    assert_eq!(&*off.expect("the other").id, "a");
+    let unknown = read(json!({"kind": "group", "members": ["b", "nobody", "a"]})).expect_err("refused");
+    assert_eq!(unknown[0].message, "there is no such check");
+}
+
 #[test]
 fn all_problems_come_at_once_with_their_paths() {
     let found = issues(json!({

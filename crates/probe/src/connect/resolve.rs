@@ -13,12 +13,18 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 use serde::{Deserialize, Deserializer, de};
+use tokio::time::{Instant, timeout_at};
 
-use super::{Error, NetOptions, Phase};
+use super::{Error, Phase};
 use crate::kind::Fault;
 
 /// How long one question to one server may take: two attempts fit the usual time-out of a check.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What part of the time left is kept to find out whose fault it is when a name gets no answer: a quarter.
+const CROSS_CHECK_SHARE: u32 = 4;
+/// The resolver answers, but not for this name.
+const SWALLOWED: &str = "the name servers of its domain do not answer";
 
 /// Resolvers by the server that they ask, where `None` is the system's configuration, and whether they keep answers.
 #[derive(Default)]
@@ -46,12 +52,23 @@ impl Resolvers {
         Ok(resolver)
     }
 
-    pub(super) async fn ask(&self, host: &str, net: &NetOptions) -> Result<Vec<IpAddr>, Error> {
-        let resolver = self.of(net.resolver, true)?;
-        match resolver.lookup_ip(host).await {
-            Ok(found) => Ok(found.iter().collect()),
-            Err(error) => Err(judge(&resolver, &error).await),
-        }
+    pub(super) async fn ask(
+        &self,
+        host: &str,
+        server: Option<SocketAddr>,
+        deadline: Instant,
+    ) -> Result<Vec<IpAddr>, Error> {
+        let resolver = self.of(server, true)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let error = match timeout_at(deadline - left / CROSS_CHECK_SHARE, resolver.lookup_ip(host)).await {
+            Ok(Ok(found)) => return Ok(found.iter().collect()),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        // What the cache holds would say nothing of the server.
+        let fresh = self.of(server, false)?;
+        let judged = timeout_at(deadline, judge(&fresh, error.as_ref())).await;
+        Err(judged.unwrap_or_else(|_| Error::timed_out(Phase::Resolve)))
     }
 }
 
@@ -81,20 +98,25 @@ fn builder(server: Option<SocketAddr>, caches: bool) -> Result<ResolverBuilder<T
     };
     let options: &mut ResolverOpts = builder.options_mut();
     options.timeout = ATTEMPT_TIMEOUT;
-    if !caches {
-        options.cache_size = 0;
-    }
+    options.cache_size = if caches { model::limits::PROBE_NAMES_MAX } else { 0 };
     if server.is_some() {
         options.use_hosts_file = ResolveHosts::Never;
     }
     Ok(builder)
 }
 
-/// Says whose fault a failed lookup is. A server that answers SERVFAIL may be broken itself or may be telling of a
-/// broken domain: whether it can still name the root's servers decides.
-async fn judge(resolver: &TokioResolver, error: &NetError) -> Error {
+/// Says whose fault a failed lookup is; none is one without an answer in time. A server that answers SERVFAIL, or not at
+/// all, may be broken itself or may be asking a broken domain: whether it can still name the root's servers decides.
+async fn judge(resolver: &TokioResolver, error: Option<&NetError>) -> Error {
     let target = |reason: &str| Error::target(Phase::Resolve, reason);
     let ours = |reason: &str| Error::ours(Phase::Resolve, Fault::Resolver, reason);
+    let names_the_root = async || resolver.lookup(Name::root(), RecordType::NS).await.is_ok();
+    let Some(error) = error else {
+        return match names_the_root().await {
+            true => Error { timed_out: true, ..target(SWALLOWED) },
+            false => Error::timed_out(Phase::Resolve),
+        };
+    };
     match error {
         NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NXDomain => {
             target("the name does not exist")
@@ -103,7 +125,7 @@ async fn judge(resolver: &TokioResolver, error: &NetError) -> Error {
             target("the name has no address")
         }
         NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail) | DnsError::NoRecordsFound(_)) => {
-            if resolver.lookup(Name::root(), RecordType::NS).await.is_ok() {
+            if names_the_root().await {
                 target("the name servers of its domain fail (SERVFAIL)")
             } else {
                 ours("the resolver fails for every name (SERVFAIL)")
@@ -112,6 +134,7 @@ async fn judge(resolver: &TokioResolver, error: &NetError) -> Error {
         NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => ours("the resolver refuses to answer us"),
         NetError::Dns(_) => target("the answer is not usable"),
         NetError::Proto(_) | NetError::Message(_) | NetError::Msg(_) => target("the name is not a valid DNS name"),
+        _ if names_the_root().await => Error { timed_out: true, ..target(SWALLOWED) },
         _ => ours("no resolver answers"),
     }
 }

@@ -14,7 +14,8 @@ pub const DENY_PRIVATE: FieldSpec = FieldSpec::optional(
     "deny_private",
     Ty::Bool,
     "false",
-    "Refuse to connect to loopback, link-local, private and other addresses that are not public.",
+    "Refuse to connect to loopback, link-local, private and other addresses that are not public, those of `proxy` and \
+     `resolver` included; true where it is left out for a tenant other than `default`.",
 );
 /// `family`.
 pub const FAMILY: FieldSpec = FieldSpec::optional(

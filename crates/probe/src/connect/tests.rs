@@ -116,6 +116,10 @@ async fn names_are_resolved_and_failures_have_an_author() {
         let error = ask(host).await.0.expect_err("fails");
         assert_eq!((error.fault, error.reason.as_str()), (fault, reason), "{host}");
     }
+    let within = Instant::now() + Duration::from_millis(600);
+    let swallowed = means.connector.resolve("silent.example", &by(&names), within, &mut Timings::default()).await;
+    let error = swallowed.expect_err("no answer");
+    assert_eq!((error.fault, error.reason.as_str()), (None, "the name servers of its domain do not answer"));
     means.connector.forget();
     ask("here.example").await.0.expect("resolves");
     assert!(names.asked.load(Ordering::SeqCst) > asked);
@@ -153,10 +157,21 @@ async fn families_and_private_addresses_are_filtered() {
     let four = NetOptions { family: Family::Ipv4, ..by(&names) };
     assert_eq!(connector.resolve("1.2.3.4", &four, soon(), &mut timings).await.expect("is one").len(), 1);
     let public = NetOptions { deny_private: true, ..by(&names) };
-    for host in ["private.example", "127.0.0.1", "::1"] {
+    for host in ["localhost", "127.0.0.1", "::1"] {
+        let public = NetOptions { resolver: None, ..public.clone() };
         let error = connector.resolve(host, &public, soon(), &mut timings).await.expect_err("fails");
         assert!(error.reason.starts_with("its address is not public"), "{host}: {error}");
     }
+    // The resolver is an address that the check names, as good as any other.
+    let error = connector.resolve("here.example", &public, soon(), &mut timings).await.expect_err("fails");
+    assert_eq!(error.reason, "its resolver is not public, and deny_private is set");
+    assert!(connector.resolver_uncached(&public).is_err());
+    let target = NetOptions { deny_private: false, deny_private_target: true, ..public };
+    let error = connector.resolve("private.example", &target, soon(), &mut timings).await.expect_err("fails");
+    assert_eq!(error.reason, "its address is not public, and a public service redirected to it");
+    assert!(connector.is_public("1.1.1.1", &by(&names), soon()).await);
+    assert!(!connector.is_public("private.example", &by(&names), soon()).await);
+    assert!(!connector.is_public("gone.example", &by(&names), soon()).await);
 }
 
 #[test]
@@ -181,7 +196,7 @@ async fn proxy(answer: &'static [u8]) -> Server {
     Server::start(move |mut stream| async move {
         let head = read_head(&mut stream).await;
         assert!(head.starts_with("CONNECT inside.example:25 HTTP/1.1\r\nHost: inside.example:25\r\n"), "{head}");
-        assert!(head.contains("Proxy-Authorization: Basic dTpw\r\n"), "{head}");
+        assert!(head.contains("Proxy-Authorization: Basic dTpAJQ==\r\n"), "{head}");
         let _ = stream.write_all(answer).await;
         let mut byte = [0];
         while matches!(stream.read(&mut byte).await, Ok(1)) {
@@ -203,13 +218,13 @@ async fn a_proxy_tunnels_and_its_failures_are_ours() {
         (long, Some(Fault::Network), "the proxy's answer is too long"),
     ] {
         let proxy = proxy(answer).await;
-        let url = format!("http://u:p@127.0.0.1:{}", proxy.port).parse().ok();
+        let url = format!("http://u:%40%25@127.0.0.1:{}", proxy.port).parse().ok();
         let net = NetOptions { proxy: url, ..NetOptions::default() };
         let error = connector.tcp(&inside, &net, soon()).await.err().expect("refused");
         assert_eq!((error.fault, error.reason.as_str()), (fault, reason));
     }
     let open = proxy(b"HTTP/1.1 200 Connection established\r\n\r\n").await;
-    let url = format!("http://u:p@127.0.0.1:{}", open.port).parse().ok();
+    let url = format!("http://u:%40%25@127.0.0.1:{}", open.port).parse().ok();
     let net = NetOptions { proxy: url, ..NetOptions::default() };
     let mut stream = connector.tcp(&inside, &net, soon()).await.expect("tunnels");
     stream.send(b"hello\r\n").await.expect("sends");

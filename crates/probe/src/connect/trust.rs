@@ -11,7 +11,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use std::time::Duration;
+
 use disk::Disk;
+use model::limits::PROBE_TRUST_AGE_MAX;
 use model::{Clock, Timestamp};
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
@@ -19,6 +22,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_native_certs::CertificateResult;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use sha2::{Digest as _, Sha256};
@@ -281,8 +285,20 @@ pub(super) struct TrustStore {
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
     provider: Arc<CryptoProvider>,
-    system_roots: OnceLock<Arc<RootCertStore>>,
-    settings: Mutex<HashMap<SettingsKey, Arc<Settings>>>,
+    system_roots: Mutex<Option<Kept<RootCertStore>>>,
+    settings: Mutex<HashMap<SettingsKey, Kept<Settings>>>,
+}
+
+/// What was made of files, and when by the monotonic clock: files are renewed while we run.
+struct Kept<T> {
+    made: Arc<T>,
+    at: Duration,
+}
+
+impl<T> Kept<T> {
+    fn fresh(&self, clock: &dyn Clock) -> Option<Arc<T>> {
+        (clock.monotonic().saturating_sub(self.at) < PROBE_TRUST_AGE_MAX).then(|| Arc::clone(&self.made))
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -304,13 +320,25 @@ impl TrustStore {
             clock,
             disk,
             provider: Arc::new(rustls::crypto::ring::default_provider()),
-            system_roots: OnceLock::new(),
+            system_roots: Mutex::default(),
             settings: Mutex::default(),
         }
     }
 
     pub(super) fn forget(&self) {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.system_roots.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The authorities that the system trusts, shared by all settings that trust them.
+    fn system_roots(&self) -> Result<Arc<RootCertStore>, String> {
+        let mut kept = self.system_roots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = kept.as_ref().and_then(|kept| kept.fresh(&*self.clock)) {
+            return Ok(made);
+        }
+        let made = Arc::new(roots_of(rustls_native_certs::load_native_certs())?);
+        *kept = Some(Kept { made: Arc::clone(&made), at: self.clock.monotonic() });
+        Ok(made)
     }
 
     /// Shakes hands. A chain that does not verify is not an error here: it is in what is returned.
@@ -360,23 +388,19 @@ impl TrustStore {
             alpn: options.alpn.clone(),
         };
         let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = settings.get(&key) {
-            return Ok(Arc::clone(found));
+        if let Some(made) = settings.get(&key).and_then(|kept| kept.fresh(&*self.clock)) {
+            return Ok(made);
         }
         let made = Arc::new(self.make(&key).map_err(|reason| Error::ours(Phase::Tls, Fault::Setup, reason))?);
-        settings.insert(key, Arc::clone(&made));
+        settings.insert(key, Kept { made: Arc::clone(&made), at: self.clock.monotonic() });
         Ok(made)
     }
 
     fn make(&self, key: &SettingsKey) -> Result<Settings, String> {
         let roots = match &key.ca_file {
             Some(path) => Arc::new(self.roots_in(path)?),
-            None => Arc::clone(self.system_roots.get_or_init(|| Arc::new(system_roots()))),
+            None => self.system_roots()?,
         };
-        if roots.is_empty() {
-            return Err("this system has no trusted certificate authorities (install ca-certificates, or set ca_file)"
-                .to_owned());
-        }
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&self.provider))
             .build()
             .map_err(|_| "the certificate authorities cannot be used")?;
@@ -423,10 +447,23 @@ impl TrustStore {
     }
 }
 
-fn system_roots() -> RootCertStore {
+/// Takes what could be loaded of the system's authorities. None at all is an error, and is tried again: it may be that we
+/// were out of descriptors.
+fn roots_of(loaded: CertificateResult) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
+    let failed = loaded.errors.len();
+    let (added, refused) = roots.add_parsable_certificates(loaded.certs);
+    if failed > 0 || refused > 0 {
+        tracing::warn!(added, failed, refused, "not all of the system's certificate authorities could be loaded");
+    }
+    match (added, failed) {
+        (1.., _) => Ok(roots),
+        (0, 1..) => Err("the system's certificate authorities cannot be read".to_owned()),
+        (0, 0) => {
+            Err("this system has no trusted certificate authorities (install ca-certificates, or set ca_file)"
+                .to_owned())
+        }
+    }
 }
 
 /// Tells rustls the time of our clock.
@@ -590,6 +627,40 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
     use super::*;
+
+    #[test]
+    fn authorities_that_cannot_be_loaded_are_not_kept() {
+        let none = |failed: bool| {
+            let mut loaded = CertificateResult::default();
+            if failed {
+                let kind = rustls_native_certs::ErrorKind::Io {
+                    inner: std::io::ErrorKind::PermissionDenied.into(),
+                    path: PathBuf::from("/etc/ssl"),
+                };
+                loaded.errors.push(rustls_native_certs::Error { context: "a test wants it", kind });
+            }
+            roots_of(loaded).expect_err("none")
+        };
+        assert!(none(true).ends_with("cannot be read") && none(false).contains("install ca-certificates"));
+    }
+
+    /// A client certificate that was renewed was presented in its old form until the next reload.
+    #[test]
+    fn files_are_read_again_after_a_while() {
+        let clock = Arc::new(model::StepClock::new(Timestamp::UNIX_EPOCH));
+        let store = TrustStore::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::new(disk::OsDisk));
+        let ca = crate::testing::Authority::new();
+        let options = TlsOptions { ca_file: Some(ca.ca_file()), ..TlsOptions::default() };
+        let made = || store.settings(&options).expect("sound");
+        let first = made();
+        assert!(Arc::ptr_eq(&first, &made()));
+        clock.advance(PROBE_TRUST_AGE_MAX);
+        assert!(!Arc::ptr_eq(&first, &made()));
+        let of_system = || store.settings(&TlsOptions::default()).is_ok();
+        assert_eq!(of_system(), of_system());
+        store.forget();
+        assert!(store.system_roots.lock().expect("no panic").is_none());
+    }
 
     #[test]
     fn each_refusal_of_a_chain_has_a_word_and_a_sentence() {

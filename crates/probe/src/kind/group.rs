@@ -31,7 +31,7 @@ static SPEC: Spec = Spec {
     name: "group check",
     doc: "Is up while at least so many of its members are; degraded while not all are.",
     fields: &[
-        FieldSpec::required("members", Ty::List(&Ty::Text), "Ids of the checks that it is made of."),
+        FieldSpec::required("members", Ty::List(&Ty::Text), "Ids of the checks that it is made of; those that are disabled do not count."),
         FieldSpec::optional("at_least", Ty::Int { min: 1, max: 100_000 }, "", "How many must be up; all if left out."),
     ],
 };
@@ -82,7 +82,7 @@ impl Group {
         let (all, least) = (self.members.len(), self.at_least.unwrap_or(self.members.len()));
         let alive = count(State::Up) + count(State::Degraded);
         let says = |what: &str, state: State| format!("{alive} of {all} are up, {what} {least}; {}", named(of(state)));
-        let seen = if alive >= least {
+        let mut seen = if alive >= least {
             match all - count(State::Up) {
                 0 => Observation::up(),
                 _ => Observation::degraded(format!("{} of {all} are up", count(State::Up))),
@@ -92,6 +92,10 @@ impl Group {
         } else {
             Observation::down(says("it takes", State::Down))
         };
+        // After a start members get their first results one by one. That is neither degradation nor blindness; and what
+        // is down already stays so whatever the others say.
+        let is_early = || self.members.iter().any(|member| ctx.means.board.is_early(member));
+        seen.is_early = seen.state != State::Down && is_early();
         #[expect(clippy::cast_precision_loss, reason = "members fit a double by far")]
         let seen = seen.figure("members_up", alive as f64).figure("members", all as f64);
         seen.fact("up", alive)

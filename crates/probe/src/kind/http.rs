@@ -6,10 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION,
-    USER_AGENT,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -24,7 +21,7 @@ use url::Url;
 
 use crate::config::{self, Issue, de};
 use crate::connect::spec::tls_fields;
-use crate::connect::{Error, NetOptions, Phase, Target, TimedStream, TlsOptions, TlsSeen, address};
+use crate::connect::{Error, NetOptions, Phase, Target, TimedStream, TlsOptions, TlsSeen, address, userinfo};
 use crate::fact::{Fact, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
@@ -136,19 +133,26 @@ fn read_url(text: &str) -> Result<Url, Issue> {
     }
 }
 
-fn headers(raw: &Raw, url: Option<&Url>, issues: &mut Vec<Issue>) -> HeaderMap {
+/// The headers that are sent whatever is configured.
+fn own_headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let user = raw.username.as_deref().or_else(|| url.map(Url::username).filter(|user| !user.is_empty()));
+    headers
+}
+
+fn headers(raw: &Raw, url: Option<&Url>, issues: &mut Vec<Issue>) -> HeaderMap {
+    let mut headers = own_headers();
+    let user_of = |url: &Url| (!url.username().is_empty()).then(|| userinfo(url.username()));
+    let user = raw.username.clone().or_else(|| url.and_then(user_of));
     if let Some(token) = &raw.bearer_token {
         set(&mut headers, "bearer_token", AUTHORIZATION, &format!("Bearer {}", token.expose()), issues);
     } else if let Some(user) = user {
         use base64::Engine as _;
-        let password = raw.password.as_ref().map(|password| password.expose().as_str());
-        let password = password.or_else(|| url.and_then(Url::password)).unwrap_or_default();
+        let password = raw.password.as_ref().map(|password| password.expose().clone());
+        let password = password.or_else(|| url.and_then(Url::password).map(userinfo)).unwrap_or_default();
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         set(&mut headers, "password", AUTHORIZATION, &format!("Basic {pair}"), issues);
     }
@@ -175,7 +179,9 @@ fn set(headers: &mut HeaderMap, path: &str, name: HeaderName, value: &str, issue
 /// One answer.
 struct Answer {
     head: Response<()>,
+    /// Kept only where conditions read it.
     body: Vec<u8>,
+    length: usize,
     truncated: bool,
 }
 
@@ -194,6 +200,7 @@ struct Next {
     headers: HeaderMap,
     body: Bytes,
     net: NetOptions,
+    tls: TlsOptions,
 }
 
 impl Probe for Http {
@@ -223,6 +230,7 @@ impl Http {
             headers: self.headers.clone(),
             body: self.body.clone(),
             net: self.net.clone(),
+            tls: self.tls.clone(),
         };
         let mut spent = Timings::default();
         let mut redirects = 0;
@@ -242,8 +250,16 @@ impl Http {
             }
             let url = location.map_err(|reason| Error::target(Phase::Receive, reason).timed(spent))?;
             // A public service must not send us into our own network.
-            next.net.deny_private |= hop.is_public;
+            next.net.deny_private_target |= self.is_public(ctx, &next, &hop).await;
             next.follow(hop.answer.head.status(), url);
+        }
+    }
+
+    /// Tells whether a public service answered; behind a proxy its address says nothing of that.
+    async fn is_public(&self, ctx: &Ctx, next: &Next, hop: &Hop) -> bool {
+        match next.net.proxy {
+            Some(_) => ctx.connector().is_public(&target_of(&next.url).host, &next.net, ctx.deadline).await,
+            None => hop.is_public,
         }
     }
 
@@ -251,19 +267,20 @@ impl Http {
         let target = target_of(&next.url);
         let mut stream = ctx.connector().tcp(&target, &next.net, ctx.deadline).await?;
         if next.url.scheme() == "https" {
-            stream = ctx.connector().start_tls(stream, &target.host, &self.tls).await?;
+            stream = ctx.connector().start_tls(stream, &target.host, &next.tls).await?;
         }
         // The body is counted where it is collected; this only bounds heads and the overhead of chunks.
         stream.set_cap(self.max_body.saturating_mul(8).saturating_add(1 << 20));
         let is_public = address::is_public(stream.peer().ip());
+        let is_read = ctx.reads("body") || ctx.reads("json");
         let tls = stream.tls().map(Arc::clone);
-        let (answer, timings) = Box::pin(exchange(stream, request(next), self.max_body)).await?;
+        let (answer, timings) = Box::pin(exchange(stream, request(next), self.max_body, is_read)).await?;
         Ok(Hop { answer, timings, tls, is_public })
     }
 
     fn observe(&self, ctx: &Ctx, url: &Url, hop: Hop, redirects: usize) -> Observation {
-        let Answer { head, body, truncated } = hop.answer;
-        let (status, length) = (head.status().as_u16(), body.len());
+        let Answer { head, body, length, truncated } = hop.answer;
+        let status = head.status().as_u16();
         #[expect(clippy::cast_precision_loss, reason = "a body fits a double by far")]
         let mut seen = Observation::up().figure("body_bytes", length as f64).figure("status", status.into());
         match &hop.tls {
@@ -315,10 +332,15 @@ impl Next {
             self.body = Bytes::new();
         }
         if url.origin() != self.url.origin() {
-            // Credentials are for whom they were configured.
-            for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST] {
-                self.headers.remove(name);
+            // What is configured is for whom it was configured: any header may be a credential, and so may the body.
+            self.headers = own_headers();
+            self.body = Bytes::new();
+            if self.method != Method::HEAD {
+                self.method = Method::GET;
             }
+            self.tls.client_cert_file = None;
+            self.tls.client_key_file = None;
+            self.tls.server_name = None;
         }
         self.url = url;
     }
@@ -386,14 +408,19 @@ fn add(a: Timings, b: Timings) -> Timings {
 }
 
 /// Sends a request and reads the answer, connection and exchange driven as one.
-async fn exchange(stream: TimedStream, request: Request<Full<Bytes>>, max: usize) -> Result<(Answer, Timings), Error> {
+async fn exchange(
+    stream: TimedStream,
+    request: Request<Full<Bytes>>,
+    max: usize,
+    is_read: bool,
+) -> Result<(Answer, Timings), Error> {
     let before = stream.timings();
     let shaken = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await;
     let (mut sender, mut connection) = shaken.map_err(|error| Error::target(Phase::Send, why(&error)).timed(before))?;
     let outcome = {
         let mut work = pin!(async {
             let response = sender.send_request(request).await?;
-            collect(response, max).await
+            collect(response, max, is_read).await
         });
         let mut ended = false;
         poll_fn(|cx| {
@@ -411,13 +438,16 @@ async fn exchange(stream: TimedStream, request: Request<Full<Bytes>>, max: usize
     }
 }
 
-async fn collect(response: Response<Incoming>, max: usize) -> Result<Answer, hyper::Error> {
+async fn collect(response: Response<Incoming>, max: usize, is_read: bool) -> Result<Answer, hyper::Error> {
     let (head, mut incoming) = response.into_parts();
-    let mut answer = Answer { head: Response::from_parts(head, ()), body: Vec::new(), truncated: false };
+    let mut answer = Answer { head: Response::from_parts(head, ()), body: Vec::new(), length: 0, truncated: false };
     while let Some(frame) = incoming.frame().await {
         if let Ok(chunk) = frame?.into_data() {
-            let room = max - answer.body.len();
-            answer.body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+            let room = max - answer.length;
+            answer.length += room.min(chunk.len());
+            if is_read {
+                answer.body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+            }
             if chunk.len() > room {
                 answer.truncated = true;
                 break;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use model::config::{FieldSpec, Spec, Ty};
 use model::{BoxFuture, Timings};
+use rustix::io::Errno;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -105,10 +106,27 @@ impl Icmp {
         let mut timings = Timings::default();
         let resolved = ctx.connector().resolve(&self.host, &self.net, ctx.deadline, &mut timings).await;
         let addresses = resolved.map_err(|error| error.timed(timings))?;
-        let ip = addresses.first().copied().expect("invariant: what is resolved has an address");
+        Ok(self.first_reached(ctx, addresses, timings).await)
+    }
+
+    /// Pings the first address that a request can be sent to. A family that we have no route for says nothing about
+    /// the target: the other one may have.
+    async fn first_reached(&self, ctx: &Ctx, addresses: Vec<IpAddr>, timings: Timings) -> Observation {
+        let mut unreached = None;
+        for ip in addresses {
+            let seen = self.ping(ctx, ip, timings).await;
+            if !is_unreached(&seen) {
+                return seen;
+            }
+            unreached.get_or_insert(seen);
+        }
+        unreached.expect("invariant: what is resolved has an address")
+    }
+
+    async fn ping(&self, ctx: &Ctx, ip: IpAddr, mut timings: Timings) -> Observation {
         let pinger = match Pinger::open(ip) {
             Ok(pinger) => pinger,
-            Err(refusal) => return Ok(refusal.timed(timings)),
+            Err(refusal) => return refusal.timed(timings),
         };
         let mut rtts = Vec::new();
         for seq in 1..=self.count {
@@ -120,13 +138,18 @@ impl Icmp {
             let started = ctx.clock().monotonic();
             match timeout_at(now + share, pinger.ping(seq, &token)).await {
                 Ok(Ok(())) => rtts.push(ctx.clock().monotonic() - started),
-                Ok(Err(error)) => return Err(Error::from_io(Phase::Send, &error).timed(timings)),
+                Ok(Err(error)) => return Observation::failed(ctx, Error::from_io(Phase::Send, &error).timed(timings)),
                 Err(_) => {}
             }
         }
         timings.first_byte = rtts.first().map(|rtt| rtt.as_secs_f64() * 1e3);
-        Ok(judge(&rtts, self.count).timed(timings))
+        judge(&rtts, self.count).timed(timings)
     }
+}
+
+/// Tells whether no request could be sent to an address of its family.
+fn is_unreached(seen: &Observation) -> bool {
+    seen.fault == Some(Fault::Network)
 }
 
 fn judge(rtts: &[Duration], sent: u16) -> Observation {
@@ -195,6 +218,9 @@ impl Pinger {
 }
 
 fn refused(error: &io::Error) -> Observation {
+    if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) {
+        return Error::ours(Phase::Connect, Fault::Network, "we do not speak its family of addresses").into();
+    }
     match error.kind() {
         ErrorKind::PermissionDenied => Observation::unknown(
             Fault::Setup,
@@ -288,6 +314,23 @@ mod tests {
         let seen = look(json!({"host": "127.0.0.1", "deny_private": true})).await;
         assert_eq!(seen.state, State::Down, "{seen:?}");
         assert!(seen.reason.contains("not public"), "{}", seen.reason);
+    }
+
+    /// A name with an IPv6 address was unknown on a machine that has a route for IPv4 only.
+    #[tokio::test]
+    async fn a_family_without_a_route_is_passed_over() {
+        let families = refused(&Errno::AFNOSUPPORT.into());
+        assert!(is_unreached(&families), "{families:?}");
+        let none = Observation::from(Error::from_io(Phase::Send, &Errno::NETUNREACH.into()));
+        assert!(is_unreached(&none) && !is_unreached(&judge(&[], 1)));
+        let probe = Icmp { host: String::new(), count: 1, net: NetOptions::default() };
+        let ctx = ctx(Duration::from_secs(2));
+        // Nobody may ping everybody: no system lets us without asking for it.
+        let here = ["255.255.255.255", "127.0.0.1"].map(|ip| ip.parse().expect("an address"));
+        let seen = probe.first_reached(&ctx, here.to_vec(), Timings::default()).await;
+        assert!(!is_unreached(&seen), "{seen:?}");
+        let nowhere = probe.first_reached(&ctx, vec![here[0]], Timings::default()).await;
+        assert!(nowhere.state == State::Unknown && nowhere.fault.is_some(), "{nowhere:?}");
     }
 
     #[test]

@@ -179,12 +179,15 @@ impl S3 {
             Err(error) => return Observation::failed(ctx, error),
         };
         let key = self.key(ctx);
-        let told = run.round_trip(&key).await;
+        let mut told = run.round_trip(&key).await;
+        let (timings, tls) = run.told();
         if told.is_err() {
             // Whatever went wrong, the object may be there. A run that ends before this leaves it to the next one.
             let _ = run.call(Method::DELETE, Some(&key), &[], Bytes::new(), ANSWER_BYTES_MAX).await;
         }
-        let (timings, tls) = run.told();
+        // Whether or not all went well: what is never swept grows for ever.
+        let leftovers = run.sweep().await;
+        told = told.map(|seen| seen.fact("leftovers", leftovers));
         service::concluded(told, ctx, timings, tls.as_ref())
     }
 
@@ -248,25 +251,24 @@ impl Run<'_> {
         if read.body != object {
             return Err(Broken::down("what is read back is not what was written"));
         }
-        let place = self.s3.place(self.ctx);
-        let query = [("list-type", "2"), ("prefix", place.as_str())];
+        // By its whole name: a page of a listing holds a thousand, and leftovers come before it.
+        let query = [("list-type", "2"), ("prefix", key)];
         let list = self.call(Method::GET, None, &query, Bytes::new(), ANSWER_BYTES_MAX).await?;
         expect(&list, "list", 200)?;
-        let keys = keys(&list.body);
-        if !keys.iter().any(|listed| listed == key) {
+        if !keys(&list.body).iter().any(|listed| listed == key) {
             return Err(Broken::down("the object was written and is not in the listing"));
         }
         let delete = self.call(Method::DELETE, Some(key), &[], Bytes::new(), ANSWER_BYTES_MAX).await?;
         expect(&delete, "delete", 204)?;
-        let gone = self.call(Method::GET, Some(key), &[], Bytes::new(), self.s3.object_size).await?;
+        let most = self.s3.object_size.max(ANSWER_BYTES_MAX);
+        let gone = self.call(Method::GET, Some(key), &[], Bytes::new(), most).await?;
         if gone.status != 404 {
             return Err(Broken::down(format!(
                 "the object was deleted and is still answered (status {})",
                 gone.status.as_u16()
             )));
         }
-        let leftovers = self.sweep(&place, &keys).await;
-        let mut observation = Observation::up().fact("leftovers", leftovers);
+        let mut observation = Observation::up();
         for (name, answer) in [("write", &write), ("read", &read), ("list", &list), ("delete", &delete)] {
             observation = observation
                 .fact(name, answer.took)
@@ -275,10 +277,15 @@ impl Run<'_> {
         Ok(observation)
     }
 
-    /// Deletes what runs that were cut short left behind.
-    async fn sweep(&mut self, place: &str, keys: &[String]) -> usize {
+    /// Deletes what runs that were cut short left behind, the oldest first, and returns how many that were. What fails
+    /// here is no failure of the check: the next run goes on.
+    async fn sweep(&mut self) -> usize {
+        let place = self.s3.place(self.ctx);
+        let query = [("list-type", "2"), ("max-keys", "100"), ("prefix", place.as_str())];
+        let listed = self.call(Method::GET, None, &query, Bytes::new(), ANSWER_BYTES_MAX).await;
+        let keys = listed.map(|list| keys(&list.body)).unwrap_or_default();
         let horizon = self.ctx.clock().now().as_second() - i64::try_from(LEFTOVER_AGE.as_secs()).unwrap_or(i64::MAX);
-        let made = |key: &str| key.strip_prefix(place)?.split_once('-')?.0.parse::<i64>().ok();
+        let made = |key: &str| key.strip_prefix(place.as_str())?.split_once('-')?.0.parse::<i64>().ok();
         let old = keys.iter().filter(|key| made(key).is_some_and(|made| made < horizon));
         let mut swept = 0;
         for key in old.take(LEFTOVERS_MAX) {
@@ -411,11 +418,17 @@ mod tests {
                         (200, Vec::new())
                     }
                     ("GET", true) if flaw == Flaw::Hides => (200, b"<Key>other</Key>".to_vec()),
+                    // One page, in the order of the keys: leftovers of long ago come first.
                     ("GET", true) => {
-                        (200, format!("<Key>{key}</Key><Key>dihya-check/scripted/7-ab</Key>").into_bytes())
+                        let whole = encode(&key, false);
+                        let leftovers = (0..1_000).map(|n| format!("dihya-check/scripted/7-{n:03x}"));
+                        let all = leftovers.chain([key.clone()]).filter(|listed| {
+                            !path.ends_with(&format!("prefix={whole}")) || *listed == key
+                        });
+                        (200, all.take(1_000).map(|key| format!("<Key>{key}</Key>")).collect::<String>().into_bytes())
                     }
                     ("GET", false) => match object.clone() {
-                        None => (404, Vec::new()),
+                        None => (404, format!("<Code>NoSuchKey</Code>{}", " ".repeat(300)).into_bytes()),
                         Some(_) if flaw == Flaw::Floods => (200, vec![0; 4_096]),
                         Some(kept) if flaw == Flaw::Shortens => (200, kept[1..].to_vec()),
                         Some(mut kept) => {
@@ -476,7 +489,7 @@ mod tests {
             let seen = probe.run(&ctx(Duration::from_secs(5))).await;
             assert_eq!((seen.state, seen.reason.as_str()), (state, reason), "{flaw:?}");
             if flaw == Flaw::None {
-                assert_eq!(seen.facts.get("leftovers"), Some(&crate::fact::Fact::Int(1)));
+                assert_eq!(seen.facts.get("leftovers"), Some(&crate::fact::Fact::Int(10)));
                 assert!(seen.figures.contains_key("write_milliseconds") && seen.timings.first_byte.is_some());
             }
         }

@@ -229,12 +229,17 @@ async fn a_group_counts_its_members() {
     let mut template = observe_with(json!({"kind": "canary"}), &means).await;
     let mut set = |id: &str, state: State| {
         template.id = id.to_owned();
-        template.state = state;
+        (template.state, template.observed) = (state, state);
         means.board.set(Arc::new(Standing { result: template.clone(), flapping: false }));
     };
-    for (id, state) in
-        [("u1", State::Up), ("u2", State::Up), ("g", State::Degraded), ("d1", State::Down), ("d2", State::Down)]
-    {
+    for (id, state) in [
+        ("u1", State::Up),
+        ("u2", State::Up),
+        ("g", State::Degraded),
+        ("d1", State::Down),
+        ("d2", State::Down),
+        ("x", State::Unknown),
+    ] {
         set(id, state);
     }
     for (members, least, state, reason) in [
@@ -242,7 +247,8 @@ async fn a_group_counts_its_members() {
         (vec!["u1", "g"], None, State::Degraded, "1 of 2 are up"),
         (vec!["u1", "u2", "d1"], Some(2), State::Degraded, "2 of 3 are up"),
         (vec!["u1", "d1", "d2"], Some(2), State::Down, "1 of 3 are up, it takes 2; not: d1, d2"),
-        (vec!["u1", "d1", "new"], Some(2), State::Unknown, "1 of 3 are up, it takes 2; not: new"),
+        (vec!["u1", "d1", "x"], Some(2), State::Unknown, "1 of 3 are up, it takes 2; not: x"),
+        (vec!["new", "d1", "x"], Some(3), State::Down, "0 of 3 are up, it takes 3; not: d1"),
     ] {
         let mut group = json!({"kind": "group", "members": members, "conditions": "members == up + down + unknown"});
         if let Some(least) = least {
@@ -256,6 +262,10 @@ async fn a_group_counts_its_members() {
         let result = run_once(&[Arc::clone(group)], &means, 1).await.remove(0);
         assert_eq!((result.state, result.reason.as_str()), (state, reason), "{members:?}");
     }
+    let early = json!({"u1": {"kind": "canary"}, "new": {"kind": "canary"}, "c": {"kind": "group", "members": ["u1", "new"], "at_least": 1}});
+    let config = Config::read(&early, &Json::Null).expect("sound");
+    let group = config.checks.iter().find(|check| &*check.id == "c").expect("there");
+    assert!(run_once(&[Arc::clone(group)], &means, 1).await.is_empty(), "new was not looked at");
     for bad in [json!({"members": []}), json!({"members": ["a"], "at_least": 2}), json!({"members": 1})] {
         assert!((super::group::KIND.build)(&bad).is_err(), "{bad}");
     }

@@ -14,7 +14,8 @@ use crate::config::Check;
 use crate::kind::Means;
 
 /// Runs each of `checks` once, at most `concurrency` at a time, and returns the results in the order of the checks.
-/// Checks that are made of others run after them.
+/// Checks that are made of others run after them; where those were not looked at, and what they are would matter, there
+/// is no result.
 ///
 /// # Panics
 /// Never: a probe that panics yields an unknown result.
@@ -44,7 +45,7 @@ pub async fn run_once(checks: &[Arc<Check>], means: &Arc<Means>, concurrency: us
             });
         }
         while let Some(done) = running.join_next().await {
-            if let Ok((at, result)) = done {
+            if let Ok((at, Some(result))) = done {
                 results.insert(at, result);
             }
         }
@@ -52,12 +53,15 @@ pub async fn run_once(checks: &[Arc<Check>], means: &Arc<Means>, concurrency: us
     results.into_values().collect()
 }
 
-async fn run(check: &Check, means: &Arc<Means>) -> CheckResult {
+async fn run(check: &Check, means: &Arc<Means>) -> Option<CheckResult> {
     let seen = look(check, means, Instant::now()).await;
+    if seen.is_early {
+        return None;
+    }
     let judged = judge(check, &seen);
     let at = means.clock.now();
     let told = (judged.state, at);
     let result = result(check, judged, seen, told, at);
     means.board.set(Arc::new(Standing { result: result.clone(), flapping: false }));
-    result
+    Some(result)
 }

@@ -158,6 +158,9 @@ fn finish(inner: &Inner, slot: &Slot, seen: Observation) -> (bool, bool) {
     let check = &slot.check;
     let at = inner.means.clock.now();
     let judged = judge(check, &seen);
+    if seen.is_early {
+        return too_early(slot, judged, seen, at);
+    }
     let maintenance = inner.plan().config.windows.covering(&check.id, at).is_some();
     let mut state = slot.state();
     let before = state.tracker;
@@ -177,6 +180,7 @@ fn finish(inner: &Inner, slot: &Slot, seen: Observation) -> (bool, bool) {
     let gone = slot.is_gone();
     let taken = gone || inner.sink.take(check, &result, change.as_ref()).is_ok();
     if taken {
+        state.told = Instant::now();
         state.tracker = after;
     } else {
         // Nobody knows of the change: go on from before, and find it again next time.
@@ -194,6 +198,19 @@ fn finish(inner: &Inner, slot: &Slot, seen: Observation) -> (bool, bool) {
     }
     let changed = taken && change.is_some();
     (after.pending, changed)
+}
+
+/// Ends a run that came too early to tell: nobody hears of it but those who wait for it.
+fn too_early(slot: &Slot, judged: Judged, seen: Observation, at: Timestamp) -> (bool, bool) {
+    let mut state = slot.state();
+    let result = result(&slot.check, judged, seen, (state.tracker.state, state.tracker.since), at);
+    state.running = false;
+    let waiters = std::mem::take(&mut state.waiters);
+    drop(state);
+    for waiter in waiters {
+        let _ = waiter.send(result.clone());
+    }
+    (false, false)
 }
 
 /// Adds to the reason of a result what thresholds and damping make of it.

@@ -285,6 +285,57 @@ async fn signs_of_life_wake_their_check() {
     assert_eq!(scheduler.means().heartbeats.check_of("secret-name").as_deref(), Some("job"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_check_whose_results_go_nowhere_is_silent() {
+    let (scheduler, sink) = start(config(vec![fake("a", 60, &Fake::new([Act::Up]))]));
+    pass(400).await;
+    assert!(!scheduler.is_silent("a") && !scheduler.is_silent("nobody"));
+    sink.full.store(true, Ordering::SeqCst);
+    pass(100).await;
+    assert!(!scheduler.is_silent("a"), "one may be lost");
+    pass(200).await;
+    assert!(scheduler.is_silent("a"));
+    sink.full.store(false, Ordering::SeqCst);
+    pass(60).await;
+    assert!(!scheduler.is_silent("a"));
+    scheduler.stop(Duration::ZERO).await;
+}
+
+/// After a start, members get their first results one by one, and each ran the group again: two looks that could not
+/// tell were an alert.
+#[tokio::test(start_paused = true)]
+async fn a_group_tells_nothing_before_its_members_were_looked_at() {
+    let group = |least: u64| {
+        let canary = json!({"kind": "canary"});
+        let group = json!({"kind": "group", "members": ["a", "b", "c"], "at_least": least, "interval": "2s"});
+        let json = json!({"a": canary, "b": canary, "c": canary, "g": group});
+        let read = Config::read(&json, &serde_json::Value::Null).expect("sound");
+        read.checks.iter().find(|check| &*check.id == "g").cloned().expect("there")
+    };
+    for (least, states) in [(1, vec![State::Degraded]), (3, vec![State::Down])] {
+        let mut checks: Vec<_> = vec![group(least)];
+        let probes = [Act::Up, Act::Down, Act::Takes(Duration::from_secs(25))];
+        for (id, act) in ["a", "b", "c"].into_iter().zip(probes) {
+            let mut check = fake(id, 60, &Fake::new([act]));
+            check.timeout = Duration::from_secs(30);
+            checks.push(Arc::new(check));
+        }
+        let sink = Arc::new(Sink::default());
+        let taken = Arc::clone(&sink) as Arc<dyn Results>;
+        let scheduler =
+            Scheduler::start(Config { checks, windows: Windows::default() }, means_with(clock()), taken, &[]);
+        pass(20).await;
+        let early = scheduler.run_now("g").await.expect("a result");
+        assert_eq!(early.state, if least == 3 { State::Down } else { State::Unknown }, "{early:?}");
+        pass(40).await;
+        let mut told: Vec<_> =
+            sink.results.lock().expect("no panic").iter().filter(|r| r.id == "g").map(|r| r.observed).collect();
+        told.dedup();
+        assert_eq!(told, states);
+        scheduler.stop(Duration::ZERO).await;
+    }
+}
+
 /// A slot whose run panicked after the look was taken for running for ever.
 #[tokio::test(start_paused = true)]
 async fn a_run_that_dies_frees_its_slot() {

@@ -97,7 +97,7 @@ async fn requests_carry_what_is_configured() {
     let bearer = json!({"kind": "http", "url": url, "bearer_token": "dhy"});
     assert_eq!(observe(bearer).await.state, State::Up);
     assert!(requests.recv().await.expect("a request").contains("Bearer dhy"));
-    let userinfo = url.replace("http://", "http://user:pass@");
+    let userinfo = url.replace("http://", "http://user:p%61ss@");
     assert_eq!(observe(json!({"kind": "http", "url": userinfo, "headers": {"Host": "x.example"}})).await.state, State::Up);
     let head = requests.recv().await.expect("a request").to_ascii_lowercase();
     assert!(head.contains("authorization: basic dxnlcjpwyxnz\r\n") && head.contains("host: x.example\r\n"), "{head}");
@@ -157,11 +157,12 @@ async fn credentials_do_not_follow_to_another_origin() {
     let from = redirecting("307 Temporary Redirect", seen).await;
     let url = from.url(&format!("/to-{}", other.url("/0")));
     let check = json!({"kind": "http", "url": url, "method": "POST", "body": "x", "bearer_token": "secret",
-        "headers": {"Cookie": "secret", "X-Kept": "1"}});
+        "headers": {"Cookie": "secret", "X-Api-Key": "secret", "Host": "a.example"}});
     assert_eq!(observe(check).await.state, State::Up);
     let (first, second) = (heads.recv().await.expect("a request"), heads.recv().await.expect("a request"));
     assert!(first.contains("Bearer secret") && first.contains("cookie: secret"), "{first}");
-    assert!(!second.contains("secret") && second.contains("x-kept: 1") && second.starts_with("POST"), "{second}");
+    assert!(!second.contains("secret") && second.starts_with("GET") && second.contains("dihya/"), "{second}");
+    assert!(second.contains("host: 127.0.0.1") && !second.contains("content-length: 1"), "{second}");
 }
 
 #[tokio::test]
@@ -171,6 +172,33 @@ async fn private_addresses_are_refused_where_asked() {
     let result = observe(check).await;
     assert_eq!(result.state, State::Down);
     assert_eq!(result.reason, "could not resolve the name: its address is not public, and deny_private is set");
+}
+
+/// Behind a proxy the peer is the proxy, whose address said that the service was one of our own network.
+#[tokio::test]
+async fn a_public_service_sends_nobody_into_our_network_through_a_proxy() {
+    let (seen, mut asked) = mpsc::channel(8);
+    let proxy = Server::start(move |mut stream| {
+        let seen = seen.clone();
+        async move {
+            let head = read_head(&mut stream).await;
+            let _ = seen.send(head).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            read_head(&mut stream).await;
+            let _ = stream.write_all(&answer("302 Found", "Location: http://10.0.0.1/admin\r\n", b"")).await;
+        }
+    })
+    .await;
+    for (url, reason) in [
+        ("http://1.1.1.1/", "could not resolve the name: its address is not public, and a public service redirected to it"),
+        ("http://10.0.0.2/", "no complete answer: more than 2 redirects"),
+    ] {
+        let check = json!({"kind": "http", "url": url, "proxy": proxy.url("/"), "max_redirects": 2});
+        let result = observe(check).await;
+        assert_eq!((result.state, result.reason.as_str()), (State::Down, reason));
+    }
+    assert!(asked.recv().await.expect("a tunnel").starts_with("CONNECT 1.1.1.1:80"));
+    assert!(asked.recv().await.expect("a tunnel").starts_with("CONNECT 10.0.0.2:80"), "nobody asked for 10.0.0.1 before");
 }
 
 #[tokio::test]
