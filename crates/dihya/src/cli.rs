@@ -46,6 +46,9 @@ pub(crate) enum Command {
     /// Verify and read the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// See what counts as personal data, in lines and in files.
+    #[command(subcommand)]
+    Privacy(PrivacyCommand),
     /// Copy the data directory consistently into a new directory.
     Backup(BackupArgs),
     /// Put a backup back in place.
@@ -439,6 +442,43 @@ pub(crate) enum LedgerCommand {
         format: Format,
         #[command(flatten)]
         place: Place,
+    },
+}
+
+/// Verbs of `privacy`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PrivacyCommand {
+    /// Read lines from standard input and show what is found in each, and what is made of it.
+    #[command(after_help = "Examples:\n  echo 'mail ana@example.org' | dihya privacy explain\n  \
+        dihya privacy explain --json < app.log\n\n\
+        With --json each line gives {\"spans\":[{\"start\",\"end\",\"type\",\"action\"}],\"cleared\"}; places are Unicode code \
+        points of the line, ends exclusive.")]
+    Explain {
+        /// Write one JSON object a line.
+        #[arg(long)]
+        json: bool,
+        /// The configuration file whose policy holds [default: everything is replaced by a token].
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Report what personal data lies in files: counts and masked samples by type. Nothing is changed or sent.
+    #[command(after_help = "Examples:\n  dihya privacy scan /var/log/nginx/access.log*\n  \
+        dihya privacy scan --format json /srv/app/*.log.gz > report.json\n\n\
+        Gzip is read as it is; bytes that are no UTF-8 are skipped. Exit codes: 0 nothing found, 1 something found or a file \
+        could not be read, 2 bad usage or configuration.")]
+    Scan {
+        /// The files; `-` is standard input.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// How to write the report.
+        #[arg(short, long, value_enum, default_value_t)]
+        format: Format,
+        /// Samples a type.
+        #[arg(long, default_value_t = 3, value_name = "N")]
+        samples: usize,
+        /// The configuration file whose policy holds [default: everything counts].
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
 }
 

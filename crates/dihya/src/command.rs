@@ -9,6 +9,7 @@ mod heartbeat;
 mod incident;
 mod ledger;
 mod man;
+mod privacy;
 mod restore;
 mod serve;
 mod silence;
@@ -60,6 +61,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Heartbeat(command) => heartbeat::run(command),
         Command::Config(command) => config::run(command),
         Command::Ledger(command) => ledger::run(command),
+        Command::Privacy(command) => privacy::run(command),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Token(command) => token::run(command),

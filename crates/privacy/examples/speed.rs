@@ -6,29 +6,53 @@ use model::SeededRng;
 use privacy::Redactor;
 
 const BYTES: usize = 32 << 20;
+/// What a reader of files hands over at once.
+const BLOCK: usize = 64 << 10;
 
 #[expect(clippy::print_stdout, reason = "its output is what it is for")]
 fn main() {
     let redactor = Redactor::new();
+    let mut json = Vec::new();
     for (name, line) in [("logs", log as fn(&SeededRng) -> String), ("dense", dense)] {
         let rng = SeededRng::new(1);
-        let mut lines = Vec::new();
-        let mut bytes = 0;
+        let (mut lines, mut bytes) = (Vec::new(), 0);
         while bytes < BYTES {
             let line = line(&rng);
-            bytes += line.len();
+            bytes += line.len() + 1;
             lines.push(line);
         }
-        let start = cpu_seconds();
-        let changed = lines.iter().filter(|line| matches!(redactor.redact(line), std::borrow::Cow::Owned(_))).count();
-        let seconds = cpu_seconds() - start;
-        let share = 100 * changed / lines.len();
-        println!(
-            "{name}: {:.0} MB/s, {} bytes a line, {share} % of lines changed",
-            bytes as f64 / 1e6 / seconds,
-            bytes / lines.len()
-        );
+        let mut blocks = vec![String::with_capacity(BLOCK)];
+        for line in &lines {
+            let block = blocks.last_mut().expect("there is one");
+            block.push_str(line);
+            block.push('\n');
+            if block.len() >= BLOCK {
+                blocks.push(String::with_capacity(BLOCK));
+            }
+        }
+        for (how, texts) in [("line by line", &lines), ("in blocks of 64 KiB", &blocks)] {
+            for (what, work) in [("found", find as fn(&Redactor, &str) -> bool), ("redacted", redact)] {
+                let start = cpu_seconds();
+                let changed = texts.iter().filter(|text| work(&redactor, text)).count();
+                let seconds = cpu_seconds() - start;
+                let share = 100 * changed / texts.len();
+                println!(
+                    "{name}, {how}, {what}: {:.0} MB/s, {share} % of texts hold something",
+                    bytes as f64 / 1e6 / seconds
+                );
+                json.push(format!("\"{name}, {how}, {what}\": {:.1}", bytes as f64 / 1e6 / seconds));
+            }
+        }
     }
+    println!("{{{}}}", json.join(", "));
+}
+
+fn find(redactor: &Redactor, text: &str) -> bool {
+    !redactor.findings(text).is_empty()
+}
+
+fn redact(redactor: &Redactor, text: &str) -> bool {
+    matches!(redactor.redact(text), std::borrow::Cow::Owned(_))
 }
 
 /// Returns the processor time that this process has used: what else the machine does is not measured.

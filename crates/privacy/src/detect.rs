@@ -48,6 +48,8 @@ pub(crate) mod vat;
 
 #[cfg(test)]
 pub(crate) mod corpus;
+#[cfg(test)]
+mod whole;
 
 use std::ops::Range;
 

@@ -149,6 +149,18 @@ impl Redactor {
         detect::find(view.text()).iter().any(|hit| !self.is_kept(&view, text, hit))
     }
 
+    /// Returns what one reading of `text` finds, in ascending order, without overlap: for counting. Cheaper than
+    /// [`Self::explain`], which also finds what a first replacement lays bare.
+    #[must_use]
+    pub fn findings(&self, text: &str) -> Vec<Finding> {
+        let view = View::of(text);
+        let find = |hit: Hit| {
+            let kept = self.is_kept(&view, text, &hit);
+            Finding { range: view.raw(hit.range), kind: hit.kind, kept }
+        };
+        detect::find(view.text()).into_iter().map(find).collect()
+    }
+
     /// Returns what [`Self::redact`] finds in `text` and what it makes of it: for people who want to know why.
     #[must_use]
     pub fn explain(&self, text: &str) -> Explained {
@@ -354,6 +366,7 @@ mod tests {
         );
         assert_eq!(explained.cleared, redactor.redact(text));
         assert_eq!(redactor.explain("").findings, []);
+        assert_eq!(redactor.findings("to ana%40example.org").first().map(|f| f.range.clone()), Some(3..20));
     }
 
     #[test]

@@ -139,8 +139,8 @@ pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> O
         return if word { None } else { international(bytes, digits, group, 0, plus) };
     }
     if bytes[start] == b'0' {
-        let zeros = bytes.get(start..start + 2) == Some(b"00")
-            || digits.width(group) == 2 && bytes.get(start..start + 2) == Some(b"00");
+        // `00.431` is a fraction.
+        let zeros = bytes.get(start..start + 2) == Some(b"00") && bytes.get(start + 2) != Some(&b'.');
         return if zeros { international(bytes, digits, group, 2, start) } else { trunk(bytes, floor, digits, group) };
     }
     bare(bytes, floor, digits, group)
@@ -203,7 +203,10 @@ fn trunk(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hi
         .filter(|(widths, seconds)| seconds.contains(&second) && fits(bytes, digits, group, widths))
         .max_by_key(|(widths, _)| widths.len())?
         .0;
-    finish(bytes, floor, digits, group, shape.len(), false)
+    // Five digits and more in front are a British area, which is set off by a space; elsewhere a word must say so.
+    let pair = shape.len() == 2 && shape[0] == 5;
+    let british = shape == [5, 6] && digits.gap(group + 1) == Gap::One(b' ');
+    finish(bytes, floor, digits, group, shape.len(), pair && !british)
 }
 
 fn bare(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {

@@ -133,11 +133,18 @@ pub(crate) fn capital(bytes: &[u8], at: usize) -> Option<Hit> {
 }
 
 fn bearer(bytes: &[u8], at: usize) -> Option<Hit> {
+    if let Some(hit) = jwt_at(bytes, at) {
+        return Some(hit);
+    }
     let rest = bytes.get(at..)?;
     let len = run(rest, is_token68);
     let token = rest.get(..len)?;
     let telling = token.iter().any(|b| b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'='));
     ((len >= 8 && telling) || len >= 24).then(|| Hit::new(at..at + len, Type::Secret))
+}
+
+fn jwt_at(bytes: &[u8], at: usize) -> Option<Hit> {
+    if bytes.get(at..at + 3) == Some(b"eyJ") { jwt::at(bytes, at) } else { None }
 }
 
 fn basic(bytes: &[u8], at: usize) -> Option<Hit> {
@@ -363,7 +370,14 @@ pub(crate) fn value(bytes: &[u8], at: usize) -> Option<Hit> {
         let word = bytes.get(range.clone())?;
         if word.eq_ignore_ascii_case(scheme.as_bytes()) && bytes.get(range.end) == Some(&b' ') {
             range = unquoted(bytes, range.end + 1)?;
+        } else if word.get(scheme.len()) == Some(&b' ')
+            && word.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes()))
+        {
+            range.start += scheme.len() + 1;
         }
+    }
+    if let Some(hit) = jwt_at(bytes, range.start).filter(|hit| hit.range.end >= range.end) {
+        return Some(hit);
     }
     let value = bytes.get(range.clone())?;
     let harmless = value.len() < 16 && HARMLESS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
