@@ -138,20 +138,33 @@ pub struct Loaded {
     pub global: Option<Node>,
 }
 
+/// Why `alerting:` is not in force, and the channels that it implies all the same: what is wrong with those is said at
+/// once with the rest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    /// All problems, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// The channels that it implies.
+    pub implicit: Vec<Implicit>,
+    /// `alerting.global`.
+    pub global: Option<Node>,
+}
+
 /// Reads `alerting:`. `channels` are the names under `channels:`; the channel `log` is always known. Paths in problems
 /// begin with `alerting`.
 ///
 /// # Errors
 /// All problems, in the order of the file.
-pub fn load(alerting: Option<&Node>, channels: &BTreeSet<String>) -> Result<Loaded, Vec<Problem>> {
+pub fn load(alerting: Option<&Node>, channels: &BTreeSet<String>) -> Result<Loaded, Refused> {
     let Some(node) = alerting else {
         return Ok(Loaded { config: Config::default(), implicit: Vec::new(), global: None });
     };
     let mut reader = Reader::default();
     let config = tree::config(&mut reader, node, channels);
     let (mut problems, implicit) = reader.finish();
+    let global = node.get("global").cloned();
     match config {
-        Some(config) if problems.is_empty() => Ok(Loaded { config, implicit, global: node.get("global").cloned() }),
+        Some(config) if problems.is_empty() => Ok(Loaded { config, implicit, global }),
         _ => {
             if problems.is_empty() {
                 problems.push(Problem {
@@ -162,7 +175,7 @@ pub fn load(alerting: Option<&Node>, channels: &BTreeSet<String>) -> Result<Load
                 });
             }
             problems.sort();
-            Err(problems)
+            Err(Refused { problems, implicit, global })
         }
     }
 }
@@ -206,9 +219,10 @@ static GLOBAL: Spec = Spec {
         FieldSpec::optional("smtp_auth_password", Ty::Secret, "", "The password of that user."),
         FieldSpec::optional("smtp_auth_password_file", Ty::Path, "", "The file that holds the password."),
         FieldSpec::optional("smtp_require_tls", Ty::Bool, "true", "Whether to refuse a server without TLS."),
+        FieldSpec::optional("smtp_tls_config", Ty::Any, "", "`ca_file`: the authorities of that server's certificate."),
         FieldSpec::optional("slack_api_url", Ty::Secret, "", "The webhook of Slack."),
         FieldSpec::optional("slack_api_url_file", Ty::Path, "", "The file that holds the webhook of Slack."),
-        FieldSpec::optional("http_config", Ty::Any, "", "How HTTP requests are made."),
+        FieldSpec::optional("http_config", Ty::Any, "", "How HTTP requests are made; redirects are never followed."),
     ],
 };
 

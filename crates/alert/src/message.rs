@@ -57,6 +57,8 @@ pub struct Message {
     pub facts: Vec<Fact>,
     /// The alerts; none where the facts say all there is to say.
     pub alerts: Vec<Entry>,
+    /// How many alerts of the notification are not among `alerts`; if any, the first remark says so.
+    pub unlisted: u64,
     /// Sentences about what is not shown.
     pub remarks: Vec<String>,
     /// How to acknowledge; empty where there is nothing to.
@@ -95,6 +97,20 @@ impl Message {
     #[must_use]
     pub fn short(&self) -> &str {
         &self.subject
+    }
+
+    /// Leaves out the alerts beyond `alerts_max`, and says so.
+    pub(crate) fn list(&mut self, alerts_max: usize) {
+        let beyond = self.alerts.len().saturating_sub(alerts_max);
+        if beyond == 0 {
+            return;
+        }
+        self.alerts.truncate(alerts_max);
+        if self.unlisted > 0 && !self.remarks.is_empty() {
+            self.remarks.remove(0);
+        }
+        self.unlisted = self.unlisted.saturating_add(beyond as u64);
+        self.remarks.insert(0, Words::of(self.language).say("truncated", &[("count", self.unlisted.into())]));
     }
 
     /// Returns plain text, lines ended by `\n`.
@@ -160,6 +176,7 @@ impl Renderer<'_> {
             headline: self.clean(&self.headline(&title)),
             facts: self.facts(&cause),
             alerts: Vec::new(),
+            unlisted: notification.truncated,
             remarks: self.remarks(),
             acknowledge: String::new(),
             links: self.links(),

@@ -3,6 +3,8 @@
 //! One spanned tree is read from YAML, held against the tables that the crates declare, and given to each crate as
 //! plain JSON. Nothing is in force before the whole file is good.
 
+#[cfg(test)]
+mod conformance;
 pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod schema;
@@ -18,6 +20,7 @@ use model::config::{Node, Problem, Span, Tree, Ty};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::events;
 use crate::failure::BadConfig;
 use crate::terminal;
 use reference::Sources;
@@ -58,6 +61,8 @@ pub(crate) struct Loaded {
     pub(crate) privacy: privacy::Config,
     /// `ledger:`.
     pub(crate) ledger: LedgerConfig,
+    /// What is in force all the same, and should not be as it is.
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// Why a file is not in force.
@@ -96,6 +101,14 @@ impl Loaded {
         declared.extend(self.declared.iter().map(String::as_str));
         declared.retain(|name| !name.is_empty());
         Ok(self.privacy.redactor(declared)?)
+    }
+
+    /// Logs what should not be as it is.
+    pub(crate) fn warn(&self) {
+        let file = self.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        for warning in &self.warnings {
+            events::config_doubtful(&file, warning);
+        }
     }
 
     /// Says in a few words what the file declares.
@@ -187,7 +200,7 @@ fn parse(
         Box::new(Rejected { name: name.to_owned(), text: text.to_owned(), sha256: sha256.clone(), problems })
     };
     let (root, problems) = yaml::read(text);
-    let mut reading = Reading { base, sources, problems, tabled: 0 };
+    let mut reading = Reading { base, sources, problems, warnings: Vec::new(), tabled: 0 };
     let Some(root) = root else { return Err(reject(reading.problems)) };
     let parts = reading.parts(root);
     if !reading.problems.is_empty() {
@@ -204,6 +217,7 @@ fn parse(
         tenants: parts.tenants,
         privacy: parts.privacy,
         ledger: parts.ledger,
+        warnings: reading.warnings,
     })
 }
 
@@ -238,6 +252,7 @@ struct Reading<'a> {
     base: &'a Path,
     sources: &'a dyn Sources,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
     /// How many of the problems the tables found: they explain what owners find at the same place.
     tabled: usize,
 }
@@ -287,7 +302,7 @@ impl Reading<'_> {
         self.heartbeats(&root, &json);
         self.certificate(&root, &server);
         let mut channel_configs = self.channels(&root, &json);
-        channel_configs.extend(self.native_channels(&alerting));
+        channel_configs.extend(self.native_channels(&alerting.implicit, alerting.global.as_ref()));
         let mut names = declared(&json, channels);
         names.extend(channel_configs.values().flat_map(alert::channel::config::Config::declared));
         let ledger: LedgerConfig = self.typed(&root, &json, "ledger", part);
@@ -372,25 +387,28 @@ impl Reading<'_> {
     /// The channels that Alertmanager's own receiver configurations imply.
     fn native_channels(
         &mut self,
-        alerting: &alert::config::Loaded,
+        implicit: &[alert::config::Implicit],
+        global: Option<&Node>,
     ) -> BTreeMap<String, alert::channel::config::Config> {
         let sources = self.sources;
         let read_file = |path: &str| sources.file(path).ok().map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
-        let global = alerting.global.as_ref().map(Node::to_json);
+        let common = global.map(Node::to_json);
         let mut channels = BTreeMap::new();
-        for implicit in &alerting.implicit {
+        for implicit in implicit {
             let entry = implicit.node.to_json();
-            match alert::channel::native::native(implicit.kind, &entry, global.as_ref(), &read_file) {
+            match alert::channel::native::native(implicit.kind, &entry, common.as_ref(), &read_file) {
                 Ok(channel) => {
                     channels.insert(implicit.name.clone(), channel);
                 }
                 Err(problems) => {
-                    self.problems.extend(problems.into_iter().map(|(path, message, suggestion)| Problem {
-                        span: span_at(&implicit.node, &path),
-                        path: format!("alerting.{}.{path}", implicit.path).trim_end_matches('.').to_owned(),
-                        message,
-                        suggestion,
-                    }))
+                    self.problems.extend(problems.into_iter().map(|(path, message, suggestion)| {
+                        let common = global.and_then(|global| Some((global, path.strip_prefix("global.")?)));
+                        let (span, path) = match common {
+                            Some((global, below)) => (span_at(global, below), format!("alerting.{path}")),
+                            None => (span_at(&implicit.node, &path), format!("alerting.{}.{path}", implicit.path)),
+                        };
+                        Problem { span, path: path.trim_end_matches('.').to_owned(), message, suggestion }
+                    }));
                 }
             }
         }
@@ -406,11 +424,32 @@ impl Reading<'_> {
             self.problems.extend(found.into_iter().filter(|p| p.message.starts_with(validate::SECRET_IN_THE_OPEN)));
             validate::validate(node, &Ty::Any, "alerting", self.base, self.sources, &mut self.problems)
         });
-        match alert::config::load(resolved.as_ref(), channels) {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                self.problems.extend(problems);
-                alert::config::Loaded { config: alert::Config::default(), implicit: Vec::new(), global: None }
+        let loaded = alert::config::load(resolved.as_ref(), channels).unwrap_or_else(|refused| {
+            self.problems.extend(refused.problems);
+            let config = alert::Config::default();
+            alert::config::Loaded { config, implicit: refused.implicit, global: refused.global }
+        });
+        if let Some(node) = node {
+            self.warn_of_secrets(node, &loaded.implicit);
+        }
+        loaded
+    }
+
+    /// Finds the secrets of native receivers that stand in the open: people bring their own file, so those are told of
+    /// and not refused.
+    fn warn_of_secrets(&mut self, alerting: &Node, implicit: &[alert::config::Implicit]) {
+        let entries = implicit.iter().map(|implicit| implicit.path.as_str());
+        let secrets = alert::channel::native::SECRETS;
+        for entry in entries.chain(["alerting.global"]) {
+            for path in secrets.iter().map(|secret| format!("{entry}.{secret}")) {
+                let Some(node) = path.strip_prefix("alerting.").and_then(|path| alerting.at(path)) else { continue };
+                if node.tree == Tree::Text(String::new()) {
+                    continue;
+                }
+                let mut found = Vec::new();
+                validate::validate(node, &Ty::Secret, &path, self.base, self.sources, &mut found);
+                found.retain(|problem| problem.message.starts_with(validate::SECRET_IN_THE_OPEN));
+                self.warnings.append(&mut found);
             }
         }
     }

@@ -211,7 +211,8 @@ async fn keep_aside(loaded: &Loaded, data_dir: &Path, os: &Os, tenant: Tenant, a
     let mut told = Vec::new();
     for (receiver, name) in ways(loaded, &spooled.alert) {
         let Some(config) = loaded.channels.get(&name) else { continue };
-        let notification = notification(&spooled, &receiver, &name, os);
+        let mut notification = notification(&spooled, &receiver, &name, os);
+        notification.language = language(&loaded.alerting.config, &receiver, &name);
         let sent = match alert::channel::build::build(config, &parts) {
             Ok(channel) => tokio::time::timeout(TELL_MAX, channel.send(&notification)).await,
             Err(error) => Ok(Err(alert::SendError::never(error.to_string()))),
@@ -241,6 +242,13 @@ fn ways(loaded: &Loaded, alert: &Alert) -> Vec<(String, String)> {
         Some(receiver.integrations.iter().map(|way| (route.receiver.clone(), way.channel.clone())))
     });
     receivers.flatten().collect()
+}
+
+/// The language in which a receiver is told through a channel; the common one for a channel that was named.
+fn language(config: &alert::Config, receiver: &str, channel: &str) -> alert::Language {
+    let ways = config.receivers.get(receiver).map(|receiver| receiver.integrations.as_slice()).unwrap_or_default();
+    let way = ways.iter().find(|way| way.channel == channel);
+    way.and_then(|way| way.language).unwrap_or(config.dihya.language)
 }
 
 fn notification(spooled: &Spooled, receiver: &str, channel: &str, os: &Os) -> Notification {
@@ -278,5 +286,27 @@ fn notification(spooled: &Spooled, receiver: &str, channel: &str, os: &Os) -> No
         at: spooled.at,
         external_url: String::new(),
         attempt: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alert::config::{Integration, Receiver};
+    use alert::{Config, Language};
+
+    use super::*;
+
+    /// A receiver in French got the alert of a server that was down in English.
+    #[test]
+    fn a_receiver_is_told_in_its_language() {
+        let way = |channel: &str, language| Integration { channel: channel.to_owned(), send_resolved: true, language };
+        let mut config = Config::default();
+        let integrations = vec![way("log", None), way("mail", Some(Language::Fr))];
+        config.receivers.insert("garde".to_owned(), Receiver { integrations });
+        let of =
+            |config: &Config| [("garde", "mail"), ("garde", "log"), ("", "mail")].map(|(r, c)| language(config, r, c));
+        assert_eq!(of(&config), [Language::Fr, Language::En, Language::En]);
+        config.dihya.language = Language::Fr;
+        assert_eq!(of(&config), [Language::Fr; 3]);
     }
 }

@@ -24,6 +24,12 @@ pub(crate) fn config_in_force(sha256: &str, summary: &str) {
     info!(sha256, summary, "configuration in force");
 }
 
+/// The configuration in force says something that it should not: a secret of a native receiver, in the open.
+pub(crate) fn config_doubtful(file: &str, warning: &model::config::Problem) {
+    let (line, column, field) = (warning.span.line, warning.span.column, &warning.path);
+    warn!(file, line, column, field, problem = warning.message, "doubtful configuration");
+}
+
 /// The configuration was read again, and the old one stays. A message may repeat what stands in the file, and a log goes
 /// further than the terminal of its author: it is cleared.
 pub(crate) fn config_refused(file: &str, sha256: &str, problem: &model::config::Problem) {

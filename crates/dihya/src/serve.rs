@@ -55,6 +55,7 @@ pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<u8> {
     let supervisor = Supervisor::find();
     let data_dir = args.place.data_dir();
     let mut loaded = config::load(args.place.config.as_deref(), &data_dir)?;
+    loaded.warn();
     if let Some(listen) = &args.listen {
         loaded.server.listen.clone_from(listen);
     }

@@ -14,14 +14,14 @@ pub type ReadFile<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// `alerting.global` says for all. `send_resolved` is for routing and is passed over here.
 ///
 /// # Errors
-/// All that is wrong: dotted path below the entry, message, suggestion.
+/// All that is wrong: dotted path below the entry, or `global.` and the path below `alerting.global`; message; suggestion.
 pub fn native(
     kind: &str,
     entry: &Value,
     global: Option<&Value>,
     read_file: ReadFile<'_>,
 ) -> Result<Config, Vec<Wrong>> {
-    let mut taker = Taker { problems: Vec::new(), read_file };
+    let mut taker = Taker { problems: Vec::new(), places: Vec::new(), read_file };
     let mut entry = taker.object(entry, "");
     let mut global = global.map(|value| taker.object(value, "global")).unwrap_or_default();
     entry.remove("send_resolved");
@@ -35,26 +35,45 @@ pub fn native(
             Value::Null
         }
     };
-    for key in entry.keys() {
-        taker.problems.push(wrong(key, &format!("{key} is not supported yet"), None));
-    }
+    taker.refuse(&entry, "");
     if !taker.problems.is_empty() {
         return Err(taker.problems);
     }
     let config = read(&json!({"x": channel})).ok().and_then(|mut read| read.remove("x"));
     let config = config.ok_or_else(|| vec![wrong("", "cannot read this receiver", None)])?;
     let problems = config.check();
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
+    if problems.is_empty() { Ok(config) } else { Err(taker.in_their_words(problems)) }
 }
+
+/// The keys of entries whose values are secrets.
+pub const SECRETS: [&str; 6] = [
+    "api_url",
+    "webhook_url",
+    "auth_password",
+    "http_config.bearer_token",
+    "http_config.authorization.credentials",
+    "http_config.basic_auth.password",
+];
 
 /// Takes keys out of objects and remembers what is wrong with them.
 struct Taker<'a> {
     problems: Vec<Wrong>,
+    /// A key of ours and the path of Alertmanager's that its value came from.
+    places: Vec<(&'static str, String)>,
     read_file: ReadFile<'a>,
 }
 
 impl Taker<'_> {
-    fn object(&mut self, value: &Value, path: &str) -> Map<String, Value> {
+    /// Says under Alertmanager's keys what is wrong under ours: those are the ones that stand in the file.
+    fn in_their_words(&self, problems: Vec<Wrong>) -> Vec<Wrong> {
+        let theirs = |key: &str| {
+            let ours = key.split('.').next().unwrap_or_default();
+            self.places.iter().find(|(place, _)| *place == ours).map(|(_, theirs)| theirs.clone())
+        };
+        problems.into_iter().map(|(key, message, hint)| (theirs(&key).unwrap_or(key), message, hint)).collect()
+    }
+
+    fn object(&mut self, value: &Value, path: &str) -> Object {
         match value {
             Value::Object(map) => map.clone(),
             Value::Null => Map::new(),
@@ -65,86 +84,130 @@ impl Taker<'_> {
         }
     }
 
-    /// Takes the text under `key`, or that of the file under `key_file`.
-    fn text(&mut self, map: &mut Map<String, Value>, key: &str) -> Option<String> {
-        let file = map.remove(&format!("{key}_file"));
+    /// Takes the text under `key`, or that of the file under `key_file`. `path` is where `map` stands.
+    fn text(&mut self, map: &mut Object, path: &str, key: &str) -> Option<String> {
+        let key_file = format!("{key}_file");
+        let file = map.remove(&key_file);
         let text = match map.remove(key) {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(text),
             Some(Value::Number(number)) => Some(number.to_string()),
             Some(_) => {
-                self.problems.push(wrong(key, "expected text", None));
+                self.problems.push(wrong(&below(path, key), "expected text", None));
                 None
             }
         };
         match (text, file) {
             (Some(_), Some(_)) => {
-                self.problems.push(wrong(key, &format!("at most one of {key} and {key}_file may be there"), None));
+                let message = format!("at most one of {key} and {key_file} may be there");
+                self.problems.push(wrong(&below(path, key), &message, None));
                 None
             }
-            (None, Some(Value::String(path))) => {
-                let read = (self.read_file)(&path).map(|text| text.trim().to_owned());
+            (None, Some(Value::String(file))) => {
+                let read = (self.read_file)(&file).map(|text| text.trim().to_owned());
                 if read.is_none() {
-                    self.problems.push(wrong(&format!("{key}_file"), "could not read the file", None));
+                    self.problems.push(wrong(&below(path, &key_file), "could not read the file", None));
                 }
                 read
             }
             (None, Some(_)) => {
-                self.problems.push(wrong(&format!("{key}_file"), "expected a path", None));
+                self.problems.push(wrong(&below(path, &key_file), "expected a path", None));
                 None
             }
             (text, None) => text,
         }
     }
 
+    fn flag(&mut self, map: &mut Object, path: &str, key: &str) -> Option<bool> {
+        match map.remove(key)? {
+            Value::Null => None,
+            Value::Bool(flag) => Some(flag),
+            _ => {
+                self.problems.push(wrong(&below(path, key), "expected true or false", None));
+                None
+            }
+        }
+    }
+
+    /// Takes what an entry says under `key`, or what `alerting.global` says of it for all entries.
+    fn setting(&mut self, entry: &mut Object, global: &mut Object, key: &str, ours: &'static str) -> Option<String> {
+        let common = format!("smtp_{key}");
+        if let Some(text) = self.text(entry, "", key) {
+            self.places.push((ours, key.to_owned()));
+            return Some(text);
+        }
+        self.places.push((ours, below("global", &common)));
+        self.text(global, "global", &common)
+    }
+
+    /// Takes `http_config`, the entry's or that of all, and where it stands.
+    fn http_config(&mut self, entry: &mut Object, global: &mut Object) -> Option<(Object, &'static str)> {
+        let (config, path) = match entry.remove("http_config") {
+            Some(own) => (own, "http_config"),
+            None => (global.remove("http_config")?, "global.http_config"),
+        };
+        Some((self.object(&config, path), path))
+    }
+
     /// Reads `http_config`: authorisation, authorities, proxy.
-    fn http(&mut self, config: Option<&Value>) -> Map<String, Value> {
+    fn http(&mut self, mut http: Object, path: &str) -> Object {
         let mut channel = Map::new();
-        let Some(config) = config else { return channel };
-        let mut http = self.object(config, "http_config");
-        // Redirects are never followed and HTTP/2 is never insisted on: both keys may say so.
-        http.remove("follow_redirects");
-        http.remove("enable_http2");
-        let mut token = self.text(&mut http, "bearer_token");
+        // HTTP/2 is never insisted on: the key may say so.
+        self.flag(&mut http, path, "enable_http2");
+        if self.flag(&mut http, path, "follow_redirects") == Some(true) {
+            let hint = Some("write false, or name the address that the endpoint redirects to");
+            let message = "follow_redirects: true is not supported yet, redirects are never followed";
+            self.problems.push(wrong(&below(path, "follow_redirects"), message, hint));
+        }
+        let mut token = self.text(&mut http, path, "bearer_token");
+        self.places.push(("bearer_token", below(path, "bearer_token")));
         if let Some(authorization) = http.remove("authorization") {
-            let mut authorization = self.object(&authorization, "http_config.authorization");
-            let scheme = self.text(&mut authorization, "type").unwrap_or_else(|| "Bearer".to_owned());
-            let credentials = self.text(&mut authorization, "credentials");
+            let path = below(path, "authorization");
+            let mut authorization = self.object(&authorization, &path);
+            let scheme = self.text(&mut authorization, &path, "type").unwrap_or_else(|| "Bearer".to_owned());
+            let credentials = self.text(&mut authorization, &path, "credentials");
             if scheme.eq_ignore_ascii_case("bearer") {
                 token = token.or(credentials);
             } else if let Some(credentials) = credentials {
                 channel.insert("headers".to_owned(), json!({"Authorization": format!("{scheme} {credentials}")}));
             }
-            self.refuse(&authorization, "http_config.authorization");
+            self.refuse(&authorization, &path);
+            self.places.push(("headers", path));
         }
         if let Some(basic) = http.remove("basic_auth") {
             use base64::Engine as _;
-            let mut basic = self.object(&basic, "http_config.basic_auth");
-            let user = self.text(&mut basic, "username").unwrap_or_default();
-            let password = self.text(&mut basic, "password").unwrap_or_default();
+            let path = below(path, "basic_auth");
+            let mut basic = self.object(&basic, &path);
+            let user = self.text(&mut basic, &path, "username").unwrap_or_default();
+            let password = self.text(&mut basic, &path, "password").unwrap_or_default();
             let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
             channel.insert("headers".to_owned(), json!({"Authorization": format!("Basic {encoded}")}));
-            self.refuse(&basic, "http_config.basic_auth");
+            self.refuse(&basic, &path);
         }
         channel.extend(token.map(|token| ("bearer_token".to_owned(), token.into())));
-        channel.extend(self.ca_file(&mut http, "http_config"));
-        channel.extend(self.text(&mut http, "proxy_url").map(|proxy| ("proxy".to_owned(), proxy.into())));
-        self.refuse(&http, "http_config");
+        let tls = http.remove("tls_config");
+        channel.extend(self.ca_file(tls, &below(path, "tls_config")));
+        channel.extend(self.text(&mut http, path, "proxy_url").map(|proxy| ("proxy".to_owned(), proxy.into())));
+        self.places.push(("proxy", below(path, "proxy_url")));
+        self.refuse(&http, path);
         channel
     }
 
-    fn ca_file(&mut self, map: &mut Map<String, Value>, path: &str) -> Option<(String, Value)> {
-        let path = format!("{path}.tls_config");
-        let mut tls = map.remove("tls_config").map(|tls| self.object(&tls, &path))?;
+    /// Reads a `tls_config`, of which `ca_file` is all that we do.
+    fn ca_file(&mut self, tls: Option<Value>, path: &str) -> Option<(String, Value)> {
+        let mut tls = tls.map(|tls| self.object(&tls, path))?;
         // Alertmanager's `ca_file` is a path for us too, so it is not read here.
-        let file = tls.remove("ca_file").filter(Value::is_string);
-        self.refuse(&tls, &path);
+        let file = tls.remove("ca_file").filter(|file| !file.is_null());
+        if file.as_ref().is_some_and(|file| !file.is_string()) {
+            self.problems.push(wrong(&below(path, "ca_file"), "expected a path", None));
+        }
+        self.refuse(&tls, path);
         file.map(|file| ("ca_file".to_owned(), file))
     }
 
-    fn refuse(&mut self, rest: &Map<String, Value>, path: &str) {
+    fn refuse(&mut self, rest: &Object, path: &str) {
         for key in rest.keys() {
-            self.problems.push(wrong(&format!("{path}.{key}"), &format!("{key} is not supported yet"), None));
+            self.problems.push(wrong(&below(path, key), &format!("{key} is not supported yet"), None));
         }
     }
 
@@ -154,20 +217,28 @@ impl Taker<'_> {
             String::new()
         })
     }
+
+    /// Alertmanager's 0s is no limit of its own; ours is the default.
+    fn timeout(&mut self, entry: &mut Object) -> Option<(String, Value)> {
+        let timeout = self.text(entry, "", "timeout").filter(|text| text != "0s");
+        timeout.map(|text| ("timeout".to_owned(), text.into()))
+    }
 }
 
 type Object = Map<String, Value>;
 
+fn below(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
 fn webhook(taker: &mut Taker<'_>, entry: &mut Object, global: &mut Object) -> Value {
-    let http = entry.remove("http_config").or_else(|| global.remove("http_config"));
-    let mut channel = taker.http(http.as_ref());
-    let url = taker.text(entry, "url");
+    let http = taker.http_config(entry, global);
+    let mut channel = http.map(|(http, path)| taker.http(http, path)).unwrap_or_default();
+    let url = taker.text(entry, "", "url");
     channel.insert("kind".to_owned(), "webhook".into());
     channel.insert("url".to_owned(), taker.require(url, "url").into());
     channel.extend(entry.remove("max_alerts").map(|max| ("max_alerts".to_owned(), max)));
-    // Alertmanager's 0s is no limit of its own; ours is the default.
-    let timeout = taker.text(entry, "timeout").filter(|text| text != "0s");
-    channel.extend(timeout.map(|text| ("timeout".to_owned(), text.into())));
+    channel.extend(taker.timeout(entry));
     Value::Object(channel)
 }
 
@@ -179,39 +250,50 @@ fn chat(
     key: &str,
     global_key: &str,
 ) -> Value {
-    let http = entry.remove("http_config").or_else(|| global.remove("http_config"));
-    let mut channel = taker.http(http.as_ref());
-    for secret in ["bearer_token", "headers"] {
-        if channel.remove(secret).is_some() {
-            taker.problems.push(wrong("http_config", "authorization is not supported for chats yet", None));
+    let mut channel = Map::new();
+    if let Some((mut http, path)) = taker.http_config(entry, global) {
+        for key in ["bearer_token", "bearer_token_file", "authorization", "basic_auth"] {
+            if http.remove(key).is_some() {
+                let message = format!("{key} is not supported yet for chats, whose address is the secret");
+                taker.problems.push(wrong(&below(path, key), &message, None));
+            }
         }
+        channel = taker.http(http, path);
     }
-    let url = taker.text(entry, key).or_else(|| taker.text(global, global_key));
+    let own = taker.text(entry, "", key);
+    taker.places.push(("url", own.as_ref().map_or_else(|| below("global", global_key), |_| key.to_owned())));
+    let url = own.or_else(|| taker.text(global, "global", global_key));
     channel.insert("kind".to_owned(), kind.into());
     channel.insert("url".to_owned(), taker.require(url, key).into());
-    let timeout = taker.text(entry, "timeout").filter(|text| text != "0s");
-    channel.extend(timeout.map(|text| ("timeout".to_owned(), text.into())));
+    channel.extend(taker.timeout(entry));
     Value::Object(channel)
 }
 
 fn email(taker: &mut Taker<'_>, entry: &mut Object, global: &mut Object) -> Value {
-    let mut setting = |key: &str| taker.text(entry, key).or_else(|| taker.text(global, &format!("smtp_{key}")));
-    let (from, server) = (setting("from"), setting("smarthost"));
-    let (user, password, hello) = (setting("auth_username"), setting("auth_password"), setting("hello"));
-    let to = taker.text(entry, "to");
+    let from = taker.setting(entry, global, "from", "from");
+    let server = taker.setting(entry, global, "smarthost", "server");
+    let user = taker.setting(entry, global, "auth_username", "username");
+    let password = taker.setting(entry, global, "auth_password", "password");
+    let hello = taker.setting(entry, global, "hello", "hello");
+    let to = taker.text(entry, "", "to");
     let from = taker.require(from, "from");
     let server = taker.require(server, "smarthost");
     let to: Vec<String> =
         taker.require(to, "to").split(',').map(|to| to.trim().to_owned()).filter(|to| !to.is_empty()).collect();
-    let flag = |value: Option<Value>| value.and_then(|value| value.as_bool());
-    let require_tls = flag(entry.remove("require_tls")).or_else(|| flag(global.remove("smtp_require_tls")));
+    taker.places.push(("to", "to".to_owned()));
+    let own = taker.flag(entry, "", "require_tls");
+    let require_tls = own.or_else(|| taker.flag(global, "global", "smtp_require_tls"));
     let tls = match require_tls {
         _ if server.ends_with(":465") => "implicit",
         Some(false) => "opportunistic",
         _ => "required",
     };
     let mut channel = Map::new();
-    channel.extend(taker.ca_file(entry, ""));
+    let (tls_config, path) = match entry.remove("tls_config") {
+        Some(own) => (Some(own), "tls_config"),
+        None => (global.remove("smtp_tls_config"), "global.smtp_tls_config"),
+    };
+    channel.extend(taker.ca_file(tls_config, path));
     for (key, value) in [("username", user), ("password", password), ("hello", hello)] {
         channel.extend(value.filter(|value| !value.is_empty()).map(|value| (key.to_owned(), value.into())));
     }
@@ -267,6 +349,18 @@ mod tests {
         };
         assert_eq!((email.to.len(), email.tls), (2, SmtpTls::Opportunistic));
         assert_eq!(email.password.expect("has one").expose(), "from-file");
+        let with_authorities =
+            json!({"smtp_smarthost": "h:25", "smtp_from": "a@b.fr", "smtp_tls_config": {"ca_file": "ours.pem"}});
+        for (entry, expected) in [
+            (json!({"to": "a@b.fr"}), Some("ours.pem")),
+            (json!({"to": "a@b.fr", "tls_config": {"ca_file": "own.pem"}}), Some("own.pem")),
+            (json!({"to": "a@b.fr", "tls_config": {}}), None),
+        ] {
+            let Ok(Config::Email(email)) = native("email_configs", &entry, Some(&with_authorities), &read_file) else {
+                panic!("is e-mail")
+            };
+            assert_eq!(email.ca_file.as_deref(), expected.map(std::path::Path::new));
+        }
         let tls_of = |entry: Value| match native("email_configs", &entry, None, &read_file) {
             Ok(Config::Email(email)) => email.tls,
             other => panic!("{other:?}"),
@@ -297,6 +391,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table, a line per key")]
     fn what_is_not_done_is_refused_by_its_key() {
         for (kind, entry, global, expected) in [
             ("webhook_configs", json!({}), json!({}), vec!["url: url is missing"]),
@@ -326,7 +421,74 @@ mod tests {
                 "slack_configs",
                 json!({"api_url": "https://h/", "title": "{{ . }}", "http_config": {"bearer_token": 5}}),
                 json!({}),
-                vec!["http_config: authorization", "title: title is not supported yet"],
+                vec!["http_config.bearer_token: bearer_token is not", "title: title is not supported yet"],
+            ),
+            (
+                "slack_configs",
+                json!({"http_config": {"authorization": {"credentials": "x"}, "proxy_url": "foo"}}),
+                json!({"slack_api_url": "https://h/"}),
+                vec!["http_config.authorization: authorization is not"],
+            ),
+            // What `global` says is wrong there, and under Alertmanager's names.
+            (
+                "slack_configs",
+                json!({}),
+                json!({"slack_api_url": "https://h/", "http_config": {"proxy_url": "foo"}}),
+                vec!["global.http_config.proxy_url: expected http://host:port"],
+            ),
+            ("slack_configs", json!({}), json!({"slack_api_url": "h"}), vec!["global.slack_api_url: expected a URL"]),
+            ("msteamsv2_configs", json!({"webhook_url": "h"}), json!({}), vec!["webhook_url: expected a URL"]),
+            (
+                "webhook_configs",
+                json!({"url": "https://h/"}),
+                json!({"http_config": {"follow_redirects": true, "enable_http2": "x", "bearer_token": "a\nb"}}),
+                vec![
+                    "global.http_config.enable_http2: expected true or false",
+                    "global.http_config.follow_redirects: follow_redirects: true is not supported yet",
+                ],
+            ),
+            (
+                "webhook_configs",
+                json!({"url": "https://h/", "http_config": {"bearer_token": "a\nb"}}),
+                json!({}),
+                vec!["http_config.bearer_token: holds a line break"],
+            ),
+            (
+                "webhook_configs",
+                json!({"url": "https://h/", "http_config": {"authorization": {"type": "x", "credentials": "a\nb"}}}),
+                json!({}),
+                vec!["http_config.authorization: cannot send this header"],
+            ),
+            (
+                "email_configs",
+                json!({"to": "nobody", "auth_username": "u", "require_tls": "no"}),
+                json!({"smtp_from": "a@b.fr", "smtp_smarthost": "h:25", "smtp_require_tls": false,
+                       "smtp_tls_config": {"ca_file": 5, "insecure_skip_verify": true}}),
+                vec![
+                    "require_tls: expected true or false",
+                    "global.smtp_tls_config.ca_file: expected a path",
+                    "global.smtp_tls_config.insecure_skip_verify: insecure_skip_verify is not supported yet",
+                ],
+            ),
+            (
+                "email_configs",
+                json!({"to": "nobody", "auth_username": "u"}),
+                json!({"smtp_from": "nobody", "smtp_smarthost": "h"}),
+                vec![
+                    "global.smtp_from: expected an e-mail address",
+                    "to: expected an e-mail address",
+                    "global.smtp_smarthost: expected host:port",
+                    "auth_username: username and password go together",
+                ],
+            ),
+            (
+                "email_configs",
+                json!({"to": "a@b.fr", "tls_config": {"server_name": "h"}}),
+                json!({"smtp_from": "a@b.fr", "smtp_smarthost": "h:25", "smtp_auth_password_file": "/nowhere"}),
+                vec![
+                    "global.smtp_auth_password_file: could not read",
+                    "tls_config.server_name: server_name is not supported yet",
+                ],
             ),
             ("email_configs", json!({"html": "x"}), json!({}), vec!["from: ", "smarthost: ", "to: ", "html: "]),
             ("pigeon_configs", json!({}), json!({}), vec![": this kind"]),

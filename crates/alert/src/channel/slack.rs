@@ -55,7 +55,8 @@ pub(super) fn poster(config: &ChatConfig, parts: &Parts) -> Result<Poster, Build
 impl Channel for Slack {
     fn send<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), SendError>> {
         Box::pin(async move {
-            let message = message::render(notification, self.poster.clock().now(), &self.zone, &self.redactor);
+            let mut message = message::render(notification, self.poster.clock().now(), &self.zone, &self.redactor);
+            message.list(ALERTS_MAX);
             let body = payload(&message).to_string().into_bytes();
             self.poster.post(HeaderMap::new(), body, notification.attempt).await
         })
@@ -76,7 +77,7 @@ fn payload(message: &Message) -> Value {
     blocks.extend(section(&facts.join("\n")));
     blocks.extend(section(&escape(&message.acknowledge)));
     blocks.extend(section(&links(&message.links)));
-    for entry in message.alerts.iter().take(ALERTS_MAX) {
+    for entry in &message.alerts {
         let parts =
             [format!("*{}*", escape(&entry.title)), escape(&entry.cause), escape(&entry.when), links(&entry.links)];
         blocks.extend(section(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")));

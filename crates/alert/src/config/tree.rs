@@ -16,7 +16,7 @@ use crate::route::{GroupBy, Route};
 const ROOT_KEYS: [&str; 4] = ["global", "route", "receivers", "dihya"];
 const ROOT_LATER: [&str; 6] =
     ["templates", "inhibit_rules", "time_intervals", "mute_time_intervals", "tracing", "event_recorder"];
-const GLOBAL_KEYS: [&str; 13] = [
+const GLOBAL_KEYS: [&str; 12] = [
     "resolve_timeout",
     "smtp_from",
     "smtp_smarthost",
@@ -24,15 +24,15 @@ const GLOBAL_KEYS: [&str; 13] = [
     "smtp_auth_username",
     "smtp_auth_password",
     "smtp_auth_password_file",
-    "smtp_auth_identity",
     "smtp_require_tls",
     "smtp_tls_config",
     "slack_api_url",
     "slack_api_url_file",
     "http_config",
 ];
-/// Of Alertmanager's `GlobalConfig`, what belongs to channels that this version does not have.
-const GLOBAL_LATER: [&str; 29] = [
+/// Of Alertmanager's `GlobalConfig`, what this version does not do, and what belongs to channels that it does not have.
+const GLOBAL_LATER: [&str; 30] = [
+    "smtp_auth_identity",
     "smtp_auth_secret",
     "smtp_auth_secret_file",
     "smtp_force_implicit_tls",

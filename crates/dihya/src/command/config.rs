@@ -15,6 +15,9 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<u8> {
             let name = path
                 .as_ref()
                 .map_or_else(|| "the built-in configuration".to_owned(), |path| path.display().to_string());
+            for warning in &loaded.warnings {
+                terminal::err(&format!("{name}:{warning}\n"));
+            }
             terminal::out(&format!("{name} is good: {}\n", loaded.summary()));
             if path.is_none()
                 && let Some(overlooked) = config::overlooked()

@@ -153,6 +153,7 @@ impl Running {
             at: self.clock.now(),
         };
         events::config_in_force(&loaded.sha256, &loaded.summary());
+        loaded.warn();
         let before = self.scheduler.config();
         let reloaded = self.scheduler.reload(loaded.checks).await;
         for check in before.checks.iter().filter(|check| reloaded.removed.iter().any(|id| **id == *check.id)) {
