@@ -16,6 +16,9 @@ pub(crate) struct Peers {
     child: Child,
 }
 
+/// How often to try to start servers.
+const STARTS_MAX: usize = 3;
+
 impl Peers {
     /// Starts the parts called `names` (the files of `tests/peers/parts/`) and waits until all serve.
     ///
@@ -23,6 +26,20 @@ impl Peers {
     /// When they do not start.
     #[expect(clippy::print_stdout, reason = "CI counts the real parts in what tests print")]
     pub(crate) fn start(names: &[&str]) -> Self {
+        // A server that does not come up in its time on a busy machine, or whose port was taken meanwhile, is tried again.
+        let (child, talk, info) =
+            (0..STARTS_MAX).find_map(|_| Self::launch(names)).expect("tests/peers/up says why not");
+        for name in names {
+            match info[name]["missing"].as_str() {
+                None => println!("real part: {name} {}", info[name]["version"].as_str().unwrap_or_default()),
+                Some(why) => println!("skipped: {name}: {why}"),
+            }
+        }
+        Self { info, talk: Mutex::new(Some(talk)), child }
+    }
+
+    /// Starts the parts once; `None` when one of them did not come up, which is said on standard error.
+    fn launch(names: &[&str]) -> Option<(Child, (ChildStdin, BufReader<ChildStdout>), Value)> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/up");
         let mut child = Command::new("python3")
             .arg(root)
@@ -35,14 +52,12 @@ impl Peers {
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("tests/peers/up answers");
-        let info: Value = serde_json::from_str(&line).expect("tests/peers/up says what runs, or why not on stderr");
-        for name in names {
-            match info[name]["missing"].as_str() {
-                None => println!("real part: {name} {}", info[name]["version"].as_str().unwrap_or_default()),
-                Some(why) => println!("skipped: {name}: {why}"),
-            }
-        }
-        Self { info, talk: Mutex::new(Some((stdin, stdout))), child }
+        let Ok(info) = serde_json::from_str(&line) else {
+            drop(stdin);
+            child.wait().expect("it ended");
+            return None;
+        };
+        Some((child, (stdin, stdout), info))
     }
 
     /// Returns what there is to know about a part; `None` where it is not installed, which is fatal under `CI=true`.

@@ -16,9 +16,13 @@ class Part(peer.Part):
         self.socket = self.home / "sock"
         user = pwd.getpwuid(os.geteuid()).pw_name
         cert, key = self.certs.pair()
+        # Not the machine's: two that are made at once name their temporary tables alike, and delete each other's.
+        temporary = self.home / "tmp"
+        temporary.mkdir(exist_ok=True)
         config = self.home / "my.cnf"
         config.write_text(
-            f"[mariadbd]\ndatadir={self.data}\nsocket={self.socket}\nport={self.port}\nbind-address={peer.HOST}\nuser={user}\n"
+            f"[mariadbd]\ndatadir={self.data}\ntmpdir={temporary}\nsocket={self.socket}\nport={self.port}\n"
+            f"bind-address={peer.HOST}\nuser={user}\n"
             f"pid-file={self.home}/pid\nssl-cert={cert}\nssl-key={key}\nssl-ca={self.certs.ca}\nskip-name-resolve\n"
             "innodb-buffer-pool-size=16M\ninnodb-log-file-size=4M\ninnodb-flush-log-at-trx-commit=0\n"
             "performance-schema=off\nmax-connections=20\nmax-connect-errors=1000000\n"
