@@ -197,11 +197,31 @@ fn told(row: &Notified) -> Told {
     Told { channel: row.intent.channel.clone(), failure }
 }
 
+/// Clears an alert as the ledger will: it lies on the disk until then. Cleared again, it stays as it is.
+fn cleared(alert: Alert, data_dir: &Path, redactor: &Arc<privacy::Redactor>, os: &Os) -> Alert {
+    let key = store::token_key(&*os.disk, data_dir, &*os.rng).unwrap_or_else(|error| {
+        // The alert must be told all the same; distinct values stay distinct within it.
+        tracing::warn!(error = format!("{error:#}"), "could not read the key of tokens");
+        let mut key = [0; 32];
+        os.rng.fill(&mut key);
+        key
+    });
+    let clearer = Clearer::new(Arc::clone(redactor), key);
+    let text = |text: String| redactor.redact(&text).into_owned();
+    Alert {
+        labels: alert.labels.into_iter().map(|(name, value)| (clearer.label(&name), clearer.label(&value))).collect(),
+        annotations: alert.annotations.into_iter().map(|(name, value)| (clearer.label(&name), text(value))).collect(),
+        generator_url: alert.generator_url.map(text),
+        ..alert
+    }
+}
+
 /// Keeps the alert in the spool, then tells people past the outbox.
 async fn keep_aside(loaded: &Loaded, data_dir: &Path, os: &Os, tenant: Tenant, alert: Alert) -> anyhow::Result<Sent> {
+    let redactor = Arc::new(loaded.redactor()?);
+    let alert = cleared(alert, data_dir, &redactor, os);
     let mut spooled = Spooled { tenant, alert, delivered: false, at: os.clock.now() };
     let file = spool::put(&*os.disk, data_dir, &*os.rng, &spooled).context("could not keep the alert in the spool")?;
-    let redactor = Arc::new(loaded.redactor()?);
     let parts = alert::channel::build::Parts {
         disk: Arc::clone(&os.disk),
         clock: Arc::clone(&os.clock) as _,
