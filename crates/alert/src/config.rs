@@ -292,7 +292,7 @@ static SELF_TEST: Spec = Spec {
             "channels",
             Ty::List(&Ty::Text),
             "[]",
-            "Channels that disturb people and are tested all the same.",
+            "Channels that disturb people and are sent a test all the same; else e-mail is rehearsed, without a message.",
         ),
     ],
 };

@@ -23,7 +23,10 @@ const HTTP_TIMEOUT: FieldSpec = FieldSpec::optional("timeout", TIMEOUT, "10s", "
 
 const COMMON: Spec = Spec {
     name: "channels.*",
-    doc: "An endpoint.",
+    doc: "An endpoint. Over HTTP the head of an answer decides: 2xx is delivered, whatever becomes of the body; 400, 413, 415 \
+          and 422 find fault with the message, which is given up; after 401, 403, 407, 408, 421, 425, 429, 5xx and \
+          redirects (which are not followed) it is tried again until `give_up_after`; after all other 4xx, 404 and 410 \
+          among them, ten times in all.",
     fields: &[FieldSpec::required(
         "kind",
         Ty::Enum(&["log", "email", "webhook", "slack", "teams"]),

@@ -124,6 +124,12 @@ impl Server {
         }
     }
 
+    /// Returns a line of the log, whose message is `message`, that came before the one waited for last.
+    pub(crate) fn said(&self, message: &str) -> Value {
+        let said = self.seen.iter().find(|event| event["message"] == message);
+        said.cloned().unwrap_or_else(|| panic!("{message:?} was not logged; there was {:#?}", self.seen))
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }

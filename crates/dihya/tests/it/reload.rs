@@ -1,9 +1,9 @@
 //! A new configuration while everything runs.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::journey::config;
-use crate::program::{Place, Server, eventually, run};
+use crate::program::{Place, Server, eventually, run, text};
 use crate::web::{Service, request};
 
 #[test]
@@ -88,4 +88,60 @@ fn the_log_repeats_no_credentials() {
     let refused = server.logged("refused the configuration, the old one stays in force");
     assert_eq!(refused["field"], "checks.shop.url");
     assert!(!refused.to_string().contains("s3cret"), "{refused:#}");
+}
+
+#[test]
+fn an_alert_names_the_channels_of_the_file_in_force() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let good = config(&service, &hook, "");
+    let file = place.put("dihya.yaml", &good);
+    let mut server = Server::start(&place, &["--config", &file]);
+    let send = |server: &Server, channel: &str| {
+        let body = json!({"message": "x", "level": "info", "channel": channel});
+        request(&server.address, "POST", "/api/dihya/v1/alerts", Some(&server.token()), Some(&body))
+    };
+    let refused = send(&server, "hok");
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert!(refused.body.contains(r#""field":"channel""#) && refused.body.contains("did you mean hook?"));
+    assert_eq!((send(&server, "hook").status, send(&server, "log").status), (202, 202));
+
+    place.put("dihya.yaml", &good.replace("  hook:", "  bell:").replace("channel: hook", "channel: bell"));
+    server.logged("configuration in force");
+    eventually("the other channel", || (send(&server, "bell").status == 202).then_some(()));
+    assert_eq!(send(&server, "hook").status, 422);
+}
+
+/// People bring their own receivers with the secrets in them: they are told where, at the start and at each reload, and
+/// never what.
+#[test]
+fn secrets_of_native_receivers_are_warned_of_by_line() {
+    let place = Place::new();
+    let native = |secret: &str| {
+        format!(
+            "alerting:\n  route: {{receiver: ops}}\n  receivers:\n    - name: ops\n      slack_configs:\n        - api_url: \
+             {secret}\n          http_config: {{enable_http2: false}}\n"
+        )
+    };
+    place.put("hook.txt", "http://127.0.0.1:9/T0/s3cr3t\n");
+    let referred = place.put("referred.yaml", &native("${file:hook.txt}"));
+    let output = run(&["config", "check", &referred]);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+
+    let file = place.put("dihya.yaml", &native("http://127.0.0.1:9/T0/s3cr3t"));
+    let output = run(&["config", "check", &file]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let place_of = format!("{file}:6:20: alerting.receivers.0.slack_configs.0.api_url: a secret stands in the open");
+    assert!(said.starts_with(&place_of) && said.lines().count() == 1 && !said.contains("s3cr3t"), "{said}");
+
+    let mut server = Server::start(&place, &["--config", &file]);
+    let field = "alerting.receivers.0.slack_configs.0.api_url";
+    let warned = server.said("doubtful configuration");
+    assert_eq!((&warned["line"], &warned["field"], &warned["file"]), (&6.into(), &field.into(), &file.as_str().into()));
+    place.put("dihya.yaml", &format!("\n{}", native("http://127.0.0.1:9/T0/0th3r")));
+    let warned = server.logged("doubtful configuration");
+    assert_eq!((&warned["line"], &warned["field"]), (&7.into(), &field.into()));
+    assert!(!warned.to_string().contains("0th3r"), "{warned}");
+    assert_eq!(server.stop(), Some(0));
 }
