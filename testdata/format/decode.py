@@ -373,10 +373,12 @@ def crc32c(data):
 
 def frames(data, segment):
     """Describes the frames of a segment up to the zeros that end them."""
-    shown, at = [], 0
+    shown, at, tag_of_all = [], 0, None
     while at + 48 <= len(data) and any(data[at : at + 48]):
-        magic, crc, size, kind, stripped, origin, number, synced, position, count = struct.unpack_from("<4sIIBBHQQQI", data, at)
+        magic, crc, size, kind, stripped, origin, tag, synced, position, count, number = struct.unpack_from("<4sIIBBHQQQII", data, at)
         must(magic == b"DhF1" and number == segment, "no frame of this segment")
+        must(tag_of_all in (None, tag), "tag of another segment")
+        tag_of_all = tag
         must(at + 48 + size <= len(data), "cut off")
         must(crc32c(data[at + 8 : at + 48 + size]) == crc, "checksum")
         must(kind in FRAMES, "kind of frame")
@@ -450,7 +452,7 @@ READERS = {
     },
     "proof": lambda case: proof(case["text"], unhex(case["record"])),
     "log": lambda case: log({path: unhex(data) for path, data in case["files"].items()}, case["vault"]),
-    "wal": lambda case: frames(unhex(case["hex"]), case["segment"]),
+    "wal": lambda case: frames(unhex(case["hex"]), case.get("segment", 3)),
 }
 
 

@@ -282,19 +282,14 @@ impl FrameReader {
         }
     }
 
+    /// Reads the frame at the present offset, which ends at or before `end`.
     fn frame_before(&mut self, end: u64) -> Result<Frame<'_>, Error> {
-        let segment = self.segment;
-        let start = self.offset;
+        let (segment, start) = (self.segment, self.offset);
         let (mut wanted, mut all) = (READ_BYTES, false);
-        loop {
+        let at = loop {
             let at = usize::try_from(start.wrapping_sub(self.buffer_at)).unwrap_or(usize::MAX);
-            let found = wal::read_frame(&self.buffer, at, segment).map(|(_, next)| next);
-            if let Ok(next) = found
-                && self.buffer_at + next as u64 <= end
-            {
-                self.offset = self.buffer_at + next as u64;
-                let (frame, _) = wal::read_frame(&self.buffer, at, segment).expect("invariant: it was just read");
-                return Ok(frame);
+            if wal::frame_end(&self.buffer, at).is_some() {
+                break at;
             }
             if all {
                 return Err(Error::Corrupt { segment, offset: start, why: "a durable frame is not there" });
@@ -303,6 +298,13 @@ impl FrameReader {
             self.buffer_at = start;
             all = start + wanted >= end;
             wanted *= 8;
+        };
+        match wal::read_frame(&self.buffer, at, segment) {
+            Ok((frame, next)) if self.buffer_at + next as u64 <= end => {
+                self.offset = self.buffer_at + next as u64;
+                Ok(frame)
+            }
+            _ => Err(Error::Corrupt { segment, offset: start, why: "a durable frame is not there" }),
         }
     }
 }

@@ -11,6 +11,8 @@ use disk::{Disk, DiskFile, Open, write_atomic};
 use model::Position;
 
 use crate::checkpoint::Checkpoint;
+use crate::cursor::FrameReader;
+use crate::entry::Entry;
 use crate::error::Error;
 use crate::fold::{Fold, OriginFold, Unfolded, Watch};
 use crate::keys::Keys;
@@ -18,8 +20,8 @@ use crate::merkle::Hash;
 use crate::own;
 use crate::retain::{self, Due};
 use crate::shared::{Shared, Signed, lock};
-use crate::tile::{ReadTile, TilePath};
-use crate::wal;
+use crate::tile::{ReadTile, TilePath, TileWriter};
+use crate::wal::{self, FrameKind, Rows};
 
 /// Up to this many files are synced one by one; more go through one barrier of the file system.
 const SYNCED_ONE_BY_ONE_MAX: usize = 8;
@@ -36,7 +38,7 @@ pub(crate) struct Publisher {
     snapshot_at: (u64, u64),
     /// Logs that were announced when the ledger was opened and are not read back yet.
     announced: Vec<OriginFold>,
-    /// All tiles were made anew and none of them is stored yet.
+    /// Tiles on the disk were found lost or damaged, and are not mended yet.
     rebuilt: bool,
     /// The first segment that may still have payloads.
     retained: u64,
@@ -93,6 +95,7 @@ impl Publisher {
         self.catch_up()?;
         let due: Vec<usize> = (0..self.fold.origins.len()).filter(|number| self.is_due(*number)).collect();
         if self.rebuilt {
+            self.mend_tiles()?;
             let all: Vec<usize> = (0..self.fold.origins.len()).collect();
             self.store_tiles(&all)?;
             self.rebuilt = false;
@@ -196,7 +199,9 @@ impl Publisher {
             let origin = self.shared.origins.get(usize::from(head.origin));
             let recent = origin.map(|origin| origin.recent_from(head.position, 1)).unwrap_or_default();
             match recent.first().filter(|group| head.kind == wal::FrameKind::Group && group.position == head.position) {
-                Some(group) => wal::write_frame(&mut bytes, &head, segment, 0, &group.body),
+                Some(group) => {
+                    wal::write_frame(&mut bytes, &head, wal::SegmentId { number: segment, tag: 0 }, 0, &group.body);
+                }
                 None => bytes.extend_from_slice(written.get(at..next)?),
             }
             at = next;
@@ -229,6 +234,33 @@ impl Publisher {
             self.forget_partials(&path);
         }
         Ok(())
+    }
+
+    /// Makes every full tile again from the WAL and replaces those that are not so on the disk. Holds a frame and a tile
+    /// of each level in memory, however long the logs are. Runs after the tree was found to be the signed one.
+    fn mend_tiles(&self) -> Result<(), Error> {
+        let (shared, fold) = (&*self.shared, &self.fold);
+        let mut writers: Vec<TileWriter> = fold.origins.iter().map(|_| TileWriter::new()).collect();
+        let mut reader = FrameReader::open(shared, 1)?;
+        while (reader.segment, reader.place()) < (fold.segment, fold.offset)
+            && let Some(frame) = reader.next(shared)?
+        {
+            let number = usize::from(frame.origin);
+            let (Some(writer), Some(origin)) = (writers.get_mut(number), fold.origins.get(number)) else { continue };
+            if frame.kind != FrameKind::Group {
+                continue;
+            }
+            for row in Rows::decode(frame.body, frame.count).iter().flat_map(Rows::iter) {
+                if !Entry::decode(row.entry)?.head().inner {
+                    writer.push(row.entry)?;
+                }
+            }
+            let dir = shared.config.log(&origin.origin);
+            for (path, bytes) in writer.take_full() {
+                mend(&*shared.disk, &dir.join(path.to_string()), &bytes)?;
+            }
+        }
+        Ok(shared.disk.sync_all(&shared.config.dir.join("ledger"))?)
     }
 
     fn barrier(&self, stored: &[(PathBuf, Box<dyn DiskFile>)]) -> Result<(), Error> {
@@ -378,6 +410,17 @@ fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<Box<dyn DiskFile>, 
     file.write_at(bytes, 0)?;
     disk.rename(&making, path)?;
     Ok(file)
+}
+
+/// Replaces a tile that a checkpoint covers, if it is not what it must be: durable before it takes the place.
+fn mend(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if disk.exists(path) && disk::read(disk, path)? == bytes {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        disk.create_dir_all(parent)?;
+    }
+    Ok(write_atomic(disk, path, bytes)?)
 }
 
 /// The tiles of one log in its directory.

@@ -22,7 +22,7 @@ use crate::own;
 use crate::publish::{DirTiles, Publisher};
 use crate::shared::{Config, Durable, OriginShared, Shared, Signed, Spare};
 use crate::tile::TileWriter;
-use crate::wal::{self, FrameHead, FrameKind, Header, NoFrame, Segment, Tail};
+use crate::wal::{self, FrameHead, FrameKind, Header, NoFrame, Segment, SegmentId, Tail};
 use crate::writer::{Active, Head, Writer, header};
 
 /// Damage that the WAL mends: it has every entry, and what is made from it must still lead to the signed root.
@@ -151,6 +151,10 @@ impl Opening<'_> {
             })?;
             self.frames += 1;
             fold.offset = next as u64;
+            if self.rebuild && let Some(origin) = fold.origins.get_mut(usize::from(frame.origin)) {
+                // However long the log is: the publisher makes them again one by one, once the tree proved right.
+                drop(origin.tiles.take_full());
+            }
         }
         if fold.offset == end {
             Ok(())
@@ -260,9 +264,10 @@ fn start_segment(
     frames: &[(FrameHead, &[u8])],
 ) -> Result<Active, Error> {
     let mut bytes = Vec::new();
-    wal::write_frame(&mut bytes, &FrameHead::plain(FrameKind::Header), number, 0, &header.encode());
+    let id = SegmentId::new(number, &*parts.rng);
+    wal::write_frame(&mut bytes, &FrameHead::plain(FrameKind::Header), id, 0, &header.encode());
     for (head, body) in frames {
-        wal::write_frame(&mut bytes, head, number, 0, body);
+        wal::write_frame(&mut bytes, head, id, 0, body);
     }
     let (disk, config) = (&*parts.disk, &parts.config);
     let wal_dir = config.wal();
@@ -284,7 +289,7 @@ fn start_segment(
     disk.rename(&making, &path)?;
     disk::sync_parent(disk, &path)?;
     let file = disk.open(&path, Open::Write)?;
-    Ok(Active { number, file, end: bytes.len() as u64, capacity })
+    Ok(Active { id, file, end: bytes.len() as u64, capacity })
 }
 
 /// What reading the WAL yields: the state, the segment to go on in, and where the segments before it end.
@@ -312,7 +317,7 @@ fn read_wal(
         fold.offset = 0;
     }
     let bytes = &read.bytes;
-    own_header(bytes, last)?;
+    let (_, tag) = tagged_header(bytes, last)?;
     let len = bytes.len() as u64;
     if len < fold.offset {
         return Err(Error::Corrupt { segment: last, offset: len, why: "frames under the WAL's snapshot are gone" });
@@ -327,12 +332,12 @@ fn read_wal(
         // The mark itself is overwritten: whether it was synced, nothing proves, and it says nothing that is needed.
         opening.fold_to(&mut fold, bytes, tail.synced)?;
         let file = disk.open(&wal::segment_path(&wal_dir, last), Open::Write)?;
-        let active = Active { number: last, file, end: tail.synced, capacity: bytes.len() as u64 };
+        let active = Active { id: SegmentId { number: last, tag }, file, end: tail.synced, capacity: bytes.len() as u64 };
         return Ok((fold, active, ends));
     }
     recovery.copied_bytes = tail.end - tail.synced;
     let active = go_on(opening, &mut fold, bytes, tail, reserve)?;
-    if active.number > last {
+    if active.id.number > last {
         ends.push((last, tail.synced));
     }
     Ok((fold, active, ends))
@@ -346,8 +351,15 @@ fn segment_end(bytes: &[u8], segment: u64, next: &[u8]) -> Result<u64, Error> {
 }
 
 fn own_header(bytes: &[u8], segment: u64) -> Result<Header, Error> {
+    tagged_header(bytes, segment).map(|(header, _)| header)
+}
+
+/// Returns the header of a segment, and its tag.
+fn tagged_header(bytes: &[u8], segment: u64) -> Result<(Header, u64), Error> {
     match wal::read_frame(bytes, 0, segment) {
-        Ok((frame, _)) if frame.kind == FrameKind::Header => Header::decode(frame.body),
+        Ok((frame, _)) if frame.kind == FrameKind::Header => {
+            Header::decode(frame.body).map(|header| (header, frame.tag))
+        }
         _ => None,
     }
     .ok_or(Error::Corrupt { segment, offset: 0, why: "its header is broken" })
@@ -409,11 +421,11 @@ fn go_on(
     let old = fold.segment;
     if tail.synced == 0 {
         let active = start_segment(parts, reserve, old, &own_header(bytes, old)?, copied.get(1..).unwrap_or_default())?;
-        (fold.segment, fold.offset) = (active.number, active.end);
+        (fold.segment, fold.offset) = (active.id.number, active.end);
         return Ok(active);
     }
     let active = start_segment(parts, reserve, old + 1, &header, &copied)?;
-    (fold.segment, fold.offset) = (active.number, active.end);
+    (fold.segment, fold.offset) = (active.id.number, active.end);
     // What is cut gives its space back. Nothing depends on it: the new header says where the old segment ends.
     let path = wal::segment_path(&parts.config.wal(), old);
     if let Err(error) = parts.disk.open(&path, Open::Write).and_then(|file| file.set_len(tail.synced)) {
@@ -478,7 +490,7 @@ fn assemble(
         origins.push(Arc::new(shared));
         heads.push(head(fold, &*parts.clock));
     }
-    let durable = Durable { segment: active.number, end: active.end, capacity: active.capacity, ..Durable::default() };
+    let durable = Durable { segment: active.id.number, end: active.end, capacity: active.capacity, ..Durable::default() };
     let shared = Arc::new(Shared {
         disk: Arc::clone(&parts.disk),
         clock: Arc::clone(&parts.clock),
@@ -489,11 +501,11 @@ fn assemble(
         figures: Mutex::default(),
         disk_full: AtomicBool::new(!reserve.is_held()),
         reserve,
-        spare: Mutex::new(Spare { next: active.number + 1, file: None }),
+        spare: Mutex::new(Spare { next: active.id.number + 1, file: None }),
         consumed: Mutex::default(),
         stopped: watch::Sender::new(None),
     });
-    (fold.segment, fold.offset) = (active.number, active.end);
+    (fold.segment, fold.offset) = (active.id.number, active.end);
     let mut writer = Writer::new(Arc::clone(&shared), heads, active);
     writer.announce()?;
     // The fold reads the announcements back itself.

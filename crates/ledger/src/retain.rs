@@ -14,7 +14,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::own;
 use crate::shared::{Shared, lock};
-use crate::wal::{self, Frame, FrameHead, FrameKind, Header, Rows, SEED_BYTES, write_row};
+use crate::wal::{self, Frame, FrameHead, FrameKind, Header, Rows, SEED_BYTES, SegmentId, write_row};
 
 /// Bytes gathered before they are written to the new file.
 const WRITE_BYTES: usize = 1 << 20;
@@ -171,9 +171,10 @@ pub(crate) fn rewrite(shared: &Shared, segment: u64) -> Result<(), Error> {
     }
     let file = shared.disk.open(&temporary, Open::CreateNew)?;
     let (mut buffer, mut at) = (Vec::new(), 0);
-    wal::write_frame(&mut buffer, &FrameHead::plain(FrameKind::Header), segment, 0, &header.encode());
+    let id = SegmentId::new(segment, &*shared.rng);
+    wal::write_frame(&mut buffer, &FrameHead::plain(FrameKind::Header), id, 0, &header.encode());
     let written = each_frame(shared, segment, |head, body| {
-        wal::write_frame(&mut buffer, head, segment, 0, body);
+        wal::write_frame(&mut buffer, head, id, 0, body);
         if buffer.len() >= WRITE_BYTES {
             file.write_at(&buffer, at)?;
             at += buffer.len() as u64;

@@ -350,10 +350,11 @@ fn wal_segments() {
         opened_ms: 1_700_000_000_000,
         origins: vec![("localhost/meta".into(), 9, 4)],
     };
+    let segment = wal::SegmentId { number: 3, tag: 0x0123_4567_89ab_cdef };
     let mut bytes = Vec::new();
-    wal::write_frame(&mut bytes, &FrameHead::plain(FrameKind::Header), 3, 0, &header.encode());
+    wal::write_frame(&mut bytes, &FrameHead::plain(FrameKind::Header), segment, 0, &header.encode());
     let origin = FrameHead { origin: 1, ..FrameHead::plain(FrameKind::Origin) };
-    wal::write_frame(&mut bytes, &origin, 3, 0, b"localhost/default");
+    wal::write_frame(&mut bytes, &origin, segment, 0, b"localhost/default");
     let synced = bytes.len() as u64;
     let (seed, payload) = ([0x5e; 32], vec![0, 0, 0]);
     let mut body = seed.to_vec();
@@ -365,9 +366,9 @@ fn wal_segments() {
         body.extend_from_slice(&payload);
     }
     let group = FrameHead { kind: FrameKind::Group, stripped: false, origin: 1, position: 0, count: 2 };
-    wal::write_frame(&mut bytes, &group, 3, synced, &body);
+    wal::write_frame(&mut bytes, &group, segment, synced, &body);
     let closed = bytes.len() as u64;
-    wal::write_frame(&mut bytes, &FrameHead::plain(FrameKind::Close), 3, closed, &[]);
+    wal::write_frame(&mut bytes, &FrameHead::plain(FrameKind::Close), segment, closed, &[]);
     bytes.extend_from_slice(&[0; 64]);
     let frame = |kind: &str, origin: u16, synced: u64, count: u32, more: Json| {
         let mut shown = json!({"kind": kind, "stripped": false, "origin": origin, "synced": synced.to_string(), "position": "0", "count": count});
@@ -396,7 +397,13 @@ fn wal_segments() {
     }
     assert_eq!(read, [FrameKind::Header, FrameKind::Origin, FrameKind::Group, FrameKind::Close]);
     let case = json!({"hex": hex(&bytes), "segment": 3, "shown": shown});
-    check(&expect_file!["../../../testdata/format/v1/wal.json"], "wal", &[case], &[]);
+    let mut strange = bytes.clone();
+    let other = wal::SegmentId { tag: 0, ..segment };
+    strange.truncate(usize::try_from(closed).expect("is small"));
+    wal::write_frame(&mut strange, &FrameHead::plain(FrameKind::Close), other, closed, &[]);
+    assert!(wal::read_frame(&strange, usize::try_from(closed).expect("is small"), 3).is_ok_and(|(f, _)| f.tag == 0));
+    let refused = [("tag of another segment", strange)];
+    check(&expect_file!["../../../testdata/format/v1/wal.json"], "wal", &[case], &refused);
 }
 
 #[test]

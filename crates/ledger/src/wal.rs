@@ -1,13 +1,15 @@
 //! The write-ahead log: frames in segments, one log for all tenants. Drawn in `docs/format/ledger.md`, "WAL".
 //!
 //! A segment is a preallocated file of zeros. Its first frame is its header; then frames follow without gaps, each on a
-//! multiple of eight bytes. A frame carries its segment's number, so bytes of another file are never taken for one, and
+//! multiple of eight bytes. A frame carries its segment's number, so bytes of another file are never taken for one; the
+//! segment's tag, a random number that who chooses a payload cannot know, so a payload is never taken for one either; and
 //! the offset up to which an earlier sync had succeeded when it was written (`synced`). That offset tells apart what may
 //! be torn (nothing later vouches for it) from what was durable and must be there (invariant J-2).
 
 use std::path::{Path, PathBuf};
 
 use disk::{Disk, DiskFile, Open};
+use model::Rng;
 
 use crate::error::Error;
 
@@ -24,6 +26,24 @@ pub(crate) const HEAD_BYTES: usize = 48;
 pub(crate) const SEED_BYTES: usize = 32;
 /// Bytes per record in a group's table: `entry u16 | payload u32 | boxes u32`.
 pub(crate) const ROW_BYTES: usize = 10;
+
+/// What all frames of one segment have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentId {
+    /// The number of its file.
+    pub(crate) number: u64,
+    /// Random; whoever chooses what is recorded cannot guess it.
+    pub(crate) tag: u64,
+}
+
+impl SegmentId {
+    /// Returns the identity of a segment that is about to be made.
+    pub(crate) fn new(number: u64, rng: &dyn Rng) -> Self {
+        let mut tag = [0; 8];
+        rng.fill(&mut tag);
+        Self { number, tag: u64::from_le_bytes(tag) }
+    }
+}
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +86,8 @@ pub(crate) struct Frame<'a> {
     /// The payloads were deleted under the retention policy.
     pub(crate) stripped: bool,
     pub(crate) origin: u16,
+    /// The tag of its segment, if it is a frame and no bytes that look like one.
+    pub(crate) tag: u64,
     pub(crate) synced: u64,
     /// The position of the first record.
     pub(crate) position: u64,
@@ -104,20 +126,21 @@ pub(crate) const fn frame_bytes(body: usize) -> usize {
 }
 
 /// Appends a frame to `out`.
-pub(crate) fn write_frame(out: &mut Vec<u8>, head: &FrameHead, segment: u64, synced: u64, body: &[u8]) {
+pub(crate) fn write_frame(out: &mut Vec<u8>, head: &FrameHead, segment: SegmentId, synced: u64, body: &[u8]) {
     let start = out.len();
     let len = u32::try_from(body.len()).expect("invariant: a frame is smaller than a segment");
+    let number = u32::try_from(segment.number).expect("invariant: bounded by the numbers of files");
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&len.to_le_bytes());
     out.push(head.kind.number());
     out.push(u8::from(head.stripped));
     out.extend_from_slice(&head.origin.to_le_bytes());
-    out.extend_from_slice(&segment.to_le_bytes());
+    out.extend_from_slice(&segment.tag.to_le_bytes());
     out.extend_from_slice(&synced.to_le_bytes());
     out.extend_from_slice(&head.position.to_le_bytes());
     out.extend_from_slice(&head.count.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&number.to_le_bytes());
     out.extend_from_slice(body);
     let crc = crc32c::crc32c(out.get(start + 8..).unwrap_or_default());
     if let Some(place) = out.get_mut(start + 4..start + 8) {
@@ -138,6 +161,13 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u16::from_le_bytes(*bytes))
 }
 
+/// Returns where the frame at `offset` ends by what its head says, if it is there whole; nothing is checked.
+pub(crate) fn frame_end(bytes: &[u8], offset: usize) -> Option<usize> {
+    let head = bytes.get(offset..)?.get(..HEAD_BYTES)?;
+    let end = offset.checked_add(frame_bytes(usize::try_from(u32_at(head, 8)).ok()?))?;
+    (head.starts_with(&MAGIC) && end <= bytes.len()).then_some(end)
+}
+
 /// Reads the frame at `offset` of a segment's bytes, and where the next one starts.
 pub(crate) fn read_frame(bytes: &[u8], offset: usize, segment: u64) -> Result<(Frame<'_>, usize), NoFrame> {
     let rest = bytes.get(offset..).unwrap_or_default();
@@ -151,7 +181,7 @@ pub(crate) fn read_frame(bytes: &[u8], offset: usize, segment: u64) -> Result<(F
     if head.iter().all(|b| *b == 0) {
         return Err(NoFrame::Unwritten);
     }
-    if head.first_chunk() != Some(&MAGIC) || u64_at(head, 16) != segment {
+    if head.first_chunk() != Some(&MAGIC) || u64::from(u32_at(head, 44)) != segment {
         return Err(NoFrame::Broken("no frame of this segment starts here"));
     }
     let len = usize::try_from(u32_at(head, 8)).unwrap_or(usize::MAX);
@@ -166,6 +196,7 @@ pub(crate) fn read_frame(bytes: &[u8], offset: usize, segment: u64) -> Result<(F
         kind,
         stripped: head.get(13) == Some(&1),
         origin: u16_at(head, 14),
+        tag: u64_at(head, 16),
         synced: u64_at(head, 24),
         position: u64_at(head, 32),
         count: u32_at(head, 40),
@@ -421,8 +452,11 @@ pub(crate) struct Tail {
 /// [`Error::Corrupt`] for a hole before what was durable.
 pub(crate) fn find_tail(Segment { bytes, written }: &Segment, from: u64, segment: u64) -> Result<Tail, Error> {
     let (mut offset, mut synced, mut closed) = (usize::try_from(from).unwrap_or(usize::MAX), from, false);
+    // The header is durable before anything follows it, so a payload cannot stand in its place.
+    let tag = read_frame(bytes, 0, segment).map_or(0, |(header, _)| header.tag);
     let broken = loop {
         match read_frame(bytes, offset, segment) {
+            Ok((frame, _)) if frame.tag != tag => break "a frame has the tag of another segment",
             Ok((frame, next)) => {
                 synced = synced.max(frame.synced);
                 closed = frame.kind == FrameKind::Close;
@@ -436,6 +470,7 @@ pub(crate) fn find_tail(Segment { bytes, written }: &Segment, from: u64, segment
     for at in (offset..*written).step_by(8) {
         if bytes.get(at..).is_some_and(|rest| rest.starts_with(&MAGIC))
             && let Ok((frame, _)) = read_frame(bytes, at, segment)
+            && frame.tag == tag
         {
             vouched = vouched.max(frame.synced);
         }
@@ -453,6 +488,10 @@ mod tests {
 
     use super::*;
 
+    const fn id(number: u64) -> SegmentId {
+        SegmentId { number, tag: 0x7a67 }
+    }
+
     fn group(position: u64) -> FrameHead {
         FrameHead { kind: FrameKind::Group, stripped: false, origin: 3, position, count: 1 }
     }
@@ -460,7 +499,7 @@ mod tests {
     #[test]
     fn a_frame_is_read_as_it_was_written() {
         let mut out = vec![0; 8];
-        write_frame(&mut out, &group(9), 7, 96, b"body");
+        write_frame(&mut out, &group(9), id(7), 96, b"body");
         assert_eq!(out.len(), 8 + frame_bytes(4));
         let (frame, next) = read_frame(&out, 8, 7).expect("reads");
         assert_eq!((frame.kind, frame.origin, frame.position, frame.count), (FrameKind::Group, 3, 9, 1));
@@ -480,7 +519,7 @@ mod tests {
             assert!(matches!(read_frame(&flipped, 8, 7), Err(NoFrame::Broken(_))), "byte {at}");
         }
         let mut unknown = Vec::new();
-        write_frame(&mut unknown, &group(0), 7, 0, b"");
+        write_frame(&mut unknown, &group(0), id(7), 0, b"");
         unknown[12] = 9;
         let crc = crc32c::crc32c(&unknown[8..]);
         unknown[4..8].copy_from_slice(&crc.to_le_bytes());
@@ -530,11 +569,11 @@ mod tests {
     /// Three frames; the last one vouches for the first two.
     fn three() -> (Vec<u8>, usize, usize) {
         let mut bytes = Vec::new();
-        write_frame(&mut bytes, &FrameHead::plain(FrameKind::Header), 1, 0, b"h");
+        write_frame(&mut bytes, &FrameHead::plain(FrameKind::Header), id(1), 0, b"h");
         let first = bytes.len();
-        write_frame(&mut bytes, &group(0), 1, 0, &[7; 100]);
+        write_frame(&mut bytes, &group(0), id(1), 0, &[7; 100]);
         let second = bytes.len();
-        write_frame(&mut bytes, &group(1), 1, second as u64, b"two");
+        write_frame(&mut bytes, &group(1), id(1), second as u64, b"two");
         bytes.resize(1_024, 0);
         (bytes, first, second)
     }
@@ -563,7 +602,7 @@ mod tests {
         let origins = (0..2_000).map(|n| (format!("localhost/{n}"), 1, 1)).collect();
         let header = Header { origins, ..Header::default() }.encode();
         let mut bytes = Vec::new();
-        write_frame(&mut bytes, &FrameHead::plain(FrameKind::Header), 2, 0, &header);
+        write_frame(&mut bytes, &FrameHead::plain(FrameKind::Header), id(2), 0, &header);
         assert!(bytes.len() > HEADER_READ_BYTES);
         let from = bytes.len() as u64;
         let file = prepare_segment(&disk, wal, 2, 100_000).expect("makes");
@@ -598,11 +637,31 @@ mod tests {
 
         let mut closed = bytes;
         let mut close = Vec::new();
-        write_frame(&mut close, &FrameHead::plain(FrameKind::Close), 1, end, b"");
+        write_frame(&mut close, &FrameHead::plain(FrameKind::Close), id(1), end, b"");
         let at = usize::try_from(end).expect("small");
         closed[at..at + close.len()].copy_from_slice(&close);
         let tail = tail_of(&closed).expect("closed");
         assert!(tail.closed && tail.synced == end && tail.end == end + close.len() as u64);
+    }
+
+    #[test]
+    fn no_payload_passes_for_a_frame_in_a_torn_tail() {
+        let (mut bytes, _, second) = three();
+        // Everything a client may know, or guess: the segment, the offsets and the checksum, but not the tag.
+        let mut payload = Vec::new();
+        let forged = SegmentId { tag: 0, ..id(1) };
+        write_frame(&mut payload, &group(9), forged, 1 << 40, b"forged");
+        let mut torn = Vec::new();
+        write_frame(&mut torn, &group(1), id(1), second as u64, &payload);
+        torn[0] ^= 1;
+        bytes[second..second + torn.len()].copy_from_slice(&torn);
+        let tail = tail_of(&bytes).expect("is torn, and nothing that counts vouches for it");
+        assert_eq!((tail.end, tail.torn_bytes > 0), (second as u64, true));
+
+        // Nor where the walk itself looks for the next frame.
+        bytes[second..second + torn.len()].fill(0);
+        bytes[second..second + payload.len()].copy_from_slice(&payload);
+        assert_eq!(tail_of(&bytes).expect("is cut").end, second as u64);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::group::{Draft, Group, Prepared, Stamp, prepare};
 use crate::names::Names;
 use crate::own::{self, LogId};
 use crate::shared::{Shared, lock};
-use crate::wal::{self, FrameHead, FrameKind, HEAD_BYTES, Header};
+use crate::wal::{self, FrameHead, FrameKind, HEAD_BYTES, Header, SegmentId};
 
 /// Names that one frame of name records carries at most.
 const NAMES_PER_FRAME: usize = 1_024;
@@ -37,7 +37,7 @@ pub(crate) struct Head {
 
 /// The segment that is written.
 pub(crate) struct Active {
-    pub(crate) number: u64,
+    pub(crate) id: SegmentId,
     pub(crate) file: Box<dyn DiskFile>,
     pub(crate) end: u64,
     pub(crate) capacity: u64,
@@ -227,7 +227,7 @@ impl Writer {
     }
 
     fn write(&mut self, frame: &FrameHead, body: &[u8]) {
-        wal::write_frame(&mut self.buffer, frame, self.active.number, self.active.end, body);
+        wal::write_frame(&mut self.buffer, frame, self.active.id, self.active.end, body);
     }
 
     /// Writes and syncs what is placed, and makes it visible. Any error stops the ledger: what of it reached the disk is
@@ -261,7 +261,7 @@ impl Writer {
     fn show(&mut self) {
         {
             let mut durable = lock(&self.shared.durable);
-            durable.segment = self.active.number;
+            durable.segment = self.active.id.number;
             durable.end = self.active.end;
             durable.capacity = self.active.capacity;
         }
@@ -297,19 +297,19 @@ impl Writer {
         let mut spare = lock(&shared.spare);
         let (file, capacity) = match spare.file.take() {
             Some(file) => (file, config.segment_bytes),
-            None => shared.next_segment(self.active.number + 1, bytes, priority)?,
+            None => shared.next_segment(self.active.id.number + 1, bytes, priority)?,
         };
-        spare.next = self.active.number + 2;
+        spare.next = self.active.id.number + 2;
         drop(spare);
         self.roll(file, capacity)
     }
 
     /// Goes on in a new segment, whose header says where the present one ends.
     fn roll(&mut self, file: Box<dyn DiskFile>, capacity: u64) -> Result<(), Error> {
-        let (number, previous_end) = (self.active.number + 1, self.active.end);
+        let (number, previous_end) = (self.active.id.number + 1, self.active.end);
         let header = header(&self.heads, previous_end, self.shared.now_ms());
-        lock(&self.shared.durable).ends.insert(self.active.number, previous_end);
-        self.active = Active { number, file, end: 0, capacity };
+        lock(&self.shared.durable).ends.insert(self.active.id.number, previous_end);
+        self.active = Active { id: SegmentId::new(number, &*self.shared.rng), file, end: 0, capacity };
         self.write(&FrameHead::plain(FrameKind::Header), &header.encode());
         self.flush()
     }

@@ -425,6 +425,28 @@ async fn damage_and_old_copies_are_refused_or_mended() {
     assert!(verify::verify(&source, &Options::default()).is_sound());
 }
 
+#[tokio::test]
+async fn full_tiles_are_mended_from_the_wal() {
+    let world = Simulated::new();
+    let (ledger, _) = world.open().expect("opens");
+    for _ in 0..40 {
+        let some = (0..15).map(|_| clear(alert("web"))).collect();
+        ledger.append(some, Level::Committed).await.expect("is committed");
+    }
+    ledger.close().await.expect("closes");
+    let log = Path::new("/data/ledger/localhost/default");
+    // A start notices the first; the others were never looked at, and are mended with it.
+    world.disk.remove(&log.join("checkpoint")).expect("is there");
+    world.disk.flip(&log.join("tile/0/000"), 9);
+    world.disk.flip(&log.join("tile/entries/001"), 700);
+    world.disk.remove(&log.join("tile/0/001")).expect("is there");
+    let (ledger, recovery) = world.open().expect("the WAL has everything");
+    assert!(recovery.tiles_rebuilt, "{recovery:?}");
+    ledger.close().await.expect("closes");
+    let report = verify::verify(&DiskSource::new(&world.disk, log), &Options::default());
+    assert!(report.is_sound() && report.entries > 600, "{:?}", report.findings);
+}
+
 #[test]
 fn payloads_go_under_a_signed_record_and_the_meta_log_stays_open() {
     let world = Simulated { config: Config { retain_bytes: 40_000, ..Simulated::new().config }, ..Simulated::new() };
