@@ -410,10 +410,17 @@ pub(crate) enum LedgerCommand {
         place: Place,
     },
     /// Print the proof that a record is in the ledger, as C2SP tlog-proof.
-    #[command(after_help = "Example:\n  dihya ledger prove 42 > 42.tlog-proof")]
+    #[command(after_help = "Examples:\n  dihya ledger prove 42 > 42.tlog-proof\n  \
+        dihya ledger prove --consistency 600 > since-600.txt\n\n\
+        With --consistency it prints that the log as it is signed now goes on from its first leaves: what a C2SP witness \
+        takes (tlog-witness, add-checkpoint). Read from the directory; a server may run.")]
     Prove {
         /// The record's position, as in its receipt.
-        position: u64,
+        #[arg(required_unless_present = "consistency")]
+        position: Option<u64>,
+        /// Prove that the log goes on from its first leaves, as many as this, instead of proving a record.
+        #[arg(long, value_name = "LEAVES", conflicts_with = "position")]
+        consistency: Option<u64>,
         /// The tenant.
         #[arg(long, default_value = "default", value_parser = tenant)]
         tenant: model::Tenant,

@@ -7,9 +7,9 @@
 //! ```
 //! [`Pipeline`] is `model::Admit`: it clears, then appends; nothing is acknowledged in between. [`Records`] is
 //! `model::Feed`: it reads a tenant's durable records back as bodies. What was refused and cannot be sent again is
-//! counted, and a `gap` record says so as soon as the ledger takes records again.
+//! counted, and a `gap` record says so before the tenant's next record, or a few seconds later where none comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ledger::{Cursor, Ledger};
@@ -85,6 +85,18 @@ impl Pipeline {
         let loss = lost.entry(key).or_insert(Loss { count: 0, from: now, until: now });
         loss.count += count;
         loss.until = now;
+    }
+
+    /// Records what was lost of any tenant, also where nothing comes that would carry it. What the ledger does not take
+    /// waits for the next time.
+    pub(crate) async fn record_losses(&self) {
+        let tenants: BTreeSet<Tenant> = {
+            let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+            lost.keys().map(|(tenant, ..)| tenant.clone()).collect()
+        };
+        for tenant in tenants {
+            self.write_gaps(&tenant).await;
+        }
     }
 
     /// Takes the losses of a tenant as signals.
@@ -313,6 +325,20 @@ mod tests {
         let [Body::Gap(gap), Body::Admin(_)] = &found[..] else { panic!("{found:?}") };
         assert_eq!((gap.cause.as_str(), gap.what.as_str(), gap.count), ("queue_full", "check-result", 7));
         assert!(pipeline.take_lost(&tenant).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_is_recorded_also_where_nothing_comes_after() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipeline = pipeline(dir.path()).await;
+        let (tenant, unknown) = (Tenant::default(), Tenant::new("gone").expect("valid"));
+        pipeline.lose(&tenant, "queue_full", Kind::CheckResult, 3);
+        pipeline.lose(&unknown, "queue_full", Kind::Alert, 1);
+        pipeline.record_losses().await;
+        let found = bodies(&pipeline).await;
+        assert!(matches!(&found[..], [Body::Gap(gap)] if gap.count == 3), "{found:?}");
+        assert!(pipeline.take_lost(&tenant).is_empty());
+        assert_eq!(pipeline.take_lost(&unknown).len(), 1, "what could not be recorded waits");
     }
 
     #[tokio::test]

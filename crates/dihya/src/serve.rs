@@ -167,6 +167,7 @@ impl Running {
                     // Once more where it could not be written.
                     self.note_reach();
                     self.refresh_gauges().await;
+                    self.pipeline.record_losses().await;
                     self.tell_ailments().await;
                 }
                 _ = watchdog.tick(), if beat.is_some() => supervisor.tell("WATCHDOG=1"),

@@ -15,6 +15,7 @@
 pub mod cbor;
 pub mod checkpoint;
 pub mod commitment;
+pub mod consistency;
 pub mod entry;
 mod malformed;
 pub mod merkle;

@@ -151,7 +151,9 @@ impl Opening<'_> {
             })?;
             self.frames += 1;
             fold.offset = next as u64;
-            if self.rebuild && let Some(origin) = fold.origins.get_mut(usize::from(frame.origin)) {
+            if self.rebuild
+                && let Some(origin) = fold.origins.get_mut(usize::from(frame.origin))
+            {
                 // However long the log is: the publisher makes them again one by one, once the tree proved right.
                 drop(origin.tiles.take_full());
             }
@@ -332,7 +334,8 @@ fn read_wal(
         // The mark itself is overwritten: whether it was synced, nothing proves, and it says nothing that is needed.
         opening.fold_to(&mut fold, bytes, tail.synced)?;
         let file = disk.open(&wal::segment_path(&wal_dir, last), Open::Write)?;
-        let active = Active { id: SegmentId { number: last, tag }, file, end: tail.synced, capacity: bytes.len() as u64 };
+        let active =
+            Active { id: SegmentId { number: last, tag }, file, end: tail.synced, capacity: bytes.len() as u64 };
         return Ok((fold, active, ends));
     }
     recovery.copied_bytes = tail.end - tail.synced;
@@ -490,7 +493,8 @@ fn assemble(
         origins.push(Arc::new(shared));
         heads.push(head(fold, &*parts.clock));
     }
-    let durable = Durable { segment: active.id.number, end: active.end, capacity: active.capacity, ..Durable::default() };
+    let durable =
+        Durable { segment: active.id.number, end: active.end, capacity: active.capacity, ..Durable::default() };
     let shared = Arc::new(Shared {
         disk: Arc::clone(&parts.disk),
         clock: Arc::clone(&parts.clock),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use disk::{Disk, OsClock, OsDisk, OsRng};
+use ledger::consistency::consistency;
 use ledger::entry::Entry;
 use ledger::note::Verifiers;
 use ledger::own::{LogId, Name};
@@ -37,7 +38,11 @@ pub(super) fn run(command: LedgerCommand) -> anyhow::Result<u8> {
             verify_all(&place.data_dir(), origin.as_deref(), (keys.as_ref(), &earlier), format)
         }
         LedgerCommand::Keys { place } => print_keys(&place.data_dir()),
-        LedgerCommand::Prove { position, tenant, remote } => {
+        LedgerCommand::Prove { consistency: Some(old), tenant, remote, .. } => {
+            prove_growth(&remote.place.data_dir(), &tenant, old)
+        }
+        LedgerCommand::Prove { position, tenant, remote, .. } => {
+            let position = position.context("a position is missing")?;
             let path = format!("/api/dihya/v1/ledger/proof?position={position}");
             let client = Client::new(&remote)?;
             let proof = match block_on(client.text(&path)) {
@@ -311,6 +316,27 @@ fn prove_here(file: Option<&Path>, data_dir: &Path, tenant: &Tenant, position: u
     })
 }
 
+/// Proves that a tenant's log goes on from its first leaves, from the files that anybody may have.
+fn prove_growth(data_dir: &Path, tenant: &Tenant, old: u64) -> anyhow::Result<u8> {
+    let origin = origin_of(&OsDisk, data_dir, tenant)?;
+    let log = data_dir.join("ledger").join(origin.as_str());
+    let proof = match consistency(&OsDisk, &log, old) {
+        Err(ledger::Error::UnknownPosition { .. }) => {
+            return Err(misuse(format!("the checkpoint of {origin} covers less than {old} leaves")));
+        }
+        proof => proof.with_context(|| format!("could not read {}", log.display()))?,
+    };
+    terminal::out(&proof.to_text());
+    Ok(DONE)
+}
+
+fn origin_of(disk: &dyn Disk, data_dir: &Path, tenant: &Tenant) -> anyhow::Result<Origin> {
+    let logs = origins::list(disk, data_dir).context("could not list the logs")?;
+    let suffix = format!("/{tenant}");
+    let origin = logs.into_iter().find(|origin| origin.as_str().ends_with(&suffix));
+    origin.ok_or_else(|| misuse(format!("there is no log of {tenant} in {}", data_dir.display())))
+}
+
 /// Which records to show.
 struct Range {
     from: u64,
@@ -329,10 +355,7 @@ struct Shown {
 
 fn show(data_dir: &Path, tenant: &Tenant, range: Range, format: Format) -> anyhow::Result<u8> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let logs = origins::list(&*disk, data_dir).context("could not list the logs")?;
-    let suffix = format!("/{tenant}");
-    let origin = logs.iter().find(|origin| origin.as_str().ends_with(&suffix));
-    let origin = origin.ok_or_else(|| misuse(format!("there is no log of {tenant} in {}", data_dir.display())))?;
+    let origin = origin_of(&*disk, data_dir, tenant)?;
     let forensic = Forensic::open(disk, data_dir)?;
     let mut names: HashMap<u64, String> = HashMap::new();
     let mut rows: VecDeque<Shown> = VecDeque::new();

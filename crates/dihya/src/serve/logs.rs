@@ -13,6 +13,7 @@ use model::{BoxFuture, Clock, Origin, Position, Tenant};
 use server::Declined;
 use server::path::LedgerFile;
 use server::seam::{LedgerGauge, Ledgers, LogOwner, OutboxGauge, Vitals};
+use tokio::sync::Semaphore;
 
 use crate::config::CANARY;
 
@@ -24,7 +25,12 @@ pub(super) struct Logs {
     pub(super) instance: String,
     /// The tenants, and whether anybody may read their logs.
     pub(super) tenants: RwLock<BTreeMap<Tenant, bool>>,
+    /// Proofs that may be made at once: each reads a segment of the WAL, and what else the machine does goes first.
+    pub(super) proofs: Arc<Semaphore>,
 }
+
+/// Most proofs made at the same time; further ones wait.
+pub(super) const PROOFS_AT_ONCE_MAX: usize = 2;
 
 impl Ledgers for Logs {
     fn tenants(&self) -> Vec<Tenant> {
@@ -59,7 +65,14 @@ impl Ledgers for Logs {
     fn prove<'a>(&'a self, tenant: &'a Tenant, position: Position) -> BoxFuture<'a, Result<String, Declined>> {
         let (ledger, tenant) = (self.ledger.clone(), tenant.clone());
         Box::pin(async move {
-            match tokio::task::spawn_blocking(move || ledger.prove(&tenant, position)).await {
+            // The turn ends with the reading, also where nobody waits for it any more.
+            let turn = Arc::clone(&self.proofs).acquire_owned().await;
+            let turn = turn.map_err(|_| Declined::broken("the server stops"))?;
+            let proved = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                ledger.prove(&tenant, position)
+            });
+            match proved.await {
                 Ok(proved) => proved.map_err(|error| refused(&error)),
                 Err(_) => Err(Declined::broken("the read ended early")),
             }

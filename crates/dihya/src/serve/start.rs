@@ -16,12 +16,12 @@ use privacy::Clearer;
 use probe::Scheduler;
 use server::{History, Metrics, Server, Tokens};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::alerting;
 use super::checks::Board;
-use super::logs::{Logs, Pulse};
+use super::logs::{Logs, PROOFS_AT_ONCE_MAX, Pulse};
 use super::people::Engines;
 use super::reload::ConfigFile;
 use super::unwell::Unwell;
@@ -187,6 +187,7 @@ impl Running {
             ledger: base.pipeline.ledger().clone(),
             instance: loaded.ledger.instance.clone(),
             tenants: RwLock::new(loaded.tenants.iter().map(|(tenant, of)| (tenant.clone(), of.public)).collect()),
+            proofs: Arc::new(Semaphore::new(PROOFS_AT_ONCE_MAX)),
         });
         let pulse = Arc::new(Pulse {
             ledger: base.pipeline.ledger().clone(),
@@ -262,6 +263,7 @@ impl Running {
         for engine in self.engines.values() {
             engine.stop().await;
         }
+        self.pipeline.record_losses().await;
         if let Err(error) = self.pipeline.ledger().close().await {
             tracing::warn!(error = %error, "could not close the ledger in order");
         }
