@@ -30,6 +30,8 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes that go into one write and one sync.
 const COMMIT_BYTES_MAX: usize = 8 << 20;
 
+/// How often the publisher reads back what became durable, while records come.
+const READ_BACK_EVERY: Duration = Duration::from_millis(10);
 /// How often a full disk is asked whether it has room again.
 const FULL_RETRY: Duration = Duration::from_secs(2);
 
@@ -503,7 +505,7 @@ fn publish_loop(
         }
         let full = wires.shared.disk_full.load(Ordering::Relaxed);
         let idle = meta_at.saturating_sub(now);
-        if let Some(ending) = wait_for_work(wires, if full { idle.min(FULL_RETRY) } else { idle }) {
+        if let Some(ending) = wait_for_work(wires, &mut publisher, if full { idle.min(FULL_RETRY) } else { idle }) {
             break ending;
         }
         // A failure has stopped the ledger, and whoever appends is told.
@@ -540,15 +542,35 @@ fn publish_loop(
 }
 
 /// Waits until checkpoints are due (at once if somebody waits for one, else after half of the allowed lag), for `idle` at
-/// most.
-fn wait_for_work(wires: &Wires, idle: Duration) -> Option<Ending> {
+/// most. Reads back meanwhile what becomes durable, so that the time of an append is not that of a burst of hashing.
+fn wait_for_work(wires: &Wires, publisher: &mut Publisher, idle: Duration) -> Option<Ending> {
     let wishes = lock(&wires.wishes);
     let nothing = |wishes: &mut Wishes| !wishes.dirty && wishes.ending.is_none();
-    let (wishes, waited) =
+    let (mut wishes, waited) =
         wires.wished.wait_timeout_while(wishes, idle, nothing).unwrap_or_else(PoisonError::into_inner);
     let calm = |wishes: &mut Wishes| !wishes.urgent && wishes.ending.is_none();
-    let delay = if waited.timed_out() { Duration::ZERO } else { wires.shared.config.commit_lag / 2 };
-    let (mut wishes, _) = wires.wished.wait_timeout_while(wishes, delay, calm).unwrap_or_else(PoisonError::into_inner);
+    if waited.timed_out() {
+        wishes.urgent = false;
+        return wishes.ending.take();
+    }
+    let (start, delay) = (wires.shared.clock.monotonic(), wires.shared.config.commit_lag / 2);
+    // Counted too, for a clock that stands still in a test.
+    for _ in 0..delay.as_millis() / READ_BACK_EVERY.as_millis() {
+        let left = delay.saturating_sub(wires.shared.clock.monotonic().saturating_sub(start));
+        let waited = wires.wished.wait_timeout_while(wishes, left.min(READ_BACK_EVERY), calm);
+        let (woken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        wishes = woken;
+        if !waited.timed_out() || left <= READ_BACK_EVERY {
+            break;
+        }
+        drop(wishes);
+        // A failure has stopped the ledger, and the publication that follows says so.
+        let read = publisher.read_back();
+        wishes = lock(&wires.wishes);
+        if read.is_err() {
+            break;
+        }
+    }
     wishes.urgent = false;
     wishes.ending.take()
 }

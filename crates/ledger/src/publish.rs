@@ -90,6 +90,12 @@ impl Publisher {
         published
     }
 
+    /// Reads back and folds what became durable, without publishing it yet. Any error stops the ledger.
+    pub(crate) fn read_back(&mut self) -> Result<(), Error> {
+        self.shared.check_running()?;
+        self.catch_up().map_err(|error| self.shared.stop(&error))
+    }
+
     fn try_publish(&mut self) -> Result<usize, Error> {
         let start = self.shared.clock.monotonic();
         self.catch_up()?;
@@ -155,7 +161,7 @@ impl Publisher {
         let mut wanted = READ_BYTES;
         loop {
             let stop = end.min(start + wanted);
-            let bytes = self.read_back(segment, start, stop)?;
+            let bytes = self.bytes_of(segment, start, stop)?;
             let mut at = 0;
             while let Ok((frame, next)) = wal::read_frame(&bytes, at, segment) {
                 self.fold.apply(&frame, &mut Compare(&self.shared, &mut self.announced)).map_err(|unfolded| {
@@ -179,7 +185,7 @@ impl Publisher {
     }
 
     /// Returns bytes of the WAL as the disk has them now.
-    fn read_back(&self, segment: u64, start: u64, stop: u64) -> Result<Vec<u8>, Error> {
+    fn bytes_of(&self, segment: u64, start: u64, stop: u64) -> Result<Vec<u8>, Error> {
         #[cfg(dihya_mutant = "reread")]
         if let Some(bytes) = self.from_memory(segment, start, stop) {
             return Ok(bytes);
