@@ -77,6 +77,7 @@ impl Pipeline {
     pub(crate) fn lose(&self, tenant: &Tenant, cause: &'static str, kind: Kind, count: u64) {
         let now = self.clock.now();
         events::lost(cause, kind, count);
+        self.metrics.lost(tenant, cause, kind, count);
         let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (tenant.clone(), cause, kind.as_str());
         if lost.len() >= GAPS_MAX && !lost.contains_key(&key) {

@@ -385,6 +385,11 @@ impl Vitals for Health {
     fn outboxes(&self) -> Vec<OutboxGauge> {
         vec![OutboxGauge { tenant: Tenant::default(), channel: "mail".into(), pending: 3 }]
     }
+
+    fn scheduler(&self) -> Option<SchedulerGauge> {
+        let lag = vec![(0.001, 5), (0.1, 1), (f64::INFINITY, 1)];
+        Some(SchedulerGauge { running: 2, runs: 7, skipped: 1, lag, lag_sum: 1.5 })
+    }
 }
 
 /// A server without a socket, and everything behind it.

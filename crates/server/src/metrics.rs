@@ -21,7 +21,7 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::process;
-use crate::seam::{Check, LedgerGauge, OutboxGauge};
+use crate::seam::{Check, LedgerGauge, OutboxGauge, SchedulerGauge};
 
 pub mod reference;
 
@@ -63,6 +63,7 @@ struct OfTenant {
     appends: Counters<1>,
     notifications: Counters<2>,
     alerts: Counters<1>,
+    lost: Counters<2>,
 }
 
 impl Default for Metrics {
@@ -151,6 +152,12 @@ impl Metrics {
         self.of(tenant).alerts.get_or_create(&[("level", severity.as_str().to_owned())]).inc();
     }
 
+    /// Counts signals of one kind that were not recorded and will not be sent again.
+    pub fn lost(&self, tenant: &Tenant, cause: &'static str, kind: model::Kind, count: u64) {
+        let labels = [("cause", cause.to_owned()), ("kind", kind.as_str().to_owned())];
+        self.of(tenant).lost.get_or_create(&labels).inc_by(count);
+    }
+
     /// Counts values of one type that privacy replaced.
     pub fn redactions(&self, kind: &'static str, count: u64) {
         self.redactions.get_or_create(&[("type", kind.to_owned())]).inc_by(count);
@@ -193,8 +200,18 @@ impl Metrics {
     }
 
     /// Writes the instance's figures, the tenant's, and how its checks, log and outbox stand.
-    pub(crate) fn expose(&self, tenant: &Tenant, stand: Stand, openmetrics: bool) -> String {
+    pub(crate) fn expose(
+        &self,
+        tenant: &Tenant,
+        stand: Stand,
+        scheduler: Option<SchedulerGauge>,
+        openmetrics: bool,
+    ) -> String {
         let of = self.of(tenant);
+        let mut instance = Registry::default();
+        if let Some(scheduler) = scheduler {
+            instance.register_collector(Box::new(Scheduling(scheduler)));
+        }
         let labels = [("tenant".into(), tenant.as_str().to_owned().into())];
         let mut standing = Registry::with_labels(labels.into_iter());
         standing.register_collector(Box::new(stand));
@@ -202,6 +219,7 @@ impl Metrics {
         let written = text::encode_registry(&mut text, &self.registry)
             .and_then(|()| text::encode_registry(&mut text, &of.registry))
             .and_then(|()| text::encode_registry(&mut text, &standing))
+            .and_then(|()| text::encode_registry(&mut text, &instance))
             .and_then(|()| text::encode_eof(&mut text));
         written.expect("invariant: writing to a String does not fail");
         if openmetrics { text } else { downgrade(&text) }
@@ -216,7 +234,8 @@ impl OfTenant {
         let appends = add(&mut registry, &name::LEDGER_APPENDS);
         let notifications = add(&mut registry, &name::NOTIFICATIONS);
         let alerts = add(&mut registry, &name::ALERTS);
-        Self { registry, results, appends, notifications, alerts }
+        let lost = add(&mut registry, &name::LOST);
+        Self { registry, results, appends, notifications, alerts, lost }
     }
 }
 
@@ -320,6 +339,23 @@ fn instant(at: Timestamp) -> f64 {
     at.as_duration().as_secs_f64()
 }
 
+/// How the checks of this instance are run, whosever they are.
+#[derive(Debug)]
+struct Scheduling(SchedulerGauge);
+
+impl Collector for Scheduling {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Written {
+        let Self(SchedulerGauge { running, runs, skipped, lag, lag_sum }) = self;
+        one(&mut encoder, &name::SCHEDULER_RUNS, &ConstCounter::new(*runs))?;
+        one(&mut encoder, &name::SCHEDULER_RUNNING, &ConstGauge::new(real(*running)))?;
+        one(&mut encoder, &name::SCHEDULER_SKIPPED, &ConstCounter::new(*skipped))?;
+        let entry = &name::SCHEDULER_LAG;
+        let mut family = encoder.encode_descriptor(entry.family(), &sentence(entry), None, MetricType::Histogram)?;
+        let count = lag.iter().map(|(_, runs)| runs).sum();
+        family.encode_histogram::<prometheus_client::encoding::NoLabelSet>(*lag_sum, count, lag, None)
+    }
+}
+
 /// The figures of the process, under the names that every Prometheus client uses.
 #[derive(Debug)]
 struct Process;
@@ -390,6 +426,7 @@ mod tests {
         }
         metrics.alert(&tenant, Severity::Error);
         metrics.redactions("email", 3);
+        metrics.lost(&tenant, "queue_full", model::Kind::CheckResult, 2);
         metrics.config_loaded(false, now());
         metrics.config_loaded(true, now());
         metrics.panic();
@@ -443,6 +480,10 @@ mod tests {
             r#"dihya_privacy_redactions_total{type="email"} 3"#,
             r#"dihya_auth_failures_total{reason="missing"} 1"#,
             r#"dihya_http_requests_total{method="GET",route="none",status="404"} 1"#,
+            r#"dihya_signals_lost_total{cause="queue_full",kind="check-result",tenant="default"} 2"#,
+            "dihya_scheduler_skipped_total 1",
+            r#"dihya_scheduler_lag_seconds_bucket{le="0.1"} 6"#,
+            r#"dihya_scheduler_lag_seconds_bucket{le="+Inf"} 7"#,
             "dihya_config_reload_success 1",
             "dihya_ready{tenant=\"default\"} 1.0",
         ] {

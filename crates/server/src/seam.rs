@@ -464,6 +464,21 @@ pub struct OutboxGauge {
     pub pending: u64,
 }
 
+/// How the scheduler of checks is doing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SchedulerGauge {
+    /// Runs in flight.
+    pub running: u64,
+    /// Runs started.
+    pub runs: u64,
+    /// Runs left out because the one before was still going, or because they would have been late by more than an interval.
+    pub skipped: u64,
+    /// Runs by how late they started: upper bound in seconds and runs of that bucket, the last bound infinite.
+    pub lag: Vec<(f64, u64)>,
+    /// Sum of all lags in seconds.
+    pub lag_sum: f64,
+}
+
 /// How the program itself stands.
 pub trait Vitals: Send + Sync {
     /// Returns why the program should not be relied on now; empty when it can be. Nothing of it is shown to strangers.
@@ -474,6 +489,9 @@ pub trait Vitals: Send + Sync {
 
     /// Returns how full each outbox is.
     fn outboxes(&self) -> Vec<OutboxGauge>;
+
+    /// Returns how the checks are run; `None` until there are any.
+    fn scheduler(&self) -> Option<SchedulerGauge>;
 }
 
 #[cfg(test)]

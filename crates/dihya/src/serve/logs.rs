@@ -12,7 +12,7 @@ use model::limits::COMMIT_LAG_MAX;
 use model::{BoxFuture, Clock, Origin, Position, Tenant};
 use server::Declined;
 use server::path::LedgerFile;
-use server::seam::{LedgerGauge, Ledgers, LogOwner, OutboxGauge, Vitals};
+use server::seam::{LedgerGauge, Ledgers, LogOwner, OutboxGauge, SchedulerGauge, Vitals};
 use tokio::sync::Semaphore;
 
 use crate::config::CANARY;
@@ -155,5 +155,10 @@ impl Vitals for Pulse {
 
     fn outboxes(&self) -> Vec<OutboxGauge> {
         self.outboxes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn scheduler(&self) -> Option<SchedulerGauge> {
+        let probe::schedule::Stats { running, runs, skipped, lag, lag_sum, .. } = self.scheduler.get()?.stats();
+        Some(SchedulerGauge { running, runs, skipped, lag, lag_sum })
     }
 }

@@ -59,7 +59,7 @@ pub(crate) async fn metrics(State(app): Shared, caller: Caller, request: Request
         ready: vitals.ailments().is_empty(),
     };
     let openmetrics = accepts(&request, "application/openmetrics-text");
-    let text = app.parts.metrics.expose(tenant, stand, openmetrics);
+    let text = app.parts.metrics.expose(tenant, stand, app.parts.vitals.scheduler(), openmetrics);
     let media_type = HeaderValue::from_static(if openmetrics { OPENMETRICS } else { PROMETHEUS });
     ([(header::CONTENT_TYPE, media_type)], text).into_response()
 }

@@ -46,6 +46,16 @@ entries! {
         "When the last run ended, in Unix time";
     CHECK_RESULTS = "dihya_check_results_total" "counter" ["tenant", "check", "kind", "state"]
         "Runs by the state that each of them alone would give";
+    SCHEDULER_RUNS = "dihya_scheduler_runs_total" "counter" []
+        "Runs of checks that were started";
+    SCHEDULER_RUNNING = "dihya_scheduler_running" "gauge" []
+        "Runs of checks in flight";
+    SCHEDULER_SKIPPED = "dihya_scheduler_skipped_total" "counter" []
+        "Runs left out because the one before was still going, or because they would have been late by an interval";
+    SCHEDULER_LAG = "dihya_scheduler_lag_seconds" "histogram" []
+        "How late runs of checks started";
+    LOST = "dihya_signals_lost_total" "counter" ["tenant", "cause", "kind"]
+        "Signals that nobody will send again and that were not recorded; a gap record says so in the ledger";
     LEDGER_APPENDS = "dihya_ledger_appends_total" "counter" ["tenant", "outcome"]
         "Records offered to the ledger: durable, or refused as retry, reject or stop";
     LEDGER_RECORDS = "dihya_ledger_records" "gauge" ["tenant"]
