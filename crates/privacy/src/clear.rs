@@ -235,7 +235,7 @@ impl Clearer {
             return text.to_owned();
         }
         let token = |kind: Type, written: &str, understood: &str| match style {
-            Style::Plain => format!("[{}]", kind.as_str()),
+            Style::Plain => self.redactor.replacement(kind, understood),
             Style::Keyed => format!("[{}:{}]", kind.as_str(), self.hash(kind, written)),
             Style::Pattern => format!("\\[{}:{}\\]", kind.as_str(), self.hash(kind, understood)),
         };

@@ -406,8 +406,9 @@ impl Walk<'_> {
         if chars.len() < 3 {
             return None;
         }
-        let said = cue::context(self.bytes, self.floor, at);
-        form::in_prose(self.bytes, &chars, said)
+        let (bytes, floor) = (self.bytes, self.floor);
+        let mut said = None;
+        form::in_prose(bytes, &chars, &mut || *said.get_or_insert_with(|| cue::context(bytes, floor, at)))
     }
 
     /// Looks at the run of digit groups that starts at `at`; returns where the walk goes on.
@@ -427,7 +428,26 @@ impl Walk<'_> {
         if let Some(len) = timestamp_len(bytes, at) {
             return at + len;
         }
+        let end = at + digits::run_len(bytes, at);
+        if end - at <= 5 && is_alone(bytes, end) {
+            return self.short(at, end);
+        }
         self.groups(at)
+    }
+
+    /// Looks at a number of up to five digits with no other beside it: a house's, a postcode, a day of a month.
+    fn short(&mut self, start: usize, end: usize) -> usize {
+        let (bytes, floor) = (self.bytes, self.floor);
+        let mut said = None;
+        let mut said = || *said.get_or_insert_with(|| cue::context(bytes, floor, start));
+        if end - start <= 2 && dob::month_may_follow(bytes, end) && said() & bit::DOB != 0 {
+            let digits = Digits::read(bytes, start);
+            if let Some(hit) = dob::at(bytes, &digits, 0) {
+                return self.take(Some(hit), end);
+            }
+        }
+        let hit = address::at(self.text, floor, start, end, &mut said);
+        self.take(hit, end)
     }
 
     /// Looks at the word with a digit in it at `at`, letters in front.
@@ -439,7 +459,8 @@ impl Walk<'_> {
         if let Some(hit) = secret::prefixed(bytes, self.floor, at) {
             return self.take(Some(hit), at + 1);
         }
-        if ip::v4_after_letter(bytes, at) {
+        let dotted = bytes.iter().skip(at + 1).take(3).any(|b| *b == b'.');
+        if dotted && ip::v4_after_letter(bytes, at) {
             // `ip10.0.0.1`: a letter before does not make an address a word.
             return self.groups(at);
         }
@@ -502,7 +523,8 @@ impl Walk<'_> {
         {
             return Some(hit);
         }
-        let found = ip::v4(bytes, digits, group).or_else(|| nir::at(bytes, floor, digits, group));
+        let found = if digits.len() - group >= 4 { ip::v4(bytes, digits, group) } else { None };
+        let found = found.or_else(|| if left >= 13 || left == 6 { nir::at(bytes, floor, digits, group) } else { None });
         if found.is_some() {
             return found;
         }
@@ -518,12 +540,13 @@ impl Walk<'_> {
             let chars = Chars::read(bytes, start);
             if chars.len() >= 7
                 && !(chars.len() == 13 && cue::names_an_id(bytes, start))
-                && let Some(hit) = form::in_prose(bytes, &chars, said())
+                && let Some(hit) = form::in_prose(bytes, &chars, &mut said)
             {
                 return Some(hit);
             }
         }
-        let found = card::at(bytes, floor, digits, group).or_else(|| phone::at(bytes, floor, digits, group));
+        let found = if left >= 13 { card::at(bytes, floor, digits, group) } else { None };
+        let found = found.or_else(|| if left >= 5 { phone::at(bytes, floor, digits, group) } else { None });
         if found.is_some() {
             return found;
         }
@@ -551,6 +574,19 @@ impl Walk<'_> {
         }
         None
     }
+}
+
+/// Tells whether neither a letter nor another number follows the number that ends at `end`.
+fn is_alone(bytes: &[u8], end: usize) -> bool {
+    let Some(next) = bytes.get(end) else { return true };
+    if next.is_ascii_alphanumeric() {
+        return false;
+    }
+    if !digits::is_separator(*next) {
+        return true;
+    }
+    // `123 ABC 75` is a plate; three separators may stand between groups.
+    !letters_between(bytes, end) && !bytes.iter().skip(end + 1).take(3).any(u8::is_ascii_digit)
 }
 
 /// Tells whether one to three letters between separators follow, and a digit: `123 ABC 75`.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lexicon::{FOLD, backwards, seed, step, unaccented};
+use super::lexicon::{FOLD, backwards, may_end, seed, step, unaccented};
 
 /// How far back a cue may stand.
 const REACH: usize = 40;
@@ -28,6 +28,14 @@ pub(crate) struct Words {
 pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
     let floor = floor.max(end.saturating_sub(KEY_MAX));
     let mut words = Words { bits: None, start: end, last: end };
+    if !may_end(bytes, floor, end) {
+        let mut at = end;
+        while at > floor && (FOLD[usize::from(bytes[at - 1])] != 0 || bytes[at - 1] >= 0x80) {
+            at -= 1;
+        }
+        words.last = at;
+        return words;
+    }
     let (mut hash, mut count, mut at) = (seed(), 1, end);
     while at > floor {
         let byte = bytes[at - 1];
@@ -137,18 +145,23 @@ pub(crate) struct Key {
 impl Key {
     /// Reads the key whose separator (`=`, `:` or `>`) is at `at`.
     pub(crate) fn before(bytes: &[u8], floor: usize, at: usize) -> Option<Self> {
-        let end = skip_back(bytes, at, |b| matches!(b, b' ' | b'"' | b'\'' | b']'));
-        if end <= floor {
+        let end = Self::end(bytes, at);
+        if end <= floor || !may_end(bytes, floor, end) {
             return None;
         }
         let words = words_before(bytes, floor, end);
-        if words.last == end {
+        if words.bits.is_none_or(|bits| bits == 0) {
             return None;
         }
         let quoted = bytes.get(end).is_some_and(|b| matches!(b, b'"' | b'\''));
         let start = words.start.min(words.last);
         let whole = start == floor || !matches!(bytes[start - 1], b'_' | b'-' | b'.') && starts_word(bytes, start);
         Some(Self { start, end, bits: words.bits.unwrap_or(0), whole, quoted })
+    }
+
+    /// Returns where the name of a key ends whose separator is at `at`.
+    pub(crate) fn end(bytes: &[u8], at: usize) -> usize {
+        skip_back(bytes, at, |b| matches!(b, b' ' | b'"' | b'\'' | b']'))
     }
 
     /// Tells whether no prose would write the name so: `last_name`, `patient.name`.
@@ -296,14 +309,13 @@ mod tests {
             ("patient.first_name=", bit::PERSON),
             ("patientFirstName=", bit::PERSON),
             ("\"FIRST-NAME\": ", bit::PERSON),
-            ("file_name=", 0),
-            ("\"client ip address\":", 0),
             ("Numéro SIRET :", bit::SIRET),
-            ("wholly_unknown=", 0),
         ] {
             let at = text.rfind(['=', ':']).expect("is there");
             assert_eq!(Key::before(text.as_bytes(), 0, at).map(|key| key.bits), Some(bits), "{text}");
         }
-        assert_eq!(Key::before(b" =", 0, 1), None);
+        for text in ["file_name=", "\"client ip address\":", "wholly_unknown=", " ="] {
+            assert_eq!(Key::before(text.as_bytes(), 0, text.len() - 1), None, "{text}");
+        }
     }
 }

@@ -33,6 +33,16 @@ pub(crate) fn may_start(bytes: &[u8], digits: &Digits, group: usize) -> bool {
     }
 }
 
+/// Tells cheaply whether a month's name can follow the day that ends at `end`, or stand before it.
+pub(crate) fn month_may_follow(bytes: &[u8], end: usize) -> bool {
+    match bytes.get(end..end + 2) {
+        Some([b' ' | b'-' | b'.' | b'/', next]) => next.is_ascii_alphabetic() || *next == b' ',
+        Some([b',', b' ']) => bytes.get(end + 2).is_some_and(u8::is_ascii_digit),
+        Some([a, b]) => a.is_ascii_alphabetic() && b.is_ascii_alphabetic(),
+        _ => false,
+    }
+}
+
 fn value_of(bytes: &[u8], digits: &Digits, group: usize) -> u64 {
     super::form::number(bytes.get(digits.start(group)..digits.end(group)).unwrap_or_default())
 }

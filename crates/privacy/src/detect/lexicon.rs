@@ -327,6 +327,83 @@ const fn hash_of(words: &[u8], start: usize, end: usize, backwards: bool, plural
 
 static TABLE: Table<SLOTS> = Table::of(ENTRIES, true);
 
+/// Which three letters can start or end a listed word: 96 of 100 other words are told by them alone.
+pub(crate) struct Trios([u64; 512]);
+
+impl Trios {
+    /// Gathers the last three letters of all words in `entries` where `ends`, else the first three. Shorter words admit
+    /// every letter in the places they do not have.
+    pub(crate) const fn of(entries: &[(u64, &str)], ends: bool) -> Self {
+        let mut trios = Self([0; 512]);
+        let mut entry = 0;
+        while entry < entries.len() {
+            let (bits, words) = entries[entry];
+            let words = words.as_bytes();
+            let mut start = 0;
+            while start < words.len() {
+                let mut end = start;
+                while end < words.len() && words[end] != b' ' {
+                    end += 1;
+                }
+                if end > start {
+                    let len = end - start;
+                    let mut letters = [32_usize; 3];
+                    let mut i = 0;
+                    while i < 3 && i < len {
+                        letters[i] = (words[if ends { end - 1 - i } else { start + i }] & 31) as usize;
+                        i += 1;
+                    }
+                    trios.put(letters);
+                    if ends && bits & PLURAL != 0 {
+                        trios.put([(b's' & 31) as usize, letters[0], letters[1]]);
+                    }
+                }
+                start = end + 1;
+            }
+            entry += 1;
+        }
+        trios
+    }
+
+    /// Marks a trio; 32 stands for any letter.
+    const fn put(&mut self, letters: [usize; 3]) {
+        let mut second = 0;
+        while second < 32 {
+            let mut third = 0;
+            while third < 32 {
+                let fits = (letters[1] == 32 || letters[1] == second) && (letters[2] == 32 || letters[2] == third);
+                if fits {
+                    let slot = letters[0] << 10 | second << 5 | third;
+                    self.0[slot / 64] |= 1 << (slot % 64);
+                }
+                third += 1;
+            }
+            second += 1;
+        }
+    }
+
+    /// Tells whether a listed word can have these letters, the outermost first.
+    #[inline]
+    pub(crate) fn admits(&self, first: u8, second: u8, third: u8) -> bool {
+        let slot = usize::from(first & 31) << 10 | usize::from(second & 31) << 5 | usize::from(third & 31);
+        self.0[slot / 64] & 1 << (slot % 64) != 0
+    }
+}
+
+static ENDS: Trios = Trios::of(ENTRIES, true);
+
+/// Tells whether a listed word, or a group of words, can end with the letters before `end`.
+#[inline]
+pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
+    if end < floor + 3 {
+        return true;
+    }
+    let (a, b, c) = (bytes[end - 1], bytes[end - 2], bytes[end - 3]);
+    // Digits, accents and the ends of short words are not told this way.
+    let told = a.is_ascii_alphabetic() && b.is_ascii_alphabetic() && c.is_ascii_alphabetic();
+    !told || ENDS.admits(a, b, c)
+}
+
 /// Returns what the word says whose letters were taken in from its last to its first.
 pub(crate) fn backwards(hash: u64) -> Option<u64> {
     TABLE.get(hash)

@@ -171,6 +171,29 @@ pub(crate) enum Look {
 /// Looks at the capitalised or accented word at `at`.
 pub(crate) fn at(text: &str, floor: usize, at: usize) -> Look {
     let bytes = text.as_bytes();
+    let before = at.checked_sub(1).and_then(|i| bytes.get(i)).copied().unwrap_or(b' ');
+    if !matches!(
+        before,
+        b' ' | b'\t'
+            | b'\n'
+            | b'"'
+            | b'\''
+            | b'('
+            | b'<'
+            | b'>'
+            | b'='
+            | b':'
+            | b','
+            | b'['
+            | b'{'
+            | b';'
+            | b'|'
+            | b'+'
+            | b'*'
+    ) {
+        return Look::Nothing(at + 1);
+    }
+    let listed = names::may_start(bytes, at);
     let (mut end, mut hash) = (at, seed());
     while let Some(byte) = bytes.get(end) {
         let folded = FOLD[usize::from(*byte)];
@@ -193,30 +216,10 @@ pub(crate) fn at(text: &str, floor: usize, at: usize) -> Look {
             break;
         }
     }
-    let before = at.checked_sub(1).and_then(|i| bytes.get(i)).copied().unwrap_or(b' ');
-    let framed = matches!(
-        before,
-        b' ' | b'\t'
-            | b'\n'
-            | b'"'
-            | b'\''
-            | b'('
-            | b'<'
-            | b'>'
-            | b'='
-            | b':'
-            | b','
-            | b'['
-            | b'{'
-            | b';'
-            | b'|'
-            | b'+'
-            | b'*'
-    ) && !matches!(bytes.get(end), Some(b'_' | b'=' | b'/' | b'@' | b'(' | b'0'..=b'9'));
-    if !framed || end == at {
+    if end == at || matches!(bytes.get(end), Some(b'_' | b'=' | b'/' | b'@' | b'(' | b'0'..=b'9')) {
         return Look::Nothing(end.max(at + 1));
     }
-    let said = names::get(hash).unwrap_or(0);
+    let said = if listed { names::get(hash).unwrap_or(0) } else { 0 };
     let found = if said & names::TITLE != 0 {
         titled(text, at, end)
     } else if said & (names::FIRST | names::LAST) != 0 {

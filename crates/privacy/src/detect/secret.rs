@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Hit, Type, jwt, token_len};
+use super::{Hit, Type, cue, jwt, token_len};
 
 /// Starts of API keys and the least number of characters after them that their issuers document.
 const PREFIXES: [(&[u8], usize); 49] = [
@@ -355,8 +355,38 @@ fn is_strong(name: &[u8]) -> bool {
         && !name.ends_with(b"compass")
 }
 
+/// Tells cheaply whether the key before the separator at `at` can name a secret.
+pub(crate) fn may_be_key(bytes: &[u8], at: usize) -> bool {
+    let end = cue::Key::end(bytes, at);
+    let Some([a, b, c]) = end.checked_sub(3).and_then(|from| bytes.get(from..end)) else { return end >= 2 };
+    let fold = |b: u8| if b.is_ascii_alphabetic() { b | 0x20 } else { b };
+    let slot = start_slot(fold(*a), fold(*b), fold(*c));
+    // `db-pass.`, `x_key`: what is no letter is folded away from the name, so its letters are not told here.
+    let odd = !(a.is_ascii_alphabetic() && b.is_ascii_alphabetic() && c.is_ascii_alphabetic());
+    odd || (ENDS[slot / 64] | WEAK_ENDS[slot / 64]) & 1 << (slot % 64) != 0
+}
+
+/// The same for the weak ones; those of fewer than three letters are told by what stands before them.
+const WEAK_ENDS: [u64; 4] = {
+    let mut set = [0; 4];
+    let mut i = 0;
+    while i < WEAK.len() {
+        let name = WEAK[i].as_bytes();
+        let slot = start_slot(name[name.len() - 3], name[name.len() - 2], name[name.len() - 1]);
+        set[slot / 64] |= 1 << (slot % 64);
+        i += 1;
+    }
+    // `passe` of `mot de passe`.
+    let passe = start_slot(b's', b's', b'e');
+    set[passe / 64] |= 1 << (passe % 64);
+    set
+};
+
 /// Looks at the `=` or `:` at `at`: is the key in front of it that of a secret, then its value is one.
 pub(crate) fn value(bytes: &[u8], at: usize) -> Option<Hit> {
+    if !may_be_key(bytes, at) {
+        return None;
+    }
     let (name, in_query) = key_before(bytes, at)?;
     let name = name.as_bytes();
     let strong = is_strong(name);
