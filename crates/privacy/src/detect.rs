@@ -226,6 +226,49 @@ impl Type {
         }
     }
 
+    /// Returns the token that stands in the place of a value.
+    pub(crate) const fn token(self) -> &'static str {
+        match self {
+            Self::Secret => "[secret]",
+            Self::UrlCredentials => "[url-credentials]",
+            Self::Jwt => "[jwt]",
+            Self::Iban => "[iban]",
+            Self::Ins => "[ins]",
+            Self::Nir => "[nir]",
+            Self::Card => "[card]",
+            Self::Nif => "[nif]",
+            Self::UsSsn => "[us-ssn]",
+            Self::UkNhs => "[uk-nhs]",
+            Self::UkNino => "[uk-nino]",
+            Self::BeNiss => "[be-niss]",
+            Self::DeIdnr => "[de-idnr]",
+            Self::EsDni => "[es-dni]",
+            Self::ItCf => "[it-cf]",
+            Self::Passport => "[passport]",
+            Self::Cni => "[cni]",
+            Self::Licence => "[licence]",
+            Self::Rpps => "[rpps]",
+            Self::Adeli => "[adeli]",
+            Self::Ine => "[ine]",
+            Self::Siret => "[siret]",
+            Self::Siren => "[siren]",
+            Self::Vat => "[vat]",
+            Self::Lei => "[lei]",
+            Self::Imei => "[imei]",
+            Self::Email => "[email]",
+            Self::Phone => "[phone]",
+            Self::Health => "[health]",
+            Self::Dob => "[dob]",
+            Self::Address => "[address]",
+            Self::Geo => "[geo]",
+            Self::Person => "[person]",
+            Self::Username => "[username]",
+            Self::Plate => "[plate]",
+            Self::Mac => "[mac]",
+            Self::Ipv4 | Self::Ipv6 => "[ip]",
+        }
+    }
+
     /// Returns the name for programs: upper snake case, one for each type.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -325,7 +368,7 @@ impl Walk<'_> {
         let hit = match bytes[at] {
             b'0'..=b'9' => return self.number(at),
             b':' => self.colon(at),
-            b'=' => secret::value(bytes, at).or_else(|| self.keyed(at)),
+            b'=' => self.pair(at),
             b'>' => self.keyed(at),
             b'@' => url::go_dsn(bytes, floor, at).or_else(|| email::at(self.text, floor, at)),
             b'-' => mac::at(bytes, floor, at).or_else(|| self.dashes(at)),
@@ -368,7 +411,14 @@ impl Walk<'_> {
                 return address;
             }
         }
-        secret::value(bytes, at).or_else(|| self.keyed(at))
+        self.pair(at)
+    }
+
+    /// Looks at the value whose key ends at the separator at `at`; most keys say nothing, and their last letters show it.
+    fn pair(&self, at: usize) -> Option<Hit> {
+        let end = cue::Key::end(self.bytes, at);
+        let secret = if secret::may_end_key(self.bytes, end) { secret::value(self.bytes, at) } else { None };
+        secret.or_else(|| if lexicon::may_end(self.bytes, self.floor, end) { self.keyed(at) } else { None })
     }
 
     /// Looks at the value whose key ends at the separator at `at`.
@@ -429,6 +479,13 @@ impl Walk<'_> {
             return at + len;
         }
         let end = at + digits::run_len(bytes, at);
+        if bytes.get(end).is_some_and(u8::is_ascii_alphabetic) {
+            // A hash, an id: longer than any identifier that is looked for.
+            let len = bytes.iter().skip(at).take_while(|b| b.is_ascii_alphanumeric()).count();
+            if len > LONGEST {
+                return at + len;
+            }
+        }
         if end - at <= 5 && is_alone(bytes, end) {
             return self.short(at, end);
         }
@@ -575,6 +632,9 @@ impl Walk<'_> {
         None
     }
 }
+
+/// Most letters and digits in a row of an identifier that starts with a digit.
+const LONGEST: usize = 20;
 
 /// Tells whether neither a letter nor another number follows the number that ends at `end`.
 fn is_alone(bytes: &[u8], end: usize) -> bool {

@@ -153,16 +153,16 @@ impl Redactor {
     }
 
     /// Returns what takes the place of a value in free text.
-    pub(crate) fn replacement(&self, kind: Type, understood: &str) -> String {
+    pub(crate) fn replacement(&self, kind: Type, understood: &str) -> Cow<'static, str> {
         match self.actions[kind as usize] {
-            Action::Mask => "***".to_owned(),
-            Action::Drop => String::new(),
+            Action::Mask => Cow::Borrowed("***"),
+            Action::Drop => Cow::Borrowed(""),
             Action::Generalise => match kind {
                 Type::Ipv4 | Type::Ipv6 | Type::Dob | Type::Geo => generalise(understood, To::Fitting),
                 _ => None,
             }
-            .unwrap_or_else(|| format!("[{}]", kind.as_str())),
-            _ => format!("[{}]", kind.as_str()),
+            .map_or(Cow::Borrowed(kind.token()), Cow::Owned),
+            _ => Cow::Borrowed(kind.token()),
         }
     }
 
@@ -218,7 +218,8 @@ impl Redactor {
                 break;
             }
             let replaced = |hit: Hit| {
-                let token = self.replacement(hit.kind, view.text().get(hit.range.clone()).unwrap_or_default());
+                let understood = view.text().get(hit.range.clone()).unwrap_or_default();
+                let token = self.replacement(hit.kind, understood).into_owned();
                 Replaced { place: view.raw(hit.range), kind: hit.kind, token }
             };
             let hits: Vec<_> = hits.into_iter().map(replaced).collect();
@@ -238,7 +239,11 @@ impl Redactor {
     }
 
     /// Like [`Self::redact`] with tokens made from the type, the value as written and the value as understood.
-    pub(crate) fn redact_with<'a>(&self, text: &'a str, token: &dyn Fn(Type, &str, &str) -> String) -> Cow<'a, str> {
+    pub(crate) fn redact_with<'a>(
+        &self,
+        text: &'a str,
+        token: &dyn Fn(Type, &str, &str) -> Cow<'static, str>,
+    ) -> Cow<'a, str> {
         let Some((mut redacted, mut settled)) = self.pass(text, token) else { return Cow::Borrowed(text) };
         for _ in 0..PASSES_MAX {
             if settled {
@@ -253,7 +258,7 @@ impl Redactor {
     }
 
     /// Replaces what one reading finds; also tells whether another reading can find nothing more.
-    fn pass(&self, text: &str, token: &dyn Fn(Type, &str, &str) -> String) -> Option<(String, bool)> {
+    fn pass(&self, text: &str, token: &dyn Fn(Type, &str, &str) -> Cow<'static, str>) -> Option<(String, bool)> {
         let view = View::of(text);
         let mut hits = detect::find(view.text());
         hits.retain(|hit| !self.is_kept(&view, text, hit));

@@ -234,23 +234,50 @@ const ID_WORDS: [&str; 40] = [
     "siret",
 ];
 
+/// Which three letters one of [`ID_WORDS`] can start with.
+static ID_STARTS: [bool; 1 << 15] = {
+    let mut set = [false; 1 << 15];
+    let mut i = 0;
+    while i < ID_WORDS.len() {
+        let word = ID_WORDS[i].as_bytes();
+        set[trio(word[0], word[1], word[2])] = true;
+        i += 1;
+    }
+    set
+};
+
+const fn trio(a: u8, b: u8, c: u8) -> usize {
+    ((a & 31) as usize) << 10 | ((b & 31) as usize) << 5 | (c & 31) as usize
+}
+
+/// Tells whether one of [`ID_WORDS`] stands at the start of `text`, which may go on behind it.
+fn starts_with_id_word(text: &[u8]) -> bool {
+    matches!(text, [a, b, c, ..] if ID_STARTS[trio(*a, *b, *c)])
+        && ID_WORDS
+            .iter()
+            .any(|word| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes())))
+}
+
 /// Tells whether the value at `at` belongs to a key that names ids: `order_id=`, `"traceId":`, `ref #`, or follows
 /// such a word closely (`order 4111…`).
 pub(crate) fn names_an_id(bytes: &[u8], at: usize) -> bool {
     if let Some(key) = key(bytes, at) {
-        let name = bytes.get(key).unwrap_or_default().to_ascii_lowercase();
-        let name = String::from_utf8_lossy(&name);
-        let last = name.rsplit(['_', '-', '.']).next().unwrap_or_default();
-        return last == "id"
-            || last == "ids"
-            || (name.len() > 3 && name.ends_with("id") && !name.ends_with("paid"))
-            || ID_WORDS.iter().any(|word| name.contains(word));
+        let name = bytes.get(key).unwrap_or_default();
+        let ends = |end: &[u8]| name.len() >= end.len() && name[name.len() - end.len()..].eq_ignore_ascii_case(end);
+        let alone = |end: &[u8]| {
+            ends(end) && name.len().checked_sub(end.len() + 1).is_none_or(|i| matches!(name[i], b'_' | b'-' | b'.'))
+        };
+        return alone(b"id")
+            || alone(b"ids")
+            || (name.len() > 3 && ends(b"id") && !ends(b"paid"))
+            || (0..name.len()).any(|i| starts_with_id_word(&name[i..]));
     }
     let window = bytes.get(at.saturating_sub(REACH)..at).unwrap_or_default();
     let window = window.rsplit(|b| *b == b'\n').next().unwrap_or_default();
     let mut words = window.rsplit(|b| !b.is_ascii_alphanumeric() && *b < 0x80).filter(|word| !word.is_empty());
     words.by_ref().take(2).any(|word| {
-        word.eq_ignore_ascii_case(b"id") || ID_WORDS.iter().any(|id| word.eq_ignore_ascii_case(id.as_bytes()))
+        word.eq_ignore_ascii_case(b"id")
+            || starts_with_id_word(word) && ID_WORDS.iter().any(|id| word.eq_ignore_ascii_case(id.as_bytes()))
     })
 }
 

@@ -201,13 +201,7 @@ const ENTRIES: &[(u64, &str)] = &[
         gardens grove hill park row mews walk place parkway pkwy highway hwy circle cir green gate",
     ),
     (VERSION, "version ver release build firmware kernel revision oid"),
-    (
-        MONTH,
-        "january february march april may june july august september october november december jan feb mar apr jun jul \
-        aug sep sept oct nov dec janvier fevrier mars avril mai juin juillet aout septembre octobre novembre decembre janv \
-        fevr avr juil enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre gennaio febbraio aprile \
-        maggio giugno luglio settembre ottobre novembre dicembre januar februar marz juni juli oktober dezember",
-    ),
+    (MONTH, MONTH_WORDS),
     // Names of things, which would else end in `name`, `user`, `address`, `contact` and the like.
     (
         0,
@@ -228,6 +222,12 @@ const ENTRIES: &[(u64, &str)] = &[
         mailaddress peeraddress gatewayaddress subnetaddress",
     ),
 ];
+
+const MONTH_WORDS: &str = "january february march april may june july august september october november december jan feb mar apr jun jul \
+        aug sep sept oct nov dec janvier fevrier mars avril mai juin juillet aout septembre octobre novembre decembre janv \
+        fevr avr juil enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre gennaio febbraio aprile \
+        maggio giugno luglio settembre ottobre novembre dicembre januar februar marz juni juli oktober dezember";
+const MONTH_ENTRIES: &[(u64, &str)] = &[(MONTH, MONTH_WORDS)];
 
 const SLOTS: usize = 8_192;
 const SEED: u64 = 0xCBF2_9CE4_8422_2325;
@@ -395,13 +395,37 @@ static ENDS: Trios = Trios::of(ENTRIES, true);
 /// Tells whether a listed word, or a group of words, can end with the letters before `end`.
 #[inline]
 pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
-    if end < floor + 3 {
-        return true;
+    let mut letters = [0_u8; 3];
+    let (mut count, mut at, mut parted) = (0, end, true);
+    while count < 3 && at > floor {
+        at -= 1;
+        let byte = bytes[at];
+        if FOLD[usize::from(byte)] != 0 {
+            letters[count] = byte;
+            count += 1;
+            parted = false;
+        } else if byte >= 0x80 {
+            // Accents are not told this way.
+            return true;
+        } else if parted || !matches!(byte, b'_' | b'-' | b'.' | b' ' | b'\'') {
+            break;
+        } else {
+            parted = true;
+        }
     }
-    let (a, b, c) = (bytes[end - 1], bytes[end - 2], bytes[end - 3]);
-    // Digits, accents and the ends of short words are not told this way.
-    let told = a.is_ascii_alphabetic() && b.is_ascii_alphabetic() && c.is_ascii_alphabetic();
-    !told || ENDS.admits(a, b, c)
+    // Where there are fewer letters, only shorter words admit the rest.
+    ENDS.admits(letters[0], letters[1], letters[2])
+}
+
+/// Which three letters a month's name can start with.
+static MONTHS: Trios = Trios::of(MONTH_ENTRIES, false);
+
+/// Tells whether a month's name can start at `at`.
+pub(crate) fn may_start_month(bytes: &[u8], at: usize) -> bool {
+    match bytes.get(at..at + 3) {
+        Some([a, b, c]) if a.is_ascii_alphabetic() => (b | c) & 0x80 != 0 || MONTHS.admits(*a, *b, *c),
+        _ => false,
+    }
 }
 
 /// Returns what the word says whose letters were taken in from its last to its first.

@@ -207,7 +207,9 @@ pub(crate) fn at(text: &str, floor: usize, at: usize) -> Look {
                 end += 1;
             }
             _ if folded != 0 && !byte.is_ascii_digit() => {
-                hash = step(hash, folded);
+                if listed {
+                    hash = step(hash, folded);
+                }
                 end += 1;
             }
             _ => break,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Hit, Type, cue, jwt, token_len};
+use super::{Hit, Type, jwt, token_len};
 
 /// Starts of API keys and the least number of characters after them that their issuers document.
 const PREFIXES: [(&[u8], usize); 49] = [
@@ -355,9 +355,9 @@ fn is_strong(name: &[u8]) -> bool {
         && !name.ends_with(b"compass")
 }
 
-/// Tells cheaply whether the key before the separator at `at` can name a secret.
-pub(crate) fn may_be_key(bytes: &[u8], at: usize) -> bool {
-    let end = cue::Key::end(bytes, at);
+/// Tells cheaply whether the key that ends at `end` can name a secret.
+#[inline]
+pub(crate) fn may_end_key(bytes: &[u8], end: usize) -> bool {
     let Some([a, b, c]) = end.checked_sub(3).and_then(|from| bytes.get(from..end)) else { return end >= 2 };
     let fold = |b: u8| if b.is_ascii_alphabetic() { b | 0x20 } else { b };
     let slot = start_slot(fold(*a), fold(*b), fold(*c));
@@ -384,9 +384,6 @@ const WEAK_ENDS: [u64; 4] = {
 
 /// Looks at the `=` or `:` at `at`: is the key in front of it that of a secret, then its value is one.
 pub(crate) fn value(bytes: &[u8], at: usize) -> Option<Hit> {
-    if !may_be_key(bytes, at) {
-        return None;
-    }
     let (name, in_query) = key_before(bytes, at)?;
     let name = name.as_bytes();
     let strong = is_strong(name);
