@@ -316,7 +316,8 @@ fn behind_role(text: &str, floor: usize, at: usize, end: usize, known: bool) -> 
     } else {
         role_end
     };
-    if role_end <= floor || !(bytes[role_end - 1].is_ascii_alphabetic() || bytes[role_end - 1] >= 0x80) {
+    let letter = |at: usize| bytes.get(at).is_some_and(|b| b.is_ascii_alphabetic() || *b >= 0x80);
+    if role_end < floor + 2 || !letter(role_end - 1) || !letter(role_end - 2) {
         return None;
     }
     let said = cue::words_before(bytes, floor, role_end).bits.unwrap_or(0);
