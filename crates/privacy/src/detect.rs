@@ -386,6 +386,9 @@ impl Walk<'_> {
         match hit {
             Some(hit) => {
                 let end = hit.range.end;
+                if hit.kind == Type::Ipv6 {
+                    self.hits.extend(username::before_address(self.bytes, self.floor, hit.range.start));
+                }
                 self.floor = end;
                 self.hits.push(hit);
                 end.max(otherwise)
@@ -552,6 +555,9 @@ impl Walk<'_> {
                 continue;
             };
             let end = hit.range.end;
+            if hit.kind == Type::Ipv4 {
+                self.hits.extend(username::before_address(bytes, self.floor, hit.range.start));
+            }
             self.floor = end;
             self.hits.push(hit);
             while group < digits.len() && digits.start(group) < end {

@@ -177,7 +177,7 @@ pub(crate) fn in_prose(bytes: &[u8], chars: &Chars, said: &mut dyn FnMut() -> u6
         (form.shape)(value)
             && is_closed(bytes, chars, len)
             && (form.check)(value)
-            && !(len == 8 && (chars.is_grouped(8, &[4, 2, 2]) || chars.is_grouped(8, &[2, 2, 4])))
+            && !(len == 8 && digits(value) && (chars.is_grouped(8, &[4, 2, 2]) || chars.is_grouped(8, &[2, 2, 4])))
             && ((form.alone)(chars, len) || said() & form.cue != 0)
     })
 }

@@ -13,7 +13,8 @@ const NAME_MAX: usize = 80;
 const PARTICLES: &str = " de du des d l la le les van von der den dem ter ten zu zur ben bin ibn ibnou el al da di do dos das del della y e af av st ste mac o ";
 
 /// What stands where a name could and is none.
-const NOT_NAMES: &str = " null none nil true false unknown undefined invalid missing required empty anonymous anonyme inconnu inconnue aucun aucune \
+const NOT_NAMES: &str = " ne nee nir ins ine nif rpps adeli tel mail siret siren ssn nhs nino dob iban card carte cb imei cni age ans habite demeurant \
+    null none nil true false unknown undefined invalid missing required empty anonymous anonyme inconnu inconnue aucun aucune \
     n/a na not found the and from with for failed error info warn warning debug trace fatal critical notice success ok get post put delete patch \
     head options http https tcp udp ssl tls dns api url uri id ids ip json xml html sql utc gmt cet cest est request response server client session \
     service system user admin root administrator support login logout password token key value name email phone address date time timeout \
@@ -374,6 +375,8 @@ mod tests {
             ("{\"name\":\"Jean Dupont\"}", Some("Jean Dupont")),
             ("bonjour, Marie Curie a signé", Some("Marie Curie")),
             ("DUPONT Jean a signé", Some("DUPONT Jean")),
+            ("PATIENT MARTIN JEAN NE LE 12/03/1980", Some("MARTIN JEAN")),
+            ("étudiant INE 1234567890A", None),
             ("السيد محمد العلوي", Some("محمد العلوي")),
             ("{\"name\":\"nginx\"}", None),
             ("{\"name\":\"Payment Service\"}", None),

@@ -225,7 +225,10 @@ fn is_user_and_password(text: &[u8]) -> bool {
 }
 
 /// Ends of key names, folded to lower case letters and digits, whose values are secrets.
-const STRONG: [&str; 37] = [
+const STRONG: [&str; 40] = [
+    "cvv",
+    "cvc",
+    "cvv2",
     "password",
     "passwd",
     "pwd",
@@ -542,6 +545,7 @@ mod tests {
             ("https://h/x?key=user&y=1", Some("user")),
             ("https://h/x?a=1&sig=a%2Fb", Some("a%2Fb")),
             ("password=hunter2", Some("hunter2")),
+            ("cvv=123", Some("123")),
             ("Password: hunter2, retry", Some("hunter2")),
             (r#"{"db_password": "p w\"d", "x": 1}"#, Some("p w\\")),
             ("mot de passe : azerty1", Some("azerty1")),
