@@ -598,8 +598,9 @@ impl Walk<'_> {
         {
             return Some(hit);
         }
-        // What a word vouches for is that before it is a telephone's.
-        if left >= 8 || lettered {
+        // What a word vouches for is that before it is a telephone's, but nothing else starts with a plus.
+        let plus = start > floor && bytes[start - 1] == b'+';
+        if (left >= 8 || lettered) && !plus {
             let chars = Chars::read(bytes, start);
             if chars.len() >= 7
                 && !(chars.len() == 13 && cue::names_an_id(bytes, start))
