@@ -468,6 +468,8 @@ pub(crate) enum PrivacyCommand {
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Try the policies of streams on cases: is what is stored what you expect?
+    Test(PrivacyTestArgs),
     /// Report what personal data lies in files: counts and masked samples by type. Nothing is changed or sent.
     #[command(after_help = "Examples:\n  dihya privacy scan /var/log/nginx/access.log*\n  \
         dihya privacy scan --format json /srv/app/*.log.gz > report.json\n\n\
@@ -487,6 +489,21 @@ pub(crate) enum PrivacyCommand {
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+}
+
+/// Arguments of `privacy test`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  dihya privacy test --config dihya.yaml privacy-cases.yaml\n\n\
+    The file has a list `cases`, each with `stream`, `input` and `expected`, and `name` if it has one. An input that is a map \
+    is the body of an event; one that is text is a line. Exit codes: 0 all as expected, 1 some are not, 2 bad usage or \
+    configuration.")]
+pub(crate) struct PrivacyTestArgs {
+    /// The cases.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The configuration whose policy is tested [default: built-in].
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Arguments of `backup`.

@@ -23,6 +23,12 @@ pub const RESERVE_BYTES: u64 = 8 << 20;
 /// Longest time between a durable record and the signed checkpoint that covers it.
 pub const COMMIT_LAG_MAX: Duration = Duration::from_secs(1);
 
+/// Most field names of one stream whose privacy decision is remembered; further ones are decided each time.
+pub const POLICY_FIELDS_MAX: usize = 4_096;
+/// Most rows (day, stream, type) of the exposure ledger; at the bound further streams are counted together.
+pub const EXPOSURE_ROWS_MAX: usize = 65_536;
+/// Days that the exposure ledger remembers: a breach may be found months later.
+pub const EXPOSURE_DAYS_MAX: usize = 400;
 /// Most tenants of one instance.
 pub const TENANTS_MAX: usize = 256;
 /// Longest name of a check, service, receiver, channel or tenant, in bytes.

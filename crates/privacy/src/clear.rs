@@ -235,9 +235,9 @@ impl Clearer {
             return text.to_owned();
         }
         let token = |kind: Type, written: &str, understood: &str| match style {
-            Style::Plain => format!("[{}]", kind.as_str()),
-            Style::Keyed => format!("[{}:{}]", kind.as_str(), self.hash(kind, written)),
-            Style::Pattern => format!("\\[{}:{}\\]", kind.as_str(), self.hash(kind, understood)),
+            Style::Plain => self.redactor.replacement(kind, understood),
+            Style::Keyed => format!("[{}:{}]", kind.as_str(), self.hash(kind, written)).into(),
+            Style::Pattern => format!("\\[{}:{}\\]", kind.as_str(), self.hash(kind, understood)).into(),
         };
         self.redactor.redact_with(text, &token).into_owned()
     }

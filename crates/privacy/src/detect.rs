@@ -226,6 +226,49 @@ impl Type {
         }
     }
 
+    /// Returns the token that stands in the place of a value.
+    pub(crate) const fn token(self) -> &'static str {
+        match self {
+            Self::Secret => "[secret]",
+            Self::UrlCredentials => "[url-credentials]",
+            Self::Jwt => "[jwt]",
+            Self::Iban => "[iban]",
+            Self::Ins => "[ins]",
+            Self::Nir => "[nir]",
+            Self::Card => "[card]",
+            Self::Nif => "[nif]",
+            Self::UsSsn => "[us-ssn]",
+            Self::UkNhs => "[uk-nhs]",
+            Self::UkNino => "[uk-nino]",
+            Self::BeNiss => "[be-niss]",
+            Self::DeIdnr => "[de-idnr]",
+            Self::EsDni => "[es-dni]",
+            Self::ItCf => "[it-cf]",
+            Self::Passport => "[passport]",
+            Self::Cni => "[cni]",
+            Self::Licence => "[licence]",
+            Self::Rpps => "[rpps]",
+            Self::Adeli => "[adeli]",
+            Self::Ine => "[ine]",
+            Self::Siret => "[siret]",
+            Self::Siren => "[siren]",
+            Self::Vat => "[vat]",
+            Self::Lei => "[lei]",
+            Self::Imei => "[imei]",
+            Self::Email => "[email]",
+            Self::Phone => "[phone]",
+            Self::Health => "[health]",
+            Self::Dob => "[dob]",
+            Self::Address => "[address]",
+            Self::Geo => "[geo]",
+            Self::Person => "[person]",
+            Self::Username => "[username]",
+            Self::Plate => "[plate]",
+            Self::Mac => "[mac]",
+            Self::Ipv4 | Self::Ipv6 => "[ip]",
+        }
+    }
+
     /// Returns the name for programs: upper snake case, one for each type.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -325,7 +368,7 @@ impl Walk<'_> {
         let hit = match bytes[at] {
             b'0'..=b'9' => return self.number(at),
             b':' => self.colon(at),
-            b'=' => secret::value(bytes, at).or_else(|| self.keyed(at)),
+            b'=' => self.pair(at),
             b'>' => self.keyed(at),
             b'@' => url::go_dsn(bytes, floor, at).or_else(|| email::at(self.text, floor, at)),
             b'-' => mac::at(bytes, floor, at).or_else(|| self.dashes(at)),
@@ -343,6 +386,9 @@ impl Walk<'_> {
         match hit {
             Some(hit) => {
                 let end = hit.range.end;
+                if hit.kind == Type::Ipv6 {
+                    self.hits.extend(username::before_address(self.bytes, self.floor, hit.range.start));
+                }
                 self.floor = end;
                 self.hits.push(hit);
                 end.max(otherwise)
@@ -368,7 +414,14 @@ impl Walk<'_> {
                 return address;
             }
         }
-        secret::value(bytes, at).or_else(|| self.keyed(at))
+        self.pair(at)
+    }
+
+    /// Looks at the value whose key ends at the separator at `at`; most keys say nothing, and their last letters show it.
+    fn pair(&self, at: usize) -> Option<Hit> {
+        let end = cue::Key::end(self.bytes, at);
+        let secret = if secret::may_end_key(self.bytes, end) { secret::value(self.bytes, at) } else { None };
+        secret.or_else(|| if lexicon::may_end(self.bytes, self.floor, end) { self.keyed(at) } else { None })
     }
 
     /// Looks at the value whose key ends at the separator at `at`.
@@ -406,8 +459,9 @@ impl Walk<'_> {
         if chars.len() < 3 {
             return None;
         }
-        let said = cue::context(self.bytes, self.floor, at);
-        form::in_prose(self.bytes, &chars, said)
+        let (bytes, floor) = (self.bytes, self.floor);
+        let mut said = None;
+        form::in_prose(bytes, &chars, &mut || *said.get_or_insert_with(|| cue::context(bytes, floor, at)))
     }
 
     /// Looks at the run of digit groups that starts at `at`; returns where the walk goes on.
@@ -427,7 +481,33 @@ impl Walk<'_> {
         if let Some(len) = timestamp_len(bytes, at) {
             return at + len;
         }
+        let end = at + digits::run_len(bytes, at);
+        if bytes.get(end).is_some_and(u8::is_ascii_alphabetic) {
+            // A hash, an id: longer than any identifier that is looked for.
+            let len = bytes.iter().skip(at).take_while(|b| b.is_ascii_alphanumeric()).count();
+            if len > LONGEST {
+                return at + len;
+            }
+        }
+        if end - at <= 5 && is_alone(bytes, end) {
+            return self.short(at, end);
+        }
         self.groups(at)
+    }
+
+    /// Looks at a number of up to five digits with no other beside it: a house's, a postcode, a day of a month.
+    fn short(&mut self, start: usize, end: usize) -> usize {
+        let (bytes, floor) = (self.bytes, self.floor);
+        let mut said = None;
+        let mut said = || *said.get_or_insert_with(|| cue::context(bytes, floor, start));
+        if end - start <= 2 && dob::month_may_follow(bytes, end) && said() & bit::DOB != 0 {
+            let digits = Digits::read(bytes, start);
+            if let Some(hit) = dob::at(bytes, &digits, 0) {
+                return self.take(Some(hit), end);
+            }
+        }
+        let hit = address::at(self.text, floor, start, end, &mut said);
+        self.take(hit, end)
     }
 
     /// Looks at the word with a digit in it at `at`, letters in front.
@@ -439,7 +519,8 @@ impl Walk<'_> {
         if let Some(hit) = secret::prefixed(bytes, self.floor, at) {
             return self.take(Some(hit), at + 1);
         }
-        if ip::v4_after_letter(bytes, at) {
+        let dotted = bytes.iter().skip(at + 1).take(3).any(|b| *b == b'.');
+        if dotted && ip::v4_after_letter(bytes, at) {
             // `ip10.0.0.1`: a letter before does not make an address a word.
             return self.groups(at);
         }
@@ -474,6 +555,9 @@ impl Walk<'_> {
                 continue;
             };
             let end = hit.range.end;
+            if hit.kind == Type::Ipv4 {
+                self.hits.extend(username::before_address(bytes, self.floor, hit.range.start));
+            }
             self.floor = end;
             self.hits.push(hit);
             while group < digits.len() && digits.start(group) < end {
@@ -502,7 +586,8 @@ impl Walk<'_> {
         {
             return Some(hit);
         }
-        let found = ip::v4(bytes, digits, group).or_else(|| nir::at(bytes, floor, digits, group));
+        let found = if digits.len() - group >= 4 { ip::v4(bytes, digits, group) } else { None };
+        let found = found.or_else(|| if left >= 13 || left == 6 { nir::at(bytes, floor, digits, group) } else { None });
         if found.is_some() {
             return found;
         }
@@ -513,17 +598,19 @@ impl Walk<'_> {
         {
             return Some(hit);
         }
-        // What a word vouches for is that before it is a telephone's.
-        if left >= 8 || lettered {
+        // What a word vouches for is that before it is a telephone's, but nothing else starts with a plus.
+        let plus = start > floor && bytes[start - 1] == b'+';
+        if (left >= 8 || lettered) && !plus {
             let chars = Chars::read(bytes, start);
             if chars.len() >= 7
                 && !(chars.len() == 13 && cue::names_an_id(bytes, start))
-                && let Some(hit) = form::in_prose(bytes, &chars, said())
+                && let Some(hit) = form::in_prose(bytes, &chars, &mut said)
             {
                 return Some(hit);
             }
         }
-        let found = card::at(bytes, floor, digits, group).or_else(|| phone::at(bytes, floor, digits, group));
+        let found = if left >= 13 { card::at(bytes, floor, digits, group) } else { None };
+        let found = found.or_else(|| if left >= 5 { phone::at(bytes, floor, digits, group) } else { None });
         if found.is_some() {
             return found;
         }
@@ -551,6 +638,22 @@ impl Walk<'_> {
         }
         None
     }
+}
+
+/// Most letters and digits in a row of an identifier that starts with a digit.
+const LONGEST: usize = 20;
+
+/// Tells whether neither a letter nor another number follows the number that ends at `end`.
+fn is_alone(bytes: &[u8], end: usize) -> bool {
+    let Some(next) = bytes.get(end) else { return true };
+    if next.is_ascii_alphanumeric() {
+        return false;
+    }
+    if !digits::is_separator(*next) {
+        return true;
+    }
+    // `123 ABC 75` is a plate; three separators may stand between groups.
+    !letters_between(bytes, end) && !bytes.iter().skip(end + 1).take(3).any(u8::is_ascii_digit)
 }
 
 /// Tells whether one to three letters between separators follow, and a digit: `123 ABC 75`.

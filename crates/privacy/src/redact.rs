@@ -10,7 +10,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::config::Action;
 use crate::detect::{self, Hit, Type};
+use crate::generalise::{To, generalise, is_network};
 use crate::view::View;
 
 /// A replaced value can lay bare another one (`a@b.fr+33612345678`), so a text is read again until nothing is found. Each
@@ -23,7 +25,7 @@ const PASSES_MAX: usize = 8;
 pub struct Redactor {
     names: HashSet<String>,
     networks: Vec<Network>,
-    kept: [bool; Type::ALL.len()],
+    actions: [Action; Type::ALL.len()],
     counts: [AtomicU64; Type::ALL.len()],
 }
 
@@ -32,7 +34,7 @@ impl Default for Redactor {
         Self {
             names: HashSet::new(),
             networks: Vec::new(),
-            kept: [false; Type::ALL.len()],
+            actions: [Action::Token; Type::ALL.len()],
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
@@ -64,6 +66,15 @@ struct Piece {
     redacted: Range<usize>,
     raw: Range<usize>,
     kind: Option<Type>,
+    /// What stands in the place of `raw`, where `kind` is.
+    token: String,
+}
+
+/// What a pass found: where, what, and what takes its place.
+struct Replaced {
+    place: Range<usize>,
+    kind: Type,
+    token: String,
 }
 
 /// An address, or all that share its first bits.
@@ -124,9 +135,35 @@ impl Redactor {
 
     /// Leaves values of one type in clear: a decision that the configuration must give a reason for.
     #[must_use]
-    pub fn with_kept(mut self, kind: Type) -> Self {
-        self.kept[kind as usize] = true;
+    pub fn with_kept(self, kind: Type) -> Self {
+        self.with_action(kind, Action::Keep)
+    }
+
+    /// Says what happens to values of one type in free text.
+    #[must_use]
+    pub const fn with_action(mut self, kind: Type, action: Action) -> Self {
+        self.actions[kind as usize] = action;
         self
+    }
+
+    /// Returns what happens to values of one type in free text.
+    #[must_use]
+    pub const fn action(&self, kind: Type) -> Action {
+        self.actions[kind as usize]
+    }
+
+    /// Returns what takes the place of a value in free text.
+    pub(crate) fn replacement(&self, kind: Type, understood: &str) -> Cow<'static, str> {
+        match self.actions[kind as usize] {
+            Action::Mask => Cow::Borrowed("***"),
+            Action::Drop => Cow::Borrowed(""),
+            Action::Generalise => match kind {
+                Type::Ipv4 | Type::Ipv6 | Type::Dob | Type::Geo => generalise(understood, To::Fitting),
+                _ => None,
+            }
+            .map_or(Cow::Borrowed(kind.token()), Cow::Owned),
+            _ => Cow::Borrowed(kind.token()),
+        }
     }
 
     /// Tells whether `text` is a declared name.
@@ -139,7 +176,7 @@ impl Redactor {
     /// again changes nothing. Linear in the length for all but texts made to be slow, and these are bounded.
     #[must_use]
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.redact_with(text, &|kind, _, _| format!("[{}]", kind.as_str()))
+        self.redact_with(text, &|kind, _, understood| self.replacement(kind, understood))
     }
 
     /// Tells whether `text` holds anything to be replaced.
@@ -164,7 +201,7 @@ impl Redactor {
     /// Returns what [`Self::redact`] finds in `text` and what it makes of it: for people who want to know why.
     #[must_use]
     pub fn explain(&self, text: &str) -> Explained {
-        let mut pieces = vec![Piece { redacted: 0..text.len(), raw: 0..text.len(), kind: None }];
+        let mut pieces = vec![Piece { redacted: 0..text.len(), raw: 0..text.len(), kind: None, token: String::new() }];
         let mut cleared = text.to_owned();
         let mut kept = Vec::new();
         for pass in 0..=PASSES_MAX {
@@ -180,7 +217,12 @@ impl Redactor {
             if hits.is_empty() {
                 break;
             }
-            let hits = hits.into_iter().map(|hit| (view.raw(hit.range), hit.kind)).collect::<Vec<_>>();
+            let replaced = |hit: Hit| {
+                let understood = view.text().get(hit.range.clone()).unwrap_or_default();
+                let token = self.replacement(hit.kind, understood).into_owned();
+                Replaced { place: view.raw(hit.range), kind: hit.kind, token }
+            };
+            let hits: Vec<_> = hits.into_iter().map(replaced).collect();
             (cleared, pieces) = replace(text, &pieces, &hits);
         }
         let tokens =
@@ -197,18 +239,26 @@ impl Redactor {
     }
 
     /// Like [`Self::redact`] with tokens made from the type, the value as written and the value as understood.
-    pub(crate) fn redact_with<'a>(&self, text: &'a str, token: &dyn Fn(Type, &str, &str) -> String) -> Cow<'a, str> {
-        let Some(mut redacted) = self.pass(text, token) else { return Cow::Borrowed(text) };
+    pub(crate) fn redact_with<'a>(
+        &self,
+        text: &'a str,
+        token: &dyn Fn(Type, &str, &str) -> Cow<'static, str>,
+    ) -> Cow<'a, str> {
+        let Some((mut redacted, mut settled)) = self.pass(text, token) else { return Cow::Borrowed(text) };
         for _ in 0..PASSES_MAX {
+            if settled {
+                break;
+            }
             match self.pass(&redacted, token) {
-                Some(again) => redacted = again,
+                Some((again, now_settled)) => (redacted, settled) = (again, now_settled),
                 None => break,
             }
         }
         Cow::Owned(redacted)
     }
 
-    fn pass(&self, text: &str, token: &dyn Fn(Type, &str, &str) -> String) -> Option<String> {
+    /// Replaces what one reading finds; also tells whether another reading can find nothing more.
+    fn pass(&self, text: &str, token: &dyn Fn(Type, &str, &str) -> Cow<'static, str>) -> Option<(String, bool)> {
         let view = View::of(text);
         let mut hits = detect::find(view.text());
         hits.retain(|hit| !self.is_kept(&view, text, hit));
@@ -217,7 +267,9 @@ impl Redactor {
         }
         let mut redacted = String::with_capacity(text.len());
         let mut copied_to = 0;
+        let mut settled = true;
         for hit in hits {
+            settled &= is_settled(view.text().as_bytes(), &hit) && self.actions[hit.kind as usize] == Action::Token;
             self.counts[hit.kind as usize].fetch_add(1, Ordering::Relaxed);
             let raw = view.raw(hit.range.clone());
             redacted.push_str(text.get(copied_to..raw.start).unwrap_or_default());
@@ -227,15 +279,20 @@ impl Redactor {
             copied_to = raw.end;
         }
         redacted.push_str(text.get(copied_to..).unwrap_or_default());
-        Some(redacted)
+        Some((redacted, settled))
     }
 
     fn is_kept(&self, view: &View<'_>, text: &str, hit: &Hit) -> bool {
-        if self.kept[hit.kind as usize] {
+        let action = self.actions[hit.kind as usize];
+        if action == Action::Keep {
             return true;
         }
         let understood = view.text().get(hit.range.clone()).unwrap_or_default();
         if matches!(hit.kind, Type::Ipv4 | Type::Ipv6) {
+            let rest = view.text().get(hit.range.end..).unwrap_or_default();
+            if action == Action::Generalise && is_network(understood, rest) {
+                return true;
+            }
             return understood
                 .parse::<IpAddr>()
                 .is_ok_and(|address| self.networks.iter().any(|network| network.holds(address)));
@@ -245,65 +302,103 @@ impl Redactor {
     }
 }
 
+/// Tells whether the neighbours of a value mean the same beside a token as beside the value: a value that touches another
+/// word, or a number that stands next to it, may be read anew.
+fn is_settled(bytes: &[u8], hit: &Hit) -> bool {
+    let plain = |byte: Option<&u8>| {
+        byte.is_none_or(|b| {
+            matches!(
+                b,
+                b' ' | b'"'
+                    | b'\n'
+                    | b'\t'
+                    | b','
+                    | b';'
+                    | b'<'
+                    | b'>'
+                    | b'('
+                    | b')'
+                    | b'&'
+                    | b'='
+                    | b'|'
+                    | b'{'
+                    | b'}'
+            )
+        })
+    };
+    let before = hit.range.start.checked_sub(1);
+    let head = bytes.get(..hit.range.start).unwrap_or_default();
+    let tail = bytes.get(hit.range.end..).unwrap_or_default();
+    let next = |byte: Option<&u8>| {
+        byte.is_some_and(|b| b.is_ascii_digit() || matches!(b, b'+' | b'(' | b'[' | b']' | b'/' | b'.' | b'-'))
+    };
+    let skipped = |b: &&u8| !matches!(b, b' ' | b',');
+    plain(before.and_then(|i| bytes.get(i)))
+        && plain(tail.first())
+        && !next(tail.iter().find(skipped))
+        && !next(head.iter().rev().find(skipped))
+}
+
 /// Puts tokens in the place of `hits`, which are places of the text that `pieces` make out of `text`; a token that a hit
 /// touches becomes part of it.
-fn replace(text: &str, pieces: &[Piece], hits: &[(Range<usize>, Type)]) -> (String, Vec<Piece>) {
+fn replace(text: &str, pieces: &[Piece], hits: &[Replaced]) -> (String, Vec<Piece>) {
     let mut cleared = String::with_capacity(text.len());
     let mut made: Vec<Piece> = Vec::with_capacity(pieces.len() + 2 * hits.len());
     let mut next = hits.iter().peekable();
-    let mut open: Option<(Range<usize>, Range<usize>, Type)> = None;
+    // A hit that began in an earlier piece and goes on, with what it covers of the text so far.
+    let mut open: Option<(&Replaced, Range<usize>, Type)> = None;
     for piece in pieces {
         let mut at = piece.redacted.start;
         while at < piece.redacted.end || piece.redacted.is_empty() {
-            // A hit that began in an earlier piece goes on here.
             if let Some((hit, raw, kind)) = open.take() {
-                let end = hit.end.min(piece.redacted.end);
+                let end = hit.place.end.min(piece.redacted.end);
                 let (raw_end, kind) = match piece.kind {
                     Some(inner) => (piece.raw.end, kind.min(inner)),
                     None => (piece.raw.start + (end - piece.redacted.start), kind),
                 };
                 at = if piece.kind.is_some() { piece.redacted.end } else { end };
                 let raw = raw.start..raw_end;
-                if hit.end > piece.redacted.end {
+                if hit.place.end > piece.redacted.end {
                     open = Some((hit, raw, kind));
                     break;
                 }
-                push_token(&mut cleared, &mut made, raw, kind);
+                push_token(&mut cleared, &mut made, raw, kind, &hit.token);
+                if piece.redacted.is_empty() {
+                    break;
+                }
                 continue;
             }
-            let Some((hit, kind)) = next.next_if(|(hit, _)| hit.start < piece.redacted.end) else {
+            let Some(hit) = next.next_if(|hit| hit.place.start < piece.redacted.end) else {
                 copy(text, &mut cleared, &mut made, piece, at..piece.redacted.end);
                 break;
             };
             let raw_start = match piece.kind {
                 Some(_) => piece.raw.start,
                 None => {
-                    copy(text, &mut cleared, &mut made, piece, at..hit.start);
-                    piece.raw.start + (hit.start - piece.redacted.start)
+                    copy(text, &mut cleared, &mut made, piece, at..hit.place.start);
+                    piece.raw.start + (hit.place.start - piece.redacted.start)
                 }
             };
-            at = hit.start.max(piece.redacted.start);
-            open = Some((hit.clone(), raw_start..raw_start, *kind));
+            at = hit.place.start.max(piece.redacted.start);
+            open = Some((hit, raw_start..raw_start, hit.kind));
         }
     }
-    if let Some((_, raw, kind)) = open {
-        push_token(&mut cleared, &mut made, raw, kind);
+    if let Some((hit, raw, kind)) = open {
+        push_token(&mut cleared, &mut made, raw, kind, &hit.token);
     }
     (cleared, made)
 }
 
-fn push_token(cleared: &mut String, made: &mut Vec<Piece>, raw: Range<usize>, kind: Type) {
+fn push_token(cleared: &mut String, made: &mut Vec<Piece>, raw: Range<usize>, kind: Type, token: &str) {
     let start = cleared.len();
-    cleared.push('[');
-    cleared.push_str(kind.as_str());
-    cleared.push(']');
-    made.push(Piece { redacted: start..cleared.len(), raw, kind: Some(kind) });
+    cleared.push_str(token);
+    made.push(Piece { redacted: start..cleared.len(), raw, kind: Some(kind), token: token.to_owned() });
 }
 
 /// Copies `part` of what `piece` gave, a token whole.
 fn copy(text: &str, cleared: &mut String, made: &mut Vec<Piece>, piece: &Piece, part: Range<usize>) {
     if let Some(kind) = piece.kind {
-        push_token(cleared, made, piece.raw.clone(), kind);
+        push_token(cleared, made, piece.raw.clone(), kind, &piece.token);
         return;
     }
     let raw =
@@ -311,7 +406,7 @@ fn copy(text: &str, cleared: &mut String, made: &mut Vec<Piece>, piece: &Piece, 
     if !raw.is_empty() {
         let start = cleared.len();
         cleared.push_str(text.get(raw.clone()).unwrap_or_default());
-        made.push(Piece { redacted: start..cleared.len(), raw, kind: None });
+        made.push(Piece { redacted: start..cleared.len(), raw, kind: None, token: String::new() });
     }
 }
 

@@ -1,5 +1,6 @@
 //! `dihya privacy`: what counts as personal data, why, and where it lies in files that exist already.
 
+mod cases;
 mod scan;
 
 use std::fmt::Write as _;
@@ -22,6 +23,7 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 pub(super) fn run(command: PrivacyCommand) -> anyhow::Result<u8> {
     match command {
         PrivacyCommand::Explain { json, config } => explain(&redactor(config.as_deref())?, json),
+        PrivacyCommand::Test(args) => cases::run(&args),
         PrivacyCommand::Scan { files, format, samples, config } => {
             scan::run(&redactor(config.as_deref())?, &files, format, samples)
         }

@@ -8,6 +8,7 @@ mod crash;
 mod journey;
 #[path = "../../../../tests/peers/peers.rs"]
 mod peers;
+mod privacy;
 mod program;
 mod real;
 mod reload;

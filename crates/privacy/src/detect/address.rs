@@ -25,7 +25,53 @@ pub(crate) fn at(text: &str, floor: usize, start: usize, end: usize, said: &mut 
     {
         return None;
     }
-    forward(text, start, end).or_else(|| backward(text, floor, start, end)).map(|range| Hit::new(range, Type::Address))
+    let ahead = if may_lead(bytes, end) { forward(text, start, end) } else { None };
+    let range =
+        ahead.or_else(|| if may_follow(bytes, start, end) { backward(text, floor, start, end) } else { None })?;
+    Some(Hit::new(range, Type::Address))
+}
+
+/// Tells cheaply whether a street can follow the number that ends at `end`.
+pub(crate) fn may_lead(bytes: &[u8], end: usize) -> bool {
+    let gap = bytes.iter().skip(end).take(3).take_while(|b| matches!(b, b' ' | b',')).count();
+    match bytes.get(end + gap) {
+        Some(b) if gap == 0 => b.is_ascii_alphabetic(),
+        Some(b) if b.is_ascii_uppercase() || *b >= 0x80 => true,
+        // Small letters: a French street's word, `bis`, `ter`.
+        Some(b'a'..=b'z') => match bytes.get(end + gap..end + gap + 2) {
+            Some([a, b]) => STARTS.contains(&[*a, *b]) || *b == b' ' || *b == b',',
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// First two letters of the words of French, Spanish and Italian streets, and of what repeats a number.
+const STARTS: [[u8; 2]; 34] = [
+    *b"ru", *b"av", *b"bo", *b"bd", *b"bl", *b"bv", *b"pl", *b"al", *b"im", *b"ch", *b"ro", *b"rt", *b"qu", *b"co",
+    *b"sq", *b"pa", *b"fa", *b"fg", *b"re", *b"lo", *b"se", *b"vo", *b"vi", *b"ha", *b"es", *b"mo", *b"ve", *b"pr",
+    *b"do", *b"ci", *b"tr", *b"cl", *b"bi", *b"te",
+];
+
+/// Tells cheaply whether a street can stand before the number at `start..end`: its word's end, or a postcode behind.
+fn may_follow(bytes: &[u8], start: usize, end: usize) -> bool {
+    let Some(gap) = start.checked_sub(1).filter(|gap| bytes[*gap] == b' ') else { return false };
+    let Some([a, b]) = gap.checked_sub(2).and_then(|from| bytes.get(from..gap)) else { return false };
+    let german = matches!(
+        [*a, *b],
+        [b's' | 0x9F, b'e']
+            | [b'r', b'.']
+            | [b'e', b'e' | b'g']
+            | [b't', b'z']
+            | [b'm', b'm']
+            | [b'e', b'r']
+            | [b'a', b'n' | b't']
+    );
+    german || {
+        let next = end + usize::from(bytes.get(end).is_some_and(u8::is_ascii_alphabetic));
+        let gap = bytes.iter().skip(next).take(3).take_while(|b| matches!(b, b' ' | b',')).count();
+        gap > 0 && (4..=5).contains(&super::digits::run_len(bytes, next + gap))
+    }
 }
 
 /// A number behind `=`, `:` or an opening quote may start a value.

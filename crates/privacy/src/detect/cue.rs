@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lexicon::{FOLD, backwards, seed, step, unaccented};
+use super::lexicon::{FOLD, backwards, may_end, seed, step, unaccented};
 
 /// How far back a cue may stand.
 const REACH: usize = 40;
@@ -28,6 +28,14 @@ pub(crate) struct Words {
 pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
     let floor = floor.max(end.saturating_sub(KEY_MAX));
     let mut words = Words { bits: None, start: end, last: end };
+    if !may_end(bytes, floor, end) {
+        let mut at = end;
+        while at > floor && (FOLD[usize::from(bytes[at - 1])] != 0 || bytes[at - 1] >= 0x80) {
+            at -= 1;
+        }
+        words.last = at;
+        return words;
+    }
     let (mut hash, mut count, mut at) = (seed(), 1, end);
     while at > floor {
         let byte = bytes[at - 1];
@@ -137,18 +145,23 @@ pub(crate) struct Key {
 impl Key {
     /// Reads the key whose separator (`=`, `:` or `>`) is at `at`.
     pub(crate) fn before(bytes: &[u8], floor: usize, at: usize) -> Option<Self> {
-        let end = skip_back(bytes, at, |b| matches!(b, b' ' | b'"' | b'\'' | b']'));
-        if end <= floor {
+        let end = Self::end(bytes, at);
+        if end <= floor || !may_end(bytes, floor, end) {
             return None;
         }
         let words = words_before(bytes, floor, end);
-        if words.last == end {
+        if words.bits.is_none_or(|bits| bits == 0) {
             return None;
         }
         let quoted = bytes.get(end).is_some_and(|b| matches!(b, b'"' | b'\''));
         let start = words.start.min(words.last);
         let whole = start == floor || !matches!(bytes[start - 1], b'_' | b'-' | b'.') && starts_word(bytes, start);
         Some(Self { start, end, bits: words.bits.unwrap_or(0), whole, quoted })
+    }
+
+    /// Returns where the name of a key ends whose separator is at `at`.
+    pub(crate) fn end(bytes: &[u8], at: usize) -> usize {
+        skip_back(bytes, at, |b| matches!(b, b' ' | b'"' | b'\'' | b']'))
     }
 
     /// Tells whether no prose would write the name so: `last_name`, `patient.name`.
@@ -221,23 +234,50 @@ const ID_WORDS: [&str; 40] = [
     "siret",
 ];
 
+/// Which three letters one of [`ID_WORDS`] can start with.
+static ID_STARTS: [bool; 1 << 15] = {
+    let mut set = [false; 1 << 15];
+    let mut i = 0;
+    while i < ID_WORDS.len() {
+        let word = ID_WORDS[i].as_bytes();
+        set[trio(word[0], word[1], word[2])] = true;
+        i += 1;
+    }
+    set
+};
+
+const fn trio(a: u8, b: u8, c: u8) -> usize {
+    ((a & 31) as usize) << 10 | ((b & 31) as usize) << 5 | (c & 31) as usize
+}
+
+/// Tells whether one of [`ID_WORDS`] stands at the start of `text`, which may go on behind it.
+fn starts_with_id_word(text: &[u8]) -> bool {
+    matches!(text, [a, b, c, ..] if ID_STARTS[trio(*a, *b, *c)])
+        && ID_WORDS
+            .iter()
+            .any(|word| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes())))
+}
+
 /// Tells whether the value at `at` belongs to a key that names ids: `order_id=`, `"traceId":`, `ref #`, or follows
 /// such a word closely (`order 4111…`).
 pub(crate) fn names_an_id(bytes: &[u8], at: usize) -> bool {
     if let Some(key) = key(bytes, at) {
-        let name = bytes.get(key).unwrap_or_default().to_ascii_lowercase();
-        let name = String::from_utf8_lossy(&name);
-        let last = name.rsplit(['_', '-', '.']).next().unwrap_or_default();
-        return last == "id"
-            || last == "ids"
-            || (name.len() > 3 && name.ends_with("id") && !name.ends_with("paid"))
-            || ID_WORDS.iter().any(|word| name.contains(word));
+        let name = bytes.get(key).unwrap_or_default();
+        let ends = |end: &[u8]| name.len() >= end.len() && name[name.len() - end.len()..].eq_ignore_ascii_case(end);
+        let alone = |end: &[u8]| {
+            ends(end) && name.len().checked_sub(end.len() + 1).is_none_or(|i| matches!(name[i], b'_' | b'-' | b'.'))
+        };
+        return alone(b"id")
+            || alone(b"ids")
+            || (name.len() > 3 && ends(b"id") && !ends(b"paid"))
+            || (0..name.len()).any(|i| starts_with_id_word(&name[i..]));
     }
     let window = bytes.get(at.saturating_sub(REACH)..at).unwrap_or_default();
     let window = window.rsplit(|b| *b == b'\n').next().unwrap_or_default();
     let mut words = window.rsplit(|b| !b.is_ascii_alphanumeric() && *b < 0x80).filter(|word| !word.is_empty());
     words.by_ref().take(2).any(|word| {
-        word.eq_ignore_ascii_case(b"id") || ID_WORDS.iter().any(|id| word.eq_ignore_ascii_case(id.as_bytes()))
+        word.eq_ignore_ascii_case(b"id")
+            || starts_with_id_word(word) && ID_WORDS.iter().any(|id| word.eq_ignore_ascii_case(id.as_bytes()))
     })
 }
 
@@ -296,14 +336,13 @@ mod tests {
             ("patient.first_name=", bit::PERSON),
             ("patientFirstName=", bit::PERSON),
             ("\"FIRST-NAME\": ", bit::PERSON),
-            ("file_name=", 0),
-            ("\"client ip address\":", 0),
             ("Numéro SIRET :", bit::SIRET),
-            ("wholly_unknown=", 0),
         ] {
             let at = text.rfind(['=', ':']).expect("is there");
             assert_eq!(Key::before(text.as_bytes(), 0, at).map(|key| key.bits), Some(bits), "{text}");
         }
-        assert_eq!(Key::before(b" =", 0, 1), None);
+        for text in ["file_name=", "\"client ip address\":", "wholly_unknown=", " ="] {
+            assert_eq!(Key::before(text.as_bytes(), 0, text.len() - 1), None, "{text}");
+        }
     }
 }

@@ -131,11 +131,12 @@ impl Digits {
 }
 
 /// Returns how many digits stand at `at`.
+#[inline]
 pub(crate) fn run_len(bytes: &[u8], at: usize) -> usize {
-    bytes.iter().skip(at).take_while(|b| b.is_ascii_digit()).count()
+    bytes.get(at..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count()
 }
 
-const fn is_separator(byte: u8) -> bool {
+pub(crate) const fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'-' | b'.' | b'/' | b'_' | b'(' | b')')
 }
 

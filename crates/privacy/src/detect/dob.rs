@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::digits::{Digits, Gap};
-use super::lexicon::{FOLD, backwards, bit, seed, step, unaccented};
+use super::lexicon::{FOLD, backwards, bit, may_start_month, seed, step, unaccented};
 use super::{Hit, Type, digits};
 
 /// Years in which somebody may be born who is in a log.
@@ -21,15 +21,30 @@ pub(crate) fn at(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
 /// Tells cheaply whether a date can start at `group`.
 pub(crate) fn may_start(bytes: &[u8], digits: &Digits, group: usize) -> bool {
     match digits.width(group) {
-        1 | 2 => {
-            group + 2 < digits.len() && digits.width(group + 1) <= 2
-                || bytes
-                    .get(digits.end(group))
-                    .is_some_and(|b| matches!(b, b' ' | b'-' | b'.' | b'e' | b's' | b't' | b'n' | b'r' | b','))
-        }
+        1 | 2 => group + 2 < digits.len() && digits.width(group + 1) <= 2 || month_may_follow(bytes, digits.end(group)),
         4 => group + 2 < digits.len(),
         8 => true,
         _ => false,
+    }
+}
+
+/// Tells cheaply whether a month's name can follow the day that ends at `end`, or stand before it.
+pub(crate) fn month_may_follow(bytes: &[u8], end: usize) -> bool {
+    let gap = bytes.iter().skip(end).take(3).take_while(|b| matches!(b, b' ' | b'-' | b'.' | b',' | b'/')).count();
+    let word = end + gap;
+    match bytes.get(word) {
+        // `March 12, 1980`.
+        Some(b'0'..=b'9') => gap > 0 && bytes.get(end) == Some(&b','),
+        // `1er mai`, `4th of May`.
+        Some(_) if gap == 0 => {
+            let ordinal = bytes.get(word..word + 3);
+            ordinal.is_some_and(|b| b[0].is_ascii_alphabetic() && b[1].is_ascii_alphabetic() && b[2] == b' ')
+        }
+        // `3 de mayo`.
+        Some(_) => {
+            may_start_month(bytes, word) || matches!(bytes.get(word..word + 3), Some([b'd' | b'o', b'e' | b'f', b' ']))
+        }
+        None => false,
     }
 }
 

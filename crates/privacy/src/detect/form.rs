@@ -6,7 +6,9 @@
 //! number in many hundreds passes.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
+use super::lexicon::bit;
 use super::{
     Hit, Type, adeli, be, cni, de, es, health, imei, ine, it, lei, licence, nif, nir, passport, plate, rpps, siret, uk,
     us, vat,
@@ -145,17 +147,56 @@ pub(crate) fn unchecked(_: &[u8]) -> bool {
     true
 }
 
+/// Which forms have a length, by length; bit `i` stands for the form `i`.
+static BY_LENGTH: LazyLock<[u32; CHARS_MAX + 1]> = LazyLock::new(|| {
+    let has =
+        |len: usize| (0..FORMS.len()).filter(move |i| FORMS[*i].lengths.contains(&len)).fold(0, |set, i| set | 1 << i);
+    std::array::from_fn(has)
+});
+
 /// Looks at the value that starts at `start` under a key that says `bits`.
 pub(crate) fn under_key(bytes: &[u8], start: usize, bits: u64) -> Option<Hit> {
     if !bytes.get(start)?.is_ascii_alphanumeric() {
         return None;
     }
     let chars = Chars::read(bytes, start);
-    best(bytes, &chars, |form, _, value| form.cue & bits != 0 && (form.shape)(value))
+    best(bytes, &chars, u32::MAX, |form, _, value| form.cue & bits != 0 && (form.shape)(value))
 }
 
-/// Looks at what starts at `start` in prose, where the words before say `bits`.
-pub(crate) fn in_prose(bytes: &[u8], chars: &Chars, bits: u64) -> Option<Hit> {
+/// What vouches for any form.
+const CUES: u64 = bit::NIR
+    | bit::INS
+    | bit::NIF
+    | bit::SIRET
+    | bit::RPPS
+    | bit::ADELI
+    | bit::INE
+    | bit::NHS
+    | bit::NINO
+    | bit::SSN
+    | bit::NISS
+    | bit::IDNR
+    | bit::DNI
+    | bit::CF
+    | bit::VAT
+    | bit::LEI
+    | bit::IMEI
+    | bit::PASSPORT
+    | bit::CNI
+    | bit::LICENCE
+    | bit::PLATE
+    | bit::HEALTH;
+
+/// Forms that act alone, as [`BY_LENGTH`] counts them: those that start with a digit, and all.
+static ALONE: LazyLock<(u32, u32)> = LazyLock::new(|| {
+    let of =
+        |kinds: &[Type]| (0..FORMS.len()).filter(|i| kinds.contains(&FORMS[*i].kind)).fold(0, |set, i| set | 1 << i);
+    let with_digit = of(&[Type::Nif, Type::BeNiss, Type::Lei]);
+    (with_digit, with_digit | of(&[Type::UkNino, Type::ItCf, Type::Vat]))
+});
+
+/// Looks at what starts at `start` in prose; `said` tells what the words before say, and is asked only where it matters.
+pub(crate) fn in_prose(bytes: &[u8], chars: &Chars, said: &mut dyn FnMut() -> u64) -> Option<Hit> {
     let start = chars.start;
     let lead = start.checked_sub(1).and_then(|i| bytes.get(i));
     let joined = lead.is_some_and(|b| matches!(b, b'-' | b'.' | b'_' | b'/'))
@@ -164,12 +205,19 @@ pub(crate) fn in_prose(bytes: &[u8], chars: &Chars, bits: u64) -> Option<Hit> {
     if joined || lead.is_some_and(u8::is_ascii_alphanumeric) {
         return None;
     }
-    best(bytes, chars, |form, len, value| {
-        ((form.cue & bits != 0 && is_closed(bytes, chars, len))
-            || (form.alone)(chars, len) && is_closed(bytes, chars, len))
-            && (form.shape)(value)
+    let bits = said() & CUES;
+    let forms = match (bits, chars.chars[0].is_ascii_digit()) {
+        (0, true) => ALONE.0,
+        (0, false) => ALONE.1,
+        _ => u32::MAX,
+    };
+    best(bytes, chars, forms, |form, len, value| {
+        // What any number passes is judged last.
+        (form.shape)(value)
+            && is_closed(bytes, chars, len)
             && (form.check)(value)
-            && !(len == 8 && (chars.is_grouped(8, &[4, 2, 2]) || chars.is_grouped(8, &[2, 2, 4])))
+            && !(len == 8 && digits(value) && (chars.is_grouped(8, &[4, 2, 2]) || chars.is_grouped(8, &[2, 2, 4])))
+            && ((form.alone)(chars, len) || bits & form.cue != 0)
     })
 }
 
@@ -180,22 +228,23 @@ fn is_closed(bytes: &[u8], chars: &Chars, len: usize) -> bool {
         && bytes.get(end + 1).is_some_and(u8::is_ascii_alphanumeric))
 }
 
-/// Returns the longest identifier that `is_one` accepts.
-fn best(bytes: &[u8], chars: &Chars, is_one: impl Fn(&Form, usize, &[u8]) -> bool) -> Option<Hit> {
-    let mut found: Option<(usize, Type)> = None;
-    for form in FORMS {
-        for len in form.lengths.clone() {
-            if found.is_some_and(|(longest, _)| longest >= len) {
-                continue;
+/// Returns the longest identifier, of those in `forms`, that `is_one` accepts.
+fn best(bytes: &[u8], chars: &Chars, forms: u32, mut is_one: impl FnMut(&Form, usize, &[u8]) -> bool) -> Option<Hit> {
+    for len in (3..=chars.len).rev() {
+        let mut forms = BY_LENGTH[len] & forms;
+        if forms == 0 {
+            continue;
+        }
+        let Some(value) = chars.first(bytes, len) else { continue };
+        while forms != 0 {
+            let form = FORMS[forms.trailing_zeros() as usize];
+            if is_one(form, len, value) {
+                return Some(Hit::new(chars.range(len), form.kind));
             }
-            if let Some(value) = chars.first(bytes, len)
-                && is_one(form, len, value)
-            {
-                found = Some((len, form.kind));
-            }
+            forms &= forms - 1;
         }
     }
-    found.map(|(len, kind)| Hit::new(chars.range(len), kind))
+    None
 }
 
 /// Tells whether all characters are digits.

@@ -97,7 +97,7 @@ const LENGTHS: [(&[u8; 2], usize); 89] = [
 
 /// Returns the length of `country`'s numbers.
 pub(super) fn length(country: [u8; 2]) -> Option<usize> {
-    LENGTHS.iter().find(|(code, _)| **code == country).map(|(_, len)| *len)
+    LENGTHS.binary_search_by(|(code, _)| (**code).cmp(&country)).ok().map(|place| LENGTHS[place].1)
 }
 
 /// Looks at the check digits at `at`, two letters in front of them.

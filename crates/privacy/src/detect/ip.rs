@@ -63,7 +63,6 @@ pub(crate) fn v4_after_letter(bytes: &[u8], at: usize) -> bool {
 
 fn is_version(bytes: &[u8], range: &std::ops::Range<usize>, octets: [u8; 4]) -> bool {
     let head = bytes.get(range.start.saturating_sub(24)..range.start).unwrap_or_default();
-    let lower = String::from_utf8_lossy(head).to_ascii_lowercase();
     match bytes.get(range.end..).unwrap_or_default() {
         // `2.3.19.1+dfsg1`, `1.2.5.1~rc1`, `1.2.5.1-2`: a package's revision.
         [b'+' | b'~', next, ..] if next.is_ascii_alphanumeric() => return true,
@@ -73,11 +72,12 @@ fn is_version(bytes: &[u8], range: &std::ops::Range<usize>, octets: [u8; 4]) -> 
     match head.last() {
         Some(b'v' | b'V') => return true,
         Some(b'/') => {
-            let product = lower.trim_end_matches('/').rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-            return PRODUCTS.contains(&product);
+            let name = head.strip_suffix(b"/").unwrap_or(head);
+            let product = name.rsplit(|b| !b.is_ascii_alphanumeric()).next().unwrap_or_default();
+            return PRODUCTS.iter().any(|known| product.eq_ignore_ascii_case(known.as_bytes()));
         }
         // `libfoo-1.2.3.4.tar.gz`, `foo_1.2.3.4-1_amd64.deb`
-        Some(b'-' | b'_') if !lower.ends_with("ip-") => {
+        Some(b'-' | b'_') if !head.to_ascii_lowercase().ends_with(b"ip-") => {
             let tail = bytes.get(range.end..).unwrap_or_default();
             let name = matches!(tail, [b'.' | b'-' | b'_' | b'~' | b'+', next, ..] if next.is_ascii_alphanumeric());
             return name;
@@ -89,6 +89,9 @@ fn is_version(bytes: &[u8], range: &std::ops::Range<usize>, octets: [u8; 4]) -> 
 
 /// Looks around the `:` at `at` for an IPv6 address.
 pub(crate) fn v6(bytes: &[u8], floor: usize, at: usize) -> Option<Hit> {
+    if !may_be_v6(bytes, at) {
+        return None;
+    }
     let is_part = |b: u8| b.is_ascii_hexdigit() || b == b':' || b == b'.';
     let mut start = at;
     while start > floor && at - start < 5 && bytes[start - 1].is_ascii_hexdigit() {
@@ -114,6 +117,26 @@ pub(crate) fn v6(bytes: &[u8], floor: usize, at: usize) -> Option<Hit> {
     let address: Ipv6Addr = std::str::from_utf8(run).ok()?.parse().ok()?;
     let shown = is_routable(address) && !run.split(|b| *b == b':').all(|group| group.len() == 2);
     shown.then(|| Hit::new(start..end, Type::Ipv6))
+}
+
+/// Tells cheaply whether the `:` at `at` can be the first of an address: two together, or six in all.
+fn may_be_v6(bytes: &[u8], at: usize) -> bool {
+    let (mut colons, mut digits, mut i) = (1, 0, at + 1);
+    loop {
+        match bytes.get(i) {
+            Some(b':') if digits == 0 => return true,
+            Some(b':') => {
+                colons += 1;
+                if colons >= 6 {
+                    return true;
+                }
+                digits = 0;
+            }
+            Some(b) if b.is_ascii_hexdigit() && digits < 4 => digits += 1,
+            _ => return false,
+        }
+        i += 1;
+    }
 }
 
 /// Tells whether an address is of a range in use: what else parses (`a::b`, `::1`) is code or this machine.

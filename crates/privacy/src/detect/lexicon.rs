@@ -201,13 +201,7 @@ const ENTRIES: &[(u64, &str)] = &[
         gardens grove hill park row mews walk place parkway pkwy highway hwy circle cir green gate",
     ),
     (VERSION, "version ver release build firmware kernel revision oid"),
-    (
-        MONTH,
-        "january february march april may june july august september october november december jan feb mar apr jun jul \
-        aug sep sept oct nov dec janvier fevrier mars avril mai juin juillet aout septembre octobre novembre decembre janv \
-        fevr avr juil enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre gennaio febbraio aprile \
-        maggio giugno luglio settembre ottobre novembre dicembre januar februar marz juni juli oktober dezember",
-    ),
+    (MONTH, MONTH_WORDS),
     // Names of things, which would else end in `name`, `user`, `address`, `contact` and the like.
     (
         0,
@@ -228,6 +222,12 @@ const ENTRIES: &[(u64, &str)] = &[
         mailaddress peeraddress gatewayaddress subnetaddress",
     ),
 ];
+
+const MONTH_WORDS: &str = "january february march april may june july august september october november december jan feb mar apr jun jul \
+        aug sep sept oct nov dec janvier fevrier mars avril mai juin juillet aout septembre octobre novembre decembre janv \
+        fevr avr juil enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre gennaio febbraio aprile \
+        maggio giugno luglio settembre ottobre novembre dicembre januar februar marz juni juli oktober dezember";
+const MONTH_ENTRIES: &[(u64, &str)] = &[(MONTH, MONTH_WORDS)];
 
 const SLOTS: usize = 8_192;
 const SEED: u64 = 0xCBF2_9CE4_8422_2325;
@@ -326,6 +326,107 @@ const fn hash_of(words: &[u8], start: usize, end: usize, backwards: bool, plural
 }
 
 static TABLE: Table<SLOTS> = Table::of(ENTRIES, true);
+
+/// Which three letters can start or end a listed word: 96 of 100 other words are told by them alone.
+pub(crate) struct Trios([u64; 512]);
+
+impl Trios {
+    /// Gathers the last three letters of all words in `entries` where `ends`, else the first three. Shorter words admit
+    /// every letter in the places they do not have.
+    pub(crate) const fn of(entries: &[(u64, &str)], ends: bool) -> Self {
+        let mut trios = Self([0; 512]);
+        let mut entry = 0;
+        while entry < entries.len() {
+            let (bits, words) = entries[entry];
+            let words = words.as_bytes();
+            let mut start = 0;
+            while start < words.len() {
+                let mut end = start;
+                while end < words.len() && words[end] != b' ' {
+                    end += 1;
+                }
+                if end > start {
+                    let len = end - start;
+                    let mut letters = [32_usize; 3];
+                    let mut i = 0;
+                    while i < 3 && i < len {
+                        letters[i] = (words[if ends { end - 1 - i } else { start + i }] & 31) as usize;
+                        i += 1;
+                    }
+                    trios.put(letters);
+                    if ends && bits & PLURAL != 0 {
+                        trios.put([(b's' & 31) as usize, letters[0], letters[1]]);
+                    }
+                }
+                start = end + 1;
+            }
+            entry += 1;
+        }
+        trios
+    }
+
+    /// Marks a trio; 32 stands for any letter.
+    const fn put(&mut self, letters: [usize; 3]) {
+        let mut second = 0;
+        while second < 32 {
+            let mut third = 0;
+            while third < 32 {
+                let fits = (letters[1] == 32 || letters[1] == second) && (letters[2] == 32 || letters[2] == third);
+                if fits {
+                    let slot = letters[0] << 10 | second << 5 | third;
+                    self.0[slot / 64] |= 1 << (slot % 64);
+                }
+                third += 1;
+            }
+            second += 1;
+        }
+    }
+
+    /// Tells whether a listed word can have these letters, the outermost first.
+    #[inline]
+    pub(crate) fn admits(&self, first: u8, second: u8, third: u8) -> bool {
+        let slot = usize::from(first & 31) << 10 | usize::from(second & 31) << 5 | usize::from(third & 31);
+        self.0[slot / 64] & 1 << (slot % 64) != 0
+    }
+}
+
+static ENDS: Trios = Trios::of(ENTRIES, true);
+
+/// Tells whether a listed word, or a group of words, can end with the letters before `end`.
+#[inline]
+pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
+    let mut letters = [0_u8; 3];
+    let (mut count, mut at, mut parted) = (0, end, true);
+    while count < 3 && at > floor {
+        at -= 1;
+        let byte = bytes[at];
+        if FOLD[usize::from(byte)] != 0 {
+            letters[count] = byte;
+            count += 1;
+            parted = false;
+        } else if byte >= 0x80 {
+            // Accents are not told this way.
+            return true;
+        } else if parted || !matches!(byte, b'_' | b'-' | b'.' | b' ' | b'\'') {
+            break;
+        } else {
+            parted = true;
+        }
+    }
+    // Where there are fewer letters, only shorter words admit the rest.
+    ENDS.admits(letters[0], letters[1], letters[2])
+}
+
+/// Which three letters a month's name can start with.
+static MONTHS: Trios = Trios::of(MONTH_ENTRIES, false);
+
+/// Tells whether a month's name can start at `at`.
+pub(crate) fn may_start_month(bytes: &[u8], at: usize) -> bool {
+    match bytes.get(at..at + 3) {
+        Some([a, b, c]) if a.is_ascii_alphabetic() => (b | c) & 0x80 != 0 || MONTHS.admits(*a, *b, *c),
+        _ => false,
+    }
+}
 
 /// Returns what the word says whose letters were taken in from its last to its first.
 pub(crate) fn backwards(hash: u64) -> Option<u64> {

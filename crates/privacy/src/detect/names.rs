@@ -3,7 +3,7 @@
 //! Written by hand from what everybody knows, folded (no accents, small letters). A name that is also a word, a month, a
 //! place or a product stands under `WORD` too and counts only beside another name.
 
-use super::lexicon::Table;
+use super::lexicon::{Table, Trios};
 use super::person::Dictionary;
 
 /// A first name.
@@ -121,6 +121,17 @@ const ENTRIES: &[(u64, &str)] = &[
 ];
 
 static TABLE: Dictionary = Table::of(ENTRIES, false);
+
+static STARTS: Trios = Trios::of(ENTRIES, false);
+
+/// Tells whether a listed name can start with the letters at `at`.
+#[inline]
+pub(crate) fn may_start(bytes: &[u8], at: usize) -> bool {
+    match bytes.get(at..at + 3) {
+        Some([a, b, c]) => (a | b | c) & 0x80 != 0 || STARTS.admits(*a, *b, *c),
+        _ => false,
+    }
+}
 
 /// Returns what is said of the word with that hash.
 pub(crate) fn get(hash: u64) -> Option<u64> {

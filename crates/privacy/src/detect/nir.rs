@@ -45,7 +45,10 @@ pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> O
     let whole = (len == 15 && is_nir(&number) && key(&number) == two(&number, 13)).then_some(ends[1]);
     let end = whole.or_else(|| {
         // The key may be left out where a word says what the number is.
-        (len >= 13 && is_nir(&number) && cue::precedes(bytes, floor, start, bit::NIR)).then_some(ends[0])
+        // With a key that is wrong it is somebody's all the same.
+        let mistyped = len == 15 && !bytes.get(ends[1]).is_some_and(u8::is_ascii_alphanumeric);
+        let end = if mistyped { ends[1] } else { ends[0] };
+        (len >= 13 && is_nir(&number) && cue::precedes(bytes, floor, start, bit::NIR)).then_some(end)
     })?;
     if bytes.get(end).is_some_and(u8::is_ascii_alphanumeric) {
         return None;

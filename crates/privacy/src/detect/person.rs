@@ -13,7 +13,8 @@ const NAME_MAX: usize = 80;
 const PARTICLES: &str = " de du des d l la le les van von der den dem ter ten zu zur ben bin ibn ibnou el al da di do dos das del della y e af av st ste mac o ";
 
 /// What stands where a name could and is none.
-const NOT_NAMES: &str = " null none nil true false unknown undefined invalid missing required empty anonymous anonyme inconnu inconnue aucun aucune \
+const NOT_NAMES: &str = " ne nee nir ins ine nif rpps adeli tel mail siret siren ssn nhs nino dob iban card carte cb imei cni age ans habite demeurant \
+    null none nil true false unknown undefined invalid missing required empty anonymous anonyme inconnu inconnue aucun aucune \
     n/a na not found the and from with for failed error info warn warning debug trace fatal critical notice success ok get post put delete patch \
     head options http https tcp udp ssl tls dns api url uri id ids ip json xml html sql utc gmt cet cest est request response server client session \
     service system user admin root administrator support login logout password token key value name email phone address date time timeout \
@@ -171,30 +172,8 @@ pub(crate) enum Look {
 /// Looks at the capitalised or accented word at `at`.
 pub(crate) fn at(text: &str, floor: usize, at: usize) -> Look {
     let bytes = text.as_bytes();
-    let (mut end, mut hash) = (at, seed());
-    while let Some(byte) = bytes.get(end) {
-        let folded = FOLD[usize::from(*byte)];
-        match (byte, bytes.get(end + 1)) {
-            (0xC3, Some(second)) => {
-                hash = step(hash, unaccented(*second));
-                end += 2;
-            }
-            (0x80.., _) => {
-                hash = step(hash, *byte);
-                end += 1;
-            }
-            _ if folded != 0 && !byte.is_ascii_digit() => {
-                hash = step(hash, folded);
-                end += 1;
-            }
-            _ => break,
-        }
-        if end - at > NAME_MAX {
-            break;
-        }
-    }
     let before = at.checked_sub(1).and_then(|i| bytes.get(i)).copied().unwrap_or(b' ');
-    let framed = matches!(
+    if !matches!(
         before,
         b' ' | b'\t'
             | b'\n'
@@ -212,11 +191,38 @@ pub(crate) fn at(text: &str, floor: usize, at: usize) -> Look {
             | b'|'
             | b'+'
             | b'*'
-    ) && !matches!(bytes.get(end), Some(b'_' | b'=' | b'/' | b'@' | b'(' | b'0'..=b'9'));
-    if !framed || end == at {
+    ) {
+        return Look::Nothing(at + 1);
+    }
+    let listed = names::may_start(bytes, at);
+    let (mut end, mut hash) = (at, seed());
+    while let Some(byte) = bytes.get(end) {
+        let folded = FOLD[usize::from(*byte)];
+        match (byte, bytes.get(end + 1)) {
+            (0xC3, Some(second)) => {
+                hash = step(hash, unaccented(*second));
+                end += 2;
+            }
+            (0x80.., _) => {
+                hash = step(hash, *byte);
+                end += 1;
+            }
+            _ if folded != 0 && !byte.is_ascii_digit() => {
+                if listed {
+                    hash = step(hash, folded);
+                }
+                end += 1;
+            }
+            _ => break,
+        }
+        if end - at > NAME_MAX {
+            break;
+        }
+    }
+    if end == at || matches!(bytes.get(end), Some(b'_' | b'=' | b'/' | b'@' | b'(' | b'0'..=b'9')) {
         return Look::Nothing(end.max(at + 1));
     }
-    let said = names::get(hash).unwrap_or(0);
+    let said = if listed { names::get(hash).unwrap_or(0) } else { 0 };
     let found = if said & names::TITLE != 0 {
         titled(text, at, end)
     } else if said & (names::FIRST | names::LAST) != 0 {
@@ -311,7 +317,8 @@ fn behind_role(text: &str, floor: usize, at: usize, end: usize, known: bool) -> 
     } else {
         role_end
     };
-    if role_end <= floor || !(bytes[role_end - 1].is_ascii_alphabetic() || bytes[role_end - 1] >= 0x80) {
+    let letter = |at: usize| bytes.get(at).is_some_and(|b| b.is_ascii_alphabetic() || *b >= 0x80);
+    if role_end < floor + 2 || !letter(role_end - 1) || !letter(role_end - 2) {
         return None;
     }
     let said = cue::words_before(bytes, floor, role_end).bits.unwrap_or(0);
@@ -368,6 +375,8 @@ mod tests {
             ("{\"name\":\"Jean Dupont\"}", Some("Jean Dupont")),
             ("bonjour, Marie Curie a signé", Some("Marie Curie")),
             ("DUPONT Jean a signé", Some("DUPONT Jean")),
+            ("PATIENT MARTIN JEAN NE LE 12/03/1980", Some("MARTIN JEAN")),
+            ("étudiant INE 1234567890A", None),
             ("السيد محمد العلوي", Some("محمد العلوي")),
             ("{\"name\":\"nginx\"}", None),
             ("{\"name\":\"Payment Service\"}", None),

@@ -71,6 +71,7 @@ mod tests {
             ("plaque AB 123 CD", true),
             ("immatriculé ab123cd", true),
             ("immat=1234 AB 75", true),
+            ("immatriculé 1234 AB 75", true),
             ("plate: AB12 CDE", true),
             ("license_plate=1ABC234", true),
             ("AB-123-CD", false),

@@ -225,7 +225,10 @@ fn is_user_and_password(text: &[u8]) -> bool {
 }
 
 /// Ends of key names, folded to lower case letters and digits, whose values are secrets.
-const STRONG: [&str; 37] = [
+const STRONG: [&str; 40] = [
+    "cvv",
+    "cvc",
+    "cvv2",
     "password",
     "passwd",
     "pwd",
@@ -354,6 +357,33 @@ fn is_strong(name: &[u8]) -> bool {
         && !name.ends_with(b"bypass")
         && !name.ends_with(b"compass")
 }
+
+/// Tells cheaply whether the key that ends at `end` can name a secret.
+#[inline]
+pub(crate) fn may_end_key(bytes: &[u8], end: usize) -> bool {
+    let Some([a, b, c]) = end.checked_sub(3).and_then(|from| bytes.get(from..end)) else { return end >= 2 };
+    let fold = |b: u8| if b.is_ascii_alphabetic() { b | 0x20 } else { b };
+    let slot = start_slot(fold(*a), fold(*b), fold(*c));
+    // `db-pass.`, `x_key`: what is no letter is folded away from the name, so its letters are not told here.
+    let odd = !(a.is_ascii_alphabetic() && b.is_ascii_alphabetic() && c.is_ascii_alphabetic());
+    odd || (ENDS[slot / 64] | WEAK_ENDS[slot / 64]) & 1 << (slot % 64) != 0
+}
+
+/// The same for the weak ones; those of fewer than three letters are told by what stands before them.
+const WEAK_ENDS: [u64; 4] = {
+    let mut set = [0; 4];
+    let mut i = 0;
+    while i < WEAK.len() {
+        let name = WEAK[i].as_bytes();
+        let slot = start_slot(name[name.len() - 3], name[name.len() - 2], name[name.len() - 1]);
+        set[slot / 64] |= 1 << (slot % 64);
+        i += 1;
+    }
+    // `passe` of `mot de passe`.
+    let passe = start_slot(b's', b's', b'e');
+    set[passe / 64] |= 1 << (passe % 64);
+    set
+};
 
 /// Looks at the `=` or `:` at `at`: is the key in front of it that of a secret, then its value is one.
 pub(crate) fn value(bytes: &[u8], at: usize) -> Option<Hit> {
@@ -515,6 +545,7 @@ mod tests {
             ("https://h/x?key=user&y=1", Some("user")),
             ("https://h/x?a=1&sig=a%2Fb", Some("a%2Fb")),
             ("password=hunter2", Some("hunter2")),
+            ("cvv=123", Some("123")),
             ("Password: hunter2, retry", Some("hunter2")),
             (r#"{"db_password": "p w\"d", "x": 1}"#, Some("p w\\")),
             ("mot de passe : azerty1", Some("azerty1")),

@@ -11,7 +11,7 @@ const NOBODY: &str = " root admin administrator system daemon nobody postgres po
     ubuntu debian centos ec2-user git gitlab jenkins ansible deploy deployer docker kube kubelet kubernetes service services \
     prometheus grafana vault consul etcd backup cron sshd syslog messagebus systemd ntp chrony dnsmasq bind named postfix dovecot \
     mail ftp anonymous guest test tester user users default unknown none null nil undefined invalid true false yes no n/a na empty \
-    self me bot api app application client server worker scheduler operator monitor monitoring healthcheck anon public private \
+    self me bot reply response request requests answer packet packets data connection connections update updates message messages api app application client server worker scheduler operator monitor monitoring healthcheck anon public private \
     localservice networkservice local_service network_service nt authority everyone all any other others agent dihya support \
     info contact name username login id uid not is was and or the from for in on at to with by failed error missing required \
     logged disconnected connected authenticated created deleted updated removed added locked session password-less curundu \
@@ -56,6 +56,21 @@ pub(crate) fn in_prose(bytes: &[u8], floor: usize, start: usize) -> Option<Hit> 
     at(bytes, start..start + len, true)
 }
 
+/// Looks in front of an address at `start` for who came from there: `for mdurand from 203.0.113.9`, `user ana from`.
+pub(crate) fn before_address(bytes: &[u8], floor: usize, start: usize) -> Option<Hit> {
+    let from = [b" from ".as_slice(), b" rhost=", b" depuis "].iter().find_map(|word| {
+        let at = start.checked_sub(word.len()).filter(|at| *at > floor)?;
+        (bytes.get(at..start) == Some(word)).then_some(at)
+    })?;
+    let head = bytes.get(floor..from)?;
+    let len = head.iter().rev().take(40).take_while(|b| belongs(**b)).count();
+    let name = from - len;
+    let before = bytes.get(floor..name)?;
+    let led = [b" for ".as_slice(), b" user ", b" utilisateur ", b" by "].iter().any(|word| before.ends_with(word));
+    // `Failed password for invalid user x from`: `user` is no name after `for`.
+    if !led || len == 0 { None } else { at(bytes, name..from, true) }
+}
+
 fn belongs(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'\\') || b >= 0x80
 }
@@ -97,6 +112,10 @@ mod tests {
             ("user_id=42", false),
             ("username=123e4567-e89b-12d3-a456-426614174000", false),
             ("session opened for user jdupont42", true),
+            ("Accepted publickey for mdurand from 203.0.113.9 port 22", true),
+            ("Failed password for invalid user marie.durand from 203.0.113.9", true),
+            ("Accepted password for root from 203.0.113.9 port 22", false),
+            ("waiting for reply from 203.0.113.9", false),
             ("user not found", false),
             ("user=Tél. 06", false),
         ] {
