@@ -9,6 +9,7 @@ pub mod alert;
 pub mod check;
 pub mod clock;
 pub mod config;
+pub mod event;
 pub mod follow;
 pub mod incident;
 pub mod label;
@@ -28,6 +29,7 @@ pub use admit::{Admit, BoxFuture, Feed, Level, Position, Receipt, Recorded, Refu
 pub use alert::Alert;
 pub use check::{CheckChange, CheckResult, ConditionOutcome, State, Timings};
 pub use clock::{Clock, Rng, SeededRng, SteadyClock, StepClock};
+pub use event::Event;
 pub use follow::{FollowLog, LogFault, LogFiles, LogKeys, LogSeen};
 pub use incident::{IncidentAction, IncidentId, IncidentTransition};
 pub use jiff::Timestamp;

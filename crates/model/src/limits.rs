@@ -29,6 +29,20 @@ pub const POLICY_FIELDS_MAX: usize = 4_096;
 pub const EXPOSURE_ROWS_MAX: usize = 65_536;
 /// Days that the exposure ledger remembers: a breach may be found months later.
 pub const EXPOSURE_DAYS_MAX: usize = 400;
+/// Largest body of events, as it comes and unpacked. Agents split what is larger when they are told 413.
+pub const INTAKE_BODY_BYTES_MAX: usize = 24 << 20;
+/// Memory for bodies of events that are received at the same time; further ones wait a little and are told to come back.
+pub const INTAKE_MEMORY_MAX: usize = 96 << 20;
+/// Largest event, as JSON: cleared and encoded it fits a payload.
+pub const INTAKE_EVENT_BYTES_MAX: usize = 512 << 10;
+/// Most items of one body.
+pub const INTAKE_ITEMS_MAX: usize = 50_000;
+/// Most events that go to the ledger in one append.
+pub const INTAKE_GROUP_EVENTS_MAX: usize = 1_024;
+/// Bytes of JSON after which a group of events goes to the ledger.
+pub const INTAKE_GROUP_BYTES_MAX: usize = 2 << 20;
+/// Most streams that a tenant may send to between two starts.
+pub const STREAMS_MAX: usize = 4_096;
 /// Most tenants of one instance.
 pub const TENANTS_MAX: usize = 256;
 /// Longest name of a check, service, receiver, channel or tenant, in bytes.
@@ -124,5 +138,7 @@ pub const STATUS_DAYS: i64 = 90;
 const _: () =
     assert!(PAYLOAD_BYTES_MAX as u64 * 8 <= SEGMENT_BYTES_MAX, "a segment holds several of the largest frames");
 const _: () = assert!(CONNECTIONS_PER_CLIENT_MAX <= CONNECTIONS_MAX / 2, "one client leaves room for others");
+const _: () = assert!(INTAKE_GROUP_EVENTS_MAX <= APPEND_RECORDS_MAX, "a group of events is one append");
+const _: () = assert!(INTAKE_EVENT_BYTES_MAX * 2 <= PAYLOAD_BYTES_MAX, "what clearing adds finds room");
 const _: () = assert!(BATCH_RECORDS_MAX <= APPEND_QUEUE_MAX, "a full batch fits the queue");
 const _: () = assert!(PROBE_BODY_BYTES_MAX <= PROBE_DECODED_BYTES_MAX, "decoding never allows less than reading");

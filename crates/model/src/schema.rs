@@ -82,6 +82,8 @@ pub enum Kind {
     Gap = 26,
     /// A channel or a checker was tested.
     SelfTest = 27,
+    /// A log line or a business event.
+    Event = 28,
 }
 
 const fn public(id: u16, name: &'static str) -> Field {
@@ -96,7 +98,7 @@ const fn cleared(id: u16, name: &'static str) -> Field {
 
 impl Kind {
     /// All kinds that this version knows.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Genesis,
         Self::Name,
         Self::Batch,
@@ -116,6 +118,7 @@ impl Kind {
         Self::Config,
         Self::Gap,
         Self::SelfTest,
+        Self::Event,
     ];
 
     /// Returns the number on disk.
@@ -153,6 +156,7 @@ impl Kind {
             Self::Config => "config",
             Self::Gap => "gap",
             Self::SelfTest => "self-test",
+            Self::Event => "event",
         }
     }
 
@@ -161,7 +165,7 @@ impl Kind {
     #[must_use]
     pub const fn tier(self) -> Tier {
         match self {
-            Self::CheckResult | Self::Access | Self::Name => Tier::Batch,
+            Self::CheckResult | Self::Access | Self::Name | Self::Event => Tier::Batch,
             _ => Tier::Record,
         }
     }
@@ -311,6 +315,23 @@ impl Kind {
             Self::SelfTest => {
                 &const { [public(1, "what"), name(2, "target"), public(3, "passed"), cleared(4, "reason"), cleared(5, "at")] }
             }
+            Self::Event => {
+                &const {
+                    [
+                        public(1, "severity"),
+                        public(2, "sector"),
+                        name(3, "stream"),
+                        cleared(4, "time_ns"),
+                        cleared(5, "observed_ns"),
+                        cleared(6, "body"),
+                        cleared(7, "attributes"),
+                        cleared(8, "resource"),
+                        cleared(9, "trace_id"),
+                        cleared(10, "span_id"),
+                        cleared(11, "cleared"),
+                    ]
+                }
+            }
         }
     }
 }
@@ -335,6 +356,14 @@ pub enum SchemaError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// A field is of another type than its kind says.
+    #[error("could not read {field} of a {kind}", kind = kind.as_str())]
+    Field {
+        /// Of which kind.
+        kind: Kind,
+        /// Which one.
+        field: &'static str,
     },
     /// The kind is one of the ledger's own.
     #[error("a {kind} is not a signal's body", kind = kind.as_str())]
@@ -430,6 +459,7 @@ pub(crate) mod samples {
         let labels = Labels::from([("alertname".into(), "Down".into())]);
         let incident = IncidentId("01ARYZ6S41ZZZZZZZZZZZZZZZZ".into());
         vec![
+            Event { stream: "shop".into(), body: Some("text".into()), ..Event::default() }.into(),
             CheckResult {
                 id: "web".into(),
                 name: "Web".into(),

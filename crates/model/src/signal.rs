@@ -3,6 +3,7 @@
 use crate::admin::{Access, AdminAct, ConfigLoad, Gap, SelfTest};
 use crate::alert::Alert;
 use crate::check::{CheckChange, CheckResult};
+use crate::event::Event;
 use crate::incident::IncidentTransition;
 use crate::notification::{Delivery, Intent};
 use crate::schema::{self, Kind, SchemaError};
@@ -76,6 +77,14 @@ pub enum Body {
     Gap(Gap),
     /// A channel or a checker was tested.
     SelfTest(SelfTest),
+    /// A log line or a business event.
+    Event(Box<Event>),
+}
+
+impl From<Event> for Body {
+    fn from(event: Event) -> Self {
+        Self::Event(Box::new(event))
+    }
 }
 
 macro_rules! bodies {
@@ -92,6 +101,7 @@ macro_rules! bodies {
             pub const fn kind(&self) -> Kind {
                 match self {
                     $(Self::$variant(_) => Kind::$kind,)*
+                    Self::Event(_) => Kind::Event,
                 }
             }
 
@@ -102,6 +112,7 @@ macro_rules! bodies {
             pub fn to_fields(&self) -> Result<Vec<(u16, Value)>, SchemaError> {
                 match self {
                     $(Self::$variant(body) => schema::to_fields(Kind::$kind, body),)*
+                    Self::Event(event) => Ok((**event).clone().into_fields()),
                 }
             }
 
@@ -112,6 +123,7 @@ macro_rules! bodies {
             pub fn from_fields(kind: Kind, fields: &[(u16, Value)]) -> Result<Self, SchemaError> {
                 match kind {
                     $(Kind::$kind => Ok(Self::$variant(schema::from_fields(kind, fields)?)),)*
+                    Kind::Event => Ok(Event::from_fields(fields)?.into()),
                     _ => Err(SchemaError::NotABody { kind }),
                 }
             }

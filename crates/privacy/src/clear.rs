@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
+use model::event::field;
 use model::schema::SchemaError;
-use model::{Class, Field, Kind, Private, RefusalKind, Signal, SourceId, Tenant, Timestamp, Value, limits};
+use model::{Body, Class, Field, Kind, Private, RefusalKind, Signal, SourceId, Tenant, Timestamp, Value, limits};
 use sha2::Sha256;
 
+use crate::config::Config;
 use crate::detect::Type;
+use crate::policy::{Event as Raw, Policy};
 use crate::redact::Redactor;
 
 /// Why a signal was not cleared. No text of the signal is in it.
@@ -47,6 +50,7 @@ impl Error {
 #[derive(Debug)]
 pub struct Clearer {
     redactor: Arc<Redactor>,
+    policy: Arc<Policy>,
     token_key: Private<[u8; 32]>,
 }
 
@@ -133,7 +137,16 @@ impl Clearer {
     /// Creates a clearer. Tokens in labels are made with `token_key`, so they are the same as long as it is.
     #[must_use]
     pub fn new(redactor: Arc<Redactor>, token_key: [u8; 32]) -> Self {
-        Self { redactor, token_key: Private::new(token_key) }
+        let policy = Policy::new(&Config::default(), Arc::clone(&redactor));
+        let policy = Arc::new(policy.expect("invariant: the policy that says nothing is possible"));
+        Self { redactor, policy, token_key: Private::new(token_key) }
+    }
+
+    /// Clears the fields of events as a policy says.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Arc<Policy>) -> Self {
+        self.policy = policy;
+        self
     }
 
     /// Returns the redactor, for texts that do not come as signals.
@@ -148,6 +161,10 @@ impl Clearer {
     /// # Errors
     /// When the signal's maker broke the schema; the signal is then not to be stored at all.
     pub fn clear(&self, signal: Signal) -> Result<Cleared, Error> {
+        let signal = match signal.body {
+            Body::Event(event) => return Ok(self.event(signal.tenant, signal.source, *event)),
+            _ => signal,
+        };
         let kind = signal.body.kind();
         let mut public = Vec::new();
         let mut payload = Vec::new();
@@ -160,6 +177,35 @@ impl Clearer {
             }
         }
         Ok(Cleared { tenant: signal.tenant, source: signal.source, kind, public, payload })
+    }
+
+    /// Clears an event by the policy of its stream; what was done to it becomes a field of its own.
+    fn event(&self, tenant: Tenant, source: SourceId, event: model::Event) -> Cleared {
+        let raw =
+            Raw { attributes: event.attributes, resource: event.resource, body: event.body.unwrap_or(Value::Null) };
+        let (cleared, receipt) = self.policy.clear(&event.stream, raw);
+        let (attributes, resource, body) = cleared.into_parts();
+        let stream = cut(&self.text(&event.stream, Style::Keyed), limits::NAME_BYTES_MAX);
+        let id = |id: Option<String>, digits| {
+            id.filter(|id| id.len() == digits && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        };
+        let cleared = model::Event {
+            stream: String::new(),
+            body: Some(body),
+            attributes,
+            resource,
+            trace_id: id(event.trace_id, 32),
+            span_id: id(event.span_id, 16),
+            cleared: Some(receipt.to_value()),
+            ..event
+        };
+        let mut public = vec![
+            (field::SEVERITY, Public::U64(cleared.severity.into())),
+            (field::SECTOR, Public::Text(cleared.sector.as_str().to_owned())),
+        ];
+        public.push((field::STREAM, Public::Name(stream)));
+        let payload = cleared.into_fields().into_iter().filter(|(id, _)| *id > field::STREAM).collect();
+        Cleared { tenant, source, kind: Kind::Event, public, payload }
     }
 
     /// Returns a label's value as [`Self::clear`] stores it, so that a matcher or a query can be asked in clear.
@@ -322,6 +368,46 @@ mod tests {
 
     fn clear(body: impl Into<Body>) -> Result<Cleared, Error> {
         clearer().clear(Signal::ours(Tenant::default(), body))
+    }
+
+    #[test]
+    fn an_event_goes_by_the_policy_of_its_stream() {
+        let config = serde_json::json!({"streams": {"shop": {"fields": {"user.id": "mask"}}}});
+        let config: Config = serde_json::from_value(config).expect("reads");
+        let redactor = Arc::new(Redactor::new());
+        let policy = Arc::new(Policy::new(&config, Arc::clone(&redactor)).expect("is possible"));
+        let clearer = Clearer::new(redactor, [7; 32]).with_policy(policy);
+        let event = |stream: &str| Event {
+            stream: stream.into(),
+            severity: 9,
+            time_ns: Some(5),
+            observed_ns: 6,
+            body: Some("call ana@example.org".into()),
+            attributes: [("user".to_owned(), Value::Map([("id".to_owned(), Value::from("u-77"))].into()))].into(),
+            trace_id: Some("not a trace".into()),
+            span_id: Some("b7ad6b7169203331".into()),
+            ..Event::default()
+        };
+        let clear = |stream| clearer.clear(Signal::ours(Tenant::default(), event(stream))).expect("clears");
+        let cleared = clear("shop");
+        assert_eq!((cleared.kind(), cleared.public().len()), (Kind::Event, 3));
+        assert_eq!(cleared.public()[2], (field::STREAM, Public::Name("shop".into())));
+        let mut fields = cleared.payload().to_vec();
+        fields.push((field::STREAM, "shop".into()));
+        let read = Event::from_fields(&fields).expect("reads");
+        assert_eq!(read.body, Some("call [email]".into()));
+        assert_eq!(read.attributes["user"], Value::Map([("id".to_owned(), Value::from("***"))].into()));
+        assert_eq!((read.trace_id, read.span_id.as_deref()), (None, Some("b7ad6b7169203331")));
+        let Some(Value::Map(receipt)) = read.cleared else { panic!("no receipt") };
+        assert_eq!(
+            receipt["counts"],
+            Value::Map([("EMAIL", 1), ("FIELD", 1)].map(|(k, n)| (k.to_owned(), Value::U64(n))).into())
+        );
+        // A stream that is a person's is none of the ledger's business either.
+        let named = clear("mail-of-ana@example.org");
+        assert!(
+            matches!(&named.public()[2].1, Public::Name(name) if name.starts_with("[email:") || name.contains("[email:"))
+        );
     }
 
     fn alert(labels: &[(&str, &str)]) -> Alert {

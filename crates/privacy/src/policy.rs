@@ -59,6 +59,11 @@ impl ClearedEvent {
         &self.resource
     }
 
+    /// Returns attributes, resource and body.
+    pub(crate) fn into_parts(self) -> (BTreeMap<String, Value>, BTreeMap<String, Value>, Value) {
+        (self.attributes, self.resource, self.body)
+    }
+
     /// Returns the event itself.
     #[must_use]
     pub const fn body(&self) -> &Value {
@@ -79,6 +84,18 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Returns the receipt as what stands in an event's record.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let counts = self.counts.iter().map(|(kind, count)| ((*kind).to_owned(), Value::U64(*count))).collect();
+        let entries = [
+            ("counts", Value::Map(counts)),
+            ("rules", Value::U64(self.rules.into())),
+            ("policy", Value::Text(self.policy.to_string())),
+        ];
+        Value::Map(entries.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+
     fn count(&mut self, name: &'static str, more: u64) {
         *self.counts.entry(name).or_insert(0) += more;
     }

@@ -1,0 +1,269 @@
+//! A JSON document as agents send it (ECS, Logstash, Fluent Bit, anything) becomes an event.
+//!
+//! Where a document says it in a known place, time, level, text and trace are taken out of it; what describes the sender
+//! becomes the resource; the rest stays as it is, under its own names.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use model::event::severity_of;
+use model::limits::VALUE_DEPTH_MAX;
+use model::{Event, Sector, Value};
+
+/// Why a document is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unread {
+    #[error("the document is not JSON")]
+    NotJson,
+    #[error("the document is no JSON object")]
+    NotAnObject,
+    #[error("the document is empty")]
+    Empty,
+    #[error("the document nests deeper than {VALUE_DEPTH_MAX} levels")]
+    TooDeep,
+}
+
+/// Top-level names that say who sends, in ECS.
+const RESOURCE: [&str; 12] = [
+    "agent",
+    "cloud",
+    "container",
+    "data_stream",
+    "ecs",
+    "faas",
+    "host",
+    "kubernetes",
+    "observer",
+    "orchestrator",
+    "resource",
+    "service",
+];
+/// Where a document's text stands, the first that it has.
+const TEXTS: [&str; 6] = ["message", "body", "msg", "log", "short_message", "MESSAGE"];
+/// Where its time stands.
+const TIMES: [&str; 6] = ["@timestamp", "timestamp", "time", "ts", "date", "datetime"];
+/// Where its level stands.
+const LEVELS: [&str; 7] = ["log.level", "level", "severity", "severity_text", "loglevel", "lvl", "priority"];
+
+/// Reads a document.
+pub(crate) fn read(json: &[u8]) -> Result<BTreeMap<String, Value>, Unread> {
+    let json: serde_json::Value = serde_json::from_slice(json).map_err(|_| Unread::NotJson)?;
+    if depth(&json) > VALUE_DEPTH_MAX {
+        return Err(Unread::TooDeep);
+    }
+    match Value::from(json) {
+        Value::Map(map) if map.is_empty() => Err(Unread::Empty),
+        Value::Map(map) => Ok(map),
+        _ => Err(Unread::NotAnObject),
+    }
+}
+
+/// How deep it nests; serde_json refuses more than 128 levels itself.
+fn depth(json: &serde_json::Value) -> usize {
+    match json {
+        serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        serde_json::Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Makes the event that a document is.
+pub(crate) fn event(stream: String, mut document: BTreeMap<String, Value>, observed_ns: i64) -> Event {
+    let time_ns = TIMES.iter().find_map(|name| {
+        let time = time_of(document.get(*name)?)?;
+        document.remove(*name);
+        Some(time)
+    });
+    let severity = LEVELS.iter().find_map(|path| {
+        let number = level_of(lookup(&document, path)?)?;
+        take(&mut document, path);
+        Some(number)
+    });
+    let body = TEXTS.iter().find_map(|name| match document.get(*name)? {
+        Value::Text(_) => document.remove(*name),
+        _ => None,
+    });
+    let trace_id = id(&mut document, &["trace.id", "trace_id", "traceId"], 32);
+    let span_id = id(&mut document, &["span.id", "span_id", "spanId"], 16);
+    let sector = ["sector", "labels.sector"].iter().find_map(|path| {
+        let Value::Text(word) = lookup(&document, path)? else { return None };
+        let sector: Sector = word.parse().ok()?;
+        take(&mut document, path);
+        Some(sector)
+    });
+    let mut resource = BTreeMap::new();
+    let attributes = document.into_iter().filter_map(|(name, value)| {
+        let first = name.split('.').next().unwrap_or_default();
+        if RESOURCE.contains(&first) {
+            resource.insert(name, value);
+            return None;
+        }
+        Some((name, value))
+    });
+    let attributes = attributes.collect();
+    Event {
+        stream,
+        sector: sector.unwrap_or_default(),
+        severity: severity.unwrap_or(0),
+        time_ns,
+        observed_ns,
+        body,
+        attributes,
+        resource,
+        trace_id,
+        span_id,
+        cleared: None,
+    }
+}
+
+/// Returns what stands at a dotted path, whether the sender nests names or writes them with dots.
+fn lookup<'a>(document: &'a BTreeMap<String, Value>, path: &str) -> Option<&'a Value> {
+    if let Some(value) = document.get(path) {
+        return Some(value);
+    }
+    let (first, rest) = path.split_once('.')?;
+    match document.get(first)? {
+        Value::Map(inner) => lookup(inner, rest),
+        _ => None,
+    }
+}
+
+fn take(document: &mut BTreeMap<String, Value>, path: &str) -> Option<Value> {
+    if let Some(value) = document.remove(path) {
+        return Some(value);
+    }
+    let (first, rest) = path.split_once('.')?;
+    let Value::Map(inner) = document.get_mut(first)? else { return None };
+    let taken = take(inner, rest);
+    if inner.is_empty() {
+        document.remove(first);
+    }
+    taken
+}
+
+fn id(document: &mut BTreeMap<String, Value>, paths: &[&str], digits: usize) -> Option<String> {
+    let is_id = |text: &str| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let path = paths.iter().find(|path| matches!(lookup(document, path), Some(Value::Text(text)) if is_id(text)))?;
+    match take(document, path)? {
+        Value::Text(text) => Some(text.to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+/// Reads a level: a word, or a number as syslog (0 to 7) and bunyan or pino (10 to 60) write it.
+fn level_of(value: &Value) -> Option<u8> {
+    const SYSLOG: [u8; 8] = [24, 21, 21, 17, 13, 10, 9, 5];
+    match value {
+        Value::Text(word) => severity_of(word),
+        Value::U64(number @ 0..=7) => SYSLOG.get(usize::try_from(*number).ok()?).copied(),
+        Value::U64(number @ (10 | 20 | 30 | 40 | 50 | 60)) => Some(u8::try_from(number / 10).ok()? * 4 - 3),
+        _ => None,
+    }
+}
+
+/// Reads a time: RFC 3339, or seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by their size.
+pub(crate) fn time_of(value: &Value) -> Option<i64> {
+    /// Numbers of seconds up to the year 5138; milliseconds from there on, and so forth.
+    const SECONDS_MAX: i64 = 100_000_000_000;
+    match value {
+        Value::Text(text) => {
+            let text = text.trim();
+            let at = text.parse::<Timestamp>().ok()?;
+            i64::try_from(at.as_nanosecond()).ok()
+        }
+        Value::U64(number) => {
+            let number = i64::try_from(*number).ok()?;
+            let scale = [1_000_000_000, 1_000_000, 1_000, 1];
+            let step = [SECONDS_MAX, SECONDS_MAX * 1_000, SECONDS_MAX * 1_000_000].iter().filter(|max| number >= **max);
+            number.checked_mul(scale[step.count()])
+        }
+        Value::F64(seconds) if (0.0..1e11).contains(seconds) => {
+            #[expect(clippy::cast_possible_truncation, reason = "checked: below 1e20 would not fit, below 1e11 s does")]
+            let micros = (seconds * 1e6) as i64;
+            micros.checked_mul(1_000)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(json: &str) -> Event {
+        event("s".into(), read(json.as_bytes()).expect("reads"), 7)
+    }
+
+    #[test]
+    fn an_ecs_document_is_taken_apart() {
+        for json in [
+            r#"{"@timestamp":"2026-11-27T10:00:00.5Z","message":"m","log":{"level":"WARN","file":{"path":"/x"}},
+                "service":{"name":"web"},"trace":{"id":"0AF7651916CD43DD8448EB211C80319C"},"span.id":"b7ad6b7169203331",
+                "user":{"name":"u"},"labels":{"sector":"santé"}}"#,
+            r#"{"timestamp":1795773600500,"msg":"m","log.level":"warning","log":{"file":{"path":"/x"}},"service":{"name":"web"},
+                "trace_id":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","user":{"name":"u"},"sector":"health"}"#,
+        ] {
+            let event = made(json);
+            assert_eq!((event.severity, event.sector, event.observed_ns), (13, Sector::Health, 7), "{json}");
+            assert_eq!(event.time_ns, Some(1_795_773_600_500_000_000));
+            assert_eq!(event.body, Some("m".into()));
+            assert_eq!(event.trace_id.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
+            assert_eq!(event.span_id.as_deref(), Some("b7ad6b7169203331"));
+            assert_eq!(event.resource.keys().collect::<Vec<_>>(), ["service"]);
+            assert_eq!(event.attributes.keys().collect::<Vec<_>>(), ["log", "user"]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_stays_where_it_is() {
+        let event =
+            made(r#"{"@timestamp":"yesterday","level":"loud","message":{"a":1},"trace.id":"x","sector":"other"}"#);
+        assert_eq!((event.time_ns, event.severity, event.body, event.trace_id), (None, 0, None, None));
+        let names: Vec<_> = event.attributes.keys().map(String::as_str).collect();
+        assert_eq!(names, ["@timestamp", "level", "message", "sector", "trace.id"]);
+    }
+
+    #[test]
+    fn times_and_levels_are_read_as_programs_write_them() {
+        for (value, wanted) in [
+            (Value::from("1970-01-01T00:00:01Z"), Some(1_000_000_000)),
+            (Value::from("1970-01-01T01:00:01+01:00"), Some(1_000_000_000)),
+            (Value::U64(1_700_000_000), Some(1_700_000_000_000_000_000)),
+            (Value::U64(1_700_000_000_123), Some(1_700_000_000_123_000_000)),
+            (Value::U64(1_700_000_000_123_456), Some(1_700_000_000_123_456_000)),
+            (Value::U64(1_700_000_000_123_456_789), Some(1_700_000_000_123_456_789)),
+            (Value::F64(1.5), Some(1_500_000_000)),
+            (Value::F64(-1.0), None),
+            (Value::U64(u64::MAX), None),
+            (Value::Bool(true), None),
+            (Value::from("27/Nov/2026"), None),
+        ] {
+            assert_eq!(time_of(&value), wanted, "{value:?}");
+        }
+        for (value, wanted) in [
+            (Value::U64(3), Some(17)),
+            (Value::U64(30), Some(9)),
+            (Value::U64(60), Some(21)),
+            (Value::U64(8), None),
+            (Value::Null, None),
+        ] {
+            assert_eq!(level_of(&value), wanted, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn documents_that_are_none_are_refused() {
+        let deep = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        for (json, why) in [
+            ("{", Unread::NotJson),
+            ("[]", Unread::NotAnObject),
+            ("7", Unread::NotAnObject),
+            ("{}", Unread::Empty),
+            (&deep(VALUE_DEPTH_MAX + 1), Unread::TooDeep),
+            (&deep(200), Unread::NotJson),
+        ] {
+            assert_eq!(read(json.as_bytes()), Err(why), "{json}");
+        }
+        assert!(read(deep(VALUE_DEPTH_MAX).as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,21 @@
+//! Receivers of events: hostile bytes in, `Signal`s to privacy and the ledger, an answer in the protocol's own shape out.
+//!
+//! The wall is trust: whatever a sender writes is parsed here, within bounds, and nowhere else. Nothing is acknowledged
+//! before [`model::Admit`] says that it is durable; what cannot be taken now is refused with the protocol's word for
+//! "come back", never kept in memory.
+//!
+//! # Use
+//!
+//! [`Receiver::room`] before a body is read, [`Receiver::bulk`] or [`Receiver::events`] with it. Both answer with a
+//! status and a body for the sender. [`elastic`] answers what agents ask before they send.
+
+mod admission;
+mod bulk;
+mod decode;
+mod document;
+pub mod elastic;
+mod events;
+mod receiver;
+
+pub use decode::{Encoding, Undecoded};
+pub use receiver::{Answer, Call, Full, Receiver, Room};

@@ -1,0 +1,362 @@
+//! The receiver: one body at a time from bytes to an answer, in the memory that it was given.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::limits::{INTAKE_BODY_BYTES_MAX, INTAKE_MEMORY_MAX, STREAMS_MAX};
+use model::{Admit, Clock, Event, SourceId, Tenant};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::admission::{Admission, Outcome};
+use crate::bulk::{self, Malformed};
+use crate::decode::{Encoding, Undecoded, decode};
+use crate::{document, elastic, events};
+
+/// What one permit stands for.
+const PERMIT_BYTES: usize = 1 << 10;
+/// How long a request waits for memory before it is told to come back.
+const ROOM_WAIT: Duration = Duration::from_secs(2);
+/// Seconds after which a sender may come back.
+const RETRY_AFTER: u32 = 2;
+/// Refused items that an answer names; the rest are counted.
+const REFUSED_SHOWN_MAX: usize = 100;
+
+/// A request whose sender is known.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Whose events these are.
+    pub tenant: Tenant,
+    /// Which token brought them.
+    pub source: SourceId,
+    /// How the body is packed.
+    pub encoding: Encoding,
+    /// The body as it came.
+    pub body: Bytes,
+}
+
+/// What the sender is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, JSON.
+    pub body: Value,
+    /// Seconds after which the same request may succeed.
+    pub retry_after: Option<u32>,
+}
+
+/// There is no memory for a body now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too much is being received at once")]
+pub struct Full;
+
+/// Memory set aside for one body; given back when it goes.
+#[derive(Debug)]
+pub struct Room(#[expect(dead_code, reason = "gives the memory back when it is dropped")] OwnedSemaphorePermit);
+
+/// Receives events for the whole instance. Cheap to share behind an `Arc`.
+pub struct Receiver {
+    admit: Arc<dyn Admit>,
+    clock: Arc<dyn Clock>,
+    memory: Arc<Semaphore>,
+    /// The streams that each tenant has sent to since the start.
+    streams: Mutex<HashMap<Tenant, HashSet<String>>>,
+}
+
+impl std::fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receiver").field("memory", &self.memory.available_permits()).finish_non_exhaustive()
+    }
+}
+
+impl Receiver {
+    /// Makes a receiver whose events go to `admit`.
+    #[must_use]
+    pub fn new(admit: Arc<dyn Admit>, clock: Arc<dyn Clock>) -> Self {
+        let memory = Arc::new(Semaphore::new(INTAKE_MEMORY_MAX / PERMIT_BYTES));
+        Self { admit, clock, memory, streams: Mutex::default() }
+    }
+
+    /// Sets memory aside for a body before it is read. What is packed, or does not say how long it is, gets as much as the
+    /// largest may take.
+    ///
+    /// # Errors
+    /// When none becomes free in time: answer 429.
+    pub async fn room(&self, length: Option<u64>, encoding: Encoding) -> Result<Room, Full> {
+        let largest = INTAKE_BODY_BYTES_MAX as u64;
+        let plain = length.filter(|_| encoding == Encoding::Identity).unwrap_or(largest).min(largest);
+        let permits = usize::try_from(plain).unwrap_or(INTAKE_BODY_BYTES_MAX).div_ceil(PERMIT_BYTES).max(1);
+        let permits = u32::try_from(permits).map_err(|_| Full)?;
+        let wait = Arc::clone(&self.memory).acquire_many_owned(permits);
+        match tokio::time::timeout(ROOM_WAIT, wait).await {
+            Ok(Ok(permit)) => Ok(Room(permit)),
+            _ => Err(Full),
+        }
+    }
+
+    /// Takes a `_bulk` body; `index` is that of the path.
+    pub async fn bulk(&self, call: Call, index: Option<&str>) -> Answer {
+        let start = self.clock.monotonic();
+        let body = match unpack(call.encoding, call.body).await {
+            Ok(body) => body,
+            Err(undecoded) => return refusal(undecoded),
+        };
+        let items = match bulk::split(&body, index) {
+            Ok(items) => items,
+            Err(Malformed(reason)) => return failed(400, &reason),
+        };
+        let observed_ns = self.now_ns();
+        let mut admission = Admission::new(&self.admit, &call.tenant, call.source, items.len());
+        for (number, item) in items.iter().enumerate() {
+            let read = item
+                .readable(&body)
+                .and_then(|(stream, bytes)| Ok((self.event(&call.tenant, stream, bytes, observed_ns)?, bytes.len())));
+            match read {
+                Ok((event, bytes)) => admission.take(number, event, bytes).await,
+                Err(why) => admission.refuse(number, why),
+            }
+        }
+        admission.flush().await;
+        let mut errors = false;
+        let answers: Vec<Value> = items
+            .iter()
+            .zip(&admission.outcomes)
+            .map(|(item, outcome)| {
+                let (answer, error) = item.answer(outcome.as_ref());
+                errors |= error;
+                answer
+            })
+            .collect();
+        let took = self.clock.monotonic().saturating_sub(start).as_millis();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        Answer { status: 200, body: json!({"took": took, "errors": errors, "items": answers}), retry_after: None }
+    }
+
+    /// Takes events of our own API for `stream`. Answers 202 when all that can be events are durable; 429 with how many
+    /// are, when the rest is to be sent again; 400 when none is an event.
+    pub async fn events(&self, call: Call, stream: &str) -> Answer {
+        let problem =
+            |status: u16, why: String, retry_after| Answer { status, body: json!({ "detail": why }), retry_after };
+        let body = match unpack(call.encoding, call.body).await {
+            Ok(body) => body,
+            Err(undecoded) => return problem(refusal(undecoded).status, undecoded.to_string(), None),
+        };
+        let documents = match events::split(&body) {
+            Ok(documents) => documents,
+            Err(why) => return problem(400, why.to_owned(), None),
+        };
+        let Some(stream) = elastic::stream_of(stream) else {
+            return problem(400, "the name of the stream is not valid".to_owned(), None);
+        };
+        let observed_ns = self.now_ns();
+        let mut admission = Admission::new(&self.admit, &call.tenant, call.source, documents.len());
+        for (number, range) in documents.iter().enumerate() {
+            let read = events::document(&body, range.clone())
+                .and_then(|bytes| Ok((self.event(&call.tenant, stream.clone(), bytes, observed_ns)?, bytes.len())));
+            match read {
+                Ok((event, bytes)) => admission.take(number, event, bytes).await,
+                Err(why) => admission.refuse(number, why),
+            }
+        }
+        admission.flush().await;
+        sum_up(&admission)
+    }
+
+    /// Reads a document as an event of a stream.
+    fn event(&self, tenant: &Tenant, stream: String, json: &[u8], observed_ns: i64) -> Result<Event, String> {
+        let document = document::read(json).map_err(|unread| unread.to_string())?;
+        self.know(tenant, &stream)?;
+        Ok(document::event(stream, document, observed_ns))
+    }
+
+    /// Bounds how many streams a tenant makes: their names stay in the ledger for ever.
+    fn know(&self, tenant: &Tenant, stream: &str) -> Result<(), String> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if !streams.contains_key(tenant) {
+            streams.insert(tenant.clone(), HashSet::new());
+        }
+        let Some(known) = streams.get_mut(tenant).filter(|known| !known.contains(stream)) else { return Ok(()) };
+        if known.len() >= STREAMS_MAX {
+            return Err(format!("the tenant has {STREAMS_MAX} streams, and no more may be made"));
+        }
+        known.insert(stream.to_owned());
+        Ok(())
+    }
+
+    fn now_ns(&self) -> i64 {
+        i64::try_from(self.clock.now().as_nanosecond()).unwrap_or(i64::MAX)
+    }
+}
+
+/// Unpacks a body; what is packed does so where it holds up nobody else.
+async fn unpack(encoding: Encoding, body: Bytes) -> Result<Bytes, Undecoded> {
+    if encoding == Encoding::Identity {
+        return decode(encoding, body);
+    }
+    tokio::task::spawn_blocking(move || decode(encoding, body)).await.unwrap_or(Err(Undecoded::Broken))
+}
+
+fn failed(status: u16, reason: &str) -> Answer {
+    Answer { status, body: elastic::error(status, elastic::error_type(status), reason), retry_after: None }
+}
+
+fn refusal(undecoded: Undecoded) -> Answer {
+    let status = match undecoded {
+        Undecoded::TooLarge => 413,
+        Undecoded::Broken => 400,
+    };
+    failed(status, &undecoded.to_string())
+}
+
+/// Tells the sender of events what became of them.
+fn sum_up(admission: &Admission<'_>) -> Answer {
+    let (mut accepted, mut refused, mut shown, mut later) = (0_u64, 0_u64, Vec::new(), None);
+    for (outcome, number) in admission.outcomes.iter().zip(1_u64..) {
+        match outcome {
+            Some(Outcome::Durable(_)) => accepted += 1,
+            Some(Outcome::Later(why)) => {
+                later.get_or_insert((number, why.clone()));
+            }
+            Some(Outcome::Never(why)) => {
+                refused += 1;
+                if shown.len() < REFUSED_SHOWN_MAX {
+                    shown.push(json!({"event": number, "reason": why}));
+                }
+            }
+            None => refused += 1,
+        }
+    }
+    let mut body = json!({"accepted": accepted, "refused": refused, "receipt": admission.last});
+    if let (Some(map), false) = (body.as_object_mut(), shown.is_empty()) {
+        map.insert("reasons".to_owned(), shown.into());
+    }
+    if let (Some(map), Some((number, why))) = (body.as_object_mut(), &later) {
+        map.insert("resume_at".to_owned(), (*number).into());
+        map.insert("detail".to_owned(), why.as_str().into());
+    }
+    let status = match later {
+        Some(_) => 429,
+        None if accepted == 0 => 400,
+        None => 202,
+    };
+    Answer { status, body, retry_after: (status == 429).then_some(RETRY_AFTER) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use model::{StepClock, Timestamp};
+
+    use super::*;
+    use crate::admission::tests::Door;
+
+    fn receiver(room: usize) -> (Receiver, Arc<Door>) {
+        let door = Door::new(room);
+        let clock = Arc::new(StepClock::new(Timestamp::from_second(1_700_000_000).expect("in range")));
+        (Receiver::new(door.clone(), clock), door)
+    }
+
+    fn call(body: impl Into<Bytes>) -> Call {
+        let (tenant, source) = (Tenant::default(), SourceId([1; 16]));
+        Call { tenant, source, encoding: Encoding::Identity, body: body.into() }
+    }
+
+    #[tokio::test]
+    async fn a_bulk_is_answered_item_by_item() {
+        let (receiver, door) = receiver(100);
+        let body = "{\"create\":{\"_index\":\"app-2026.11.27\"}}\n{\"message\":\"one\",\"log.level\":\"error\"}\n\
+                    {\"index\":{}}\nnoise\n{\"delete\":{\"_id\":\"1\"}}\n{\"index\":{\"_id\":\"x\"}}\n{\"message\":\"two\"}\n";
+        let answer = receiver.bulk(call(body), Some("web")).await;
+        assert_eq!((answer.status, answer.body["errors"].as_bool()), (200, Some(true)));
+        let items = answer.body["items"].as_array().expect("a list");
+        let statuses: Vec<_> = items
+            .iter()
+            .map(|item| item.as_object().expect("one").values().next().expect("one")["status"].clone())
+            .collect();
+        assert_eq!(statuses, [201, 400, 400, 201]);
+        assert_eq!(items[3]["index"]["_id"], "x");
+        let events = door.events();
+        let seen: Vec<_> = events.iter().map(|e| (e.stream.as_str(), e.severity, e.observed_ns)).collect();
+        assert_eq!(seen, [("app", 17, 1_700_000_000_000_000_000), ("web", 0, 1_700_000_000_000_000_000)]);
+    }
+
+    #[tokio::test]
+    async fn a_full_ledger_asks_to_come_back_and_nothing_is_said_to_be_stored() {
+        let (receiver, door) = receiver(0);
+        let answer = receiver.bulk(call("{\"index\":{\"_index\":\"a\"}}\n{\"m\":1}\n"), None).await;
+        assert_eq!(answer.body["items"][0]["index"]["status"], 429);
+        let answer = receiver.events(call("{\"m\":1}\n{\"m\":2}\n"), "a").await;
+        assert_eq!((answer.status, answer.retry_after), (429, Some(RETRY_AFTER)));
+        assert_eq!((answer.body["accepted"].as_u64(), answer.body["resume_at"].as_u64()), (Some(0), Some(1)));
+        assert!(door.events().is_empty());
+    }
+
+    #[tokio::test]
+    async fn events_come_in_lines_and_arrays() {
+        let (receiver, door) = receiver(100);
+        let answer = receiver.events(call("{\"message\":\"a\"}\nnoise\n{\"message\":\"b\"}\n"), "shop").await;
+        assert_eq!(answer.status, 202, "{:?}", answer.body);
+        assert_eq!((answer.body["accepted"].as_u64(), answer.body["refused"].as_u64()), (Some(2), Some(1)));
+        assert_eq!(answer.body["reasons"][0], json!({"event": 2, "reason": "the document is not JSON"}));
+        assert_eq!(answer.body["receipt"]["position"], 1);
+        assert_eq!(receiver.events(call("[{\"message\":\"c\"}]"), "shop").await.status, 202);
+        for (body, stream) in [("", "shop"), ("[", "shop"), ("noise", "shop"), ("{\"a\":1}", "a b")] {
+            assert_eq!(receiver.events(call(body), stream).await.status, 400, "{body}");
+        }
+        assert_eq!(door.events().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn packed_bodies_are_unpacked_within_their_bound() {
+        let (receiver, door) = receiver(100);
+        let pack = |bytes: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(bytes).expect("packs");
+            Call { encoding: Encoding::Gzip, ..call(encoder.finish().expect("packs")) }
+        };
+        let body = b"{\"index\":{\"_index\":\"a\"}}\n{\"m\":1}\n";
+        assert_eq!(receiver.bulk(pack(body), None).await.body["errors"], false);
+        assert_eq!(receiver.events(pack(b"{\"m\":1}"), "a").await.status, 202);
+        let bomb = vec![b' '; INTAKE_BODY_BYTES_MAX + 1];
+        assert_eq!(receiver.bulk(pack(&bomb), None).await.status, 413);
+        assert_eq!(receiver.events(pack(&bomb), "a").await.status, 413);
+        let broken = Call { encoding: Encoding::Gzip, ..call("text") };
+        assert_eq!(receiver.bulk(broken, None).await.status, 400);
+        let cut = receiver.bulk(call("{\"index\":{\"_index\":\"a\"}}\n"), None).await;
+        assert_eq!((cut.status, cut.body["error"]["type"].as_str()), (400, Some("illegal_argument_exception")));
+        assert_eq!(door.events().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_tenant_cannot_make_streams_without_end() {
+        let (receiver, _) = receiver(usize::MAX);
+        let tenant = Tenant::default();
+        for number in 0..STREAMS_MAX {
+            assert_eq!(receiver.know(&tenant, &format!("s{number}")), Ok(()));
+        }
+        assert!(receiver.know(&tenant, "one more").is_err());
+        assert_eq!(receiver.know(&tenant, "s7"), Ok(()), "those that are there go on");
+        assert_eq!(receiver.know(&Tenant::new("other").expect("valid"), "s"), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded_whatever_comes() {
+        let (receiver, _) = receiver(0);
+        let mut rooms = Vec::new();
+        while let Ok(room) = receiver.room(None, Encoding::Identity).await {
+            rooms.push(room);
+        }
+        assert_eq!(rooms.len(), INTAKE_MEMORY_MAX / INTAKE_BODY_BYTES_MAX);
+        assert_eq!(receiver.room(Some(10 << 20), Encoding::Gzip).await.err(), Some(Full));
+        rooms.pop();
+        let small = receiver.room(Some(10), Encoding::Identity).await.expect("room for a small one");
+        assert_eq!(receiver.room(Some(u64::MAX), Encoding::Identity).await.err(), Some(Full));
+        drop(small);
+        assert!(receiver.room(Some(u64::MAX), Encoding::Identity).await.is_ok());
+        assert!(format!("{receiver:?}").contains("memory"));
+    }
+}
