@@ -11,6 +11,8 @@ mod peers;
 mod program;
 mod real;
 mod reload;
+#[path = "../../../../tests/skip.rs"]
+mod skip;
 mod start;
 mod trouble;
 mod web;
