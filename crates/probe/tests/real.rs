@@ -82,14 +82,8 @@ async fn hangs_and_stops(part: &Part<'_>, kind: &str, options: &Json) {
     let seen = look(kind, options).await;
     is(&seen, State::Down, "could not connect: connection refused");
     assert!(seen.timings.connect.is_none());
-    let now = part.tell("start", "");
-    let mut options = options.clone();
-    for key in ["access_key", "secret_key"] {
-        if now[key].is_string() {
-            options[key] = now[key].clone();
-        }
-    }
-    is_up(&look(kind, &options).await);
+    part.tell("start", "");
+    is_up(&look(kind, options).await);
 }
 
 #[tokio::test]
