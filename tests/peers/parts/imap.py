@@ -66,6 +66,10 @@ service imap-login {{
 }}
 service anvil {{
   chroot =
+  # Else a wrong password makes whoever comes from the same address wait, for seconds.
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service stats {{
   unix_listener stats-writer {{
