@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 
@@ -56,6 +57,7 @@ class Part:
     modules = ()  # Python modules that must be in the venv
     version_command = ()
     user = None  # the user to run as when we are root
+    starttls = ()  # how `openssl s_client` comes to TLS on the port whose certificate is swapped
 
     def __init__(self, home, certs):
         self.home = home
@@ -211,6 +213,53 @@ class Part:
         """Stops and starts it on the same port."""
         self.do_stop()
         self.do_start()
+
+    def served(self):
+        """The paths of the certificate and the key that it serves, which are its own and change with `swap-cert`."""
+        cert, key = self.home / "served.pem", self.home / "served.key"
+        if not cert.exists():
+            self.serve("good")
+        return cert, key
+
+    def serve(self, name):
+        """Puts another certificate where `served` says; the server sees it when it looks again."""
+        for source, target in zip(self.certs.pair(name), ("served.pem", "served.key")):
+            new = self.home / f"{target}.new"
+            new.write_bytes(source.read_bytes())
+            new.chmod(0o600)
+            self.own(new)
+            os.rename(new, self.home / target)
+
+    def tls_ports(self):
+        """The ports on which `served` is served."""
+        return [getattr(self, "tls_port", self.port)]
+
+    def reload(self):
+        """Makes it look at its certificate again, as a renewal's hook would."""
+        self.process.send_signal(signal.SIGHUP)  # not to its children, whom it tells itself
+
+    def do_swap_cert(self, name):
+        """`swap-cert NAME CERTIFICATE`: it serves another of certs.KINDS from now on, without a restart."""
+        self.served()
+        self.serve(name)
+        self.reload()
+        for port in self.tls_ports():
+            self.wait_served(port, (self.home / "served.pem").read_text())
+
+    def wait_served(self, port, cert):
+        """Waits until the certificate is seen on a port."""
+        wanted = ssl.PEM_cert_to_DER_cert(cert)
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end:
+            done = subprocess.run(
+                [which("openssl"), "s_client", "-connect", f"{HOST}:{port}", "-servername", "localhost", *self.starttls],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=10, check=False,
+            )
+            begin, finish = done.stdout.find(ssl.PEM_HEADER), done.stdout.find(ssl.PEM_FOOTER)
+            if begin >= 0 and ssl.PEM_cert_to_DER_cert(done.stdout[begin : finish + len(ssl.PEM_FOOTER)]) == wanted:
+                return
+            time.sleep(0.02)
+        raise Refused(f"port {port} still serves another certificate")
 
     def do_freeze(self):
         """Leaves it in memory and on its port, and runs it no more."""

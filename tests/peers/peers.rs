@@ -9,6 +9,8 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
+use crate::skip::skip;
+
 /// Real servers that run. Dropping it stops them; so does the death of the test process, whose pipe then ends.
 pub(crate) struct Peers {
     info: Value,
@@ -23,7 +25,7 @@ impl Peers {
     /// Starts the parts called `names` (the files of `tests/peers/parts/`) and waits until all serve.
     ///
     /// # Panics
-    /// When they do not start.
+    /// When they do not start, and under `CI=true` when one is not installed.
     #[expect(clippy::print_stdout, reason = "CI counts the real parts in what tests print")]
     pub(crate) fn start(names: &[&str]) -> Self {
         // A server that does not come up in its time on a busy machine, or whose port was taken meanwhile, is tried again.
@@ -32,7 +34,7 @@ impl Peers {
         for name in names {
             match info[name]["missing"].as_str() {
                 None => println!("real part: {name} {}", info[name]["version"].as_str().unwrap_or_default()),
-                Some(why) => println!("skipped: {name}: {why}"),
+                Some(why) => skip(&format!("{name}: {why}")),
             }
         }
         Self { info, talk: Mutex::new(Some(talk)), child }
@@ -60,20 +62,10 @@ impl Peers {
         Some((child, (stdin, stdout), info))
     }
 
-    /// Returns what there is to know about a part; `None` where it is not installed, which is fatal under `CI=true`.
-    ///
-    /// # Panics
-    /// When the part is not installed and CI runs.
-    #[expect(clippy::print_stdout, reason = "a skip says why")]
-    #[expect(clippy::disallowed_methods, reason = "whether CI runs is a matter of the environment, in tests alone")]
+    /// Returns what there is to know about a part; `None` where it is not installed.
     pub(crate) fn part(&self, name: &str) -> Option<Part<'_>> {
         let info = &self.info[name];
-        if let Some(why) = info["missing"].as_str() {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{name} must be installed in CI: {why}");
-            println!("skipped: {name}: {why}");
-            return None;
-        }
-        Some(Part { peers: self, name: name.to_owned(), info: info.clone() })
+        info["missing"].is_null().then(|| Part { peers: self, name: name.to_owned(), info: info.clone() })
     }
 
     /// Sends a command such as `stop postgres` and waits until it is done.
@@ -129,5 +121,18 @@ impl Part<'_> {
     /// When it refuses.
     pub(crate) fn tell(&self, verb: &str, arguments: &str) -> Value {
         self.peers.tell(&format!("{verb} {} {arguments}", self.name))
+    }
+
+    /// The same; `None` where this machine does not allow it.
+    ///
+    /// # Panics
+    /// When it refuses, and under `CI=true` when the machine does not allow it.
+    pub(crate) fn try_tell(&self, verb: &str, arguments: &str) -> Option<Value> {
+        let answer = self.tell(verb, arguments);
+        match answer["skipped"].as_str() {
+            Some(why) => skip(&format!("{verb} {}: {why}", self.name)),
+            None => return Some(answer),
+        }
+        None
     }
 }

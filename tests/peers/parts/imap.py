@@ -4,6 +4,8 @@ import grp
 import imaplib
 import os
 import pwd
+import ssl
+import time
 
 import peer
 
@@ -11,6 +13,7 @@ import peer
 class Part(peer.Part):
     needs = ("dovecot",)
     version_command = ("dovecot", "--version")
+    starttls = ("-starttls", "imap")
 
     def prepare(self):
         self.password = peer.token()
@@ -18,7 +21,7 @@ class Part(peer.Part):
         # Login processes run as this user, the mailbox belongs to that one; dovecot refuses root for both.
         account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         group = grp.getgrgid(account.pw_gid).gr_name
-        cert, key = self.certs.pair()
+        cert, key = self.served()
         mail = self.home / "mail"
         mail.mkdir()
         os.chown(mail, account.pw_uid, account.pw_gid)
@@ -63,6 +66,10 @@ service imap-login {{
 }}
 service anvil {{
   chroot =
+  # Else a wrong password makes whoever comes from the same address wait, for seconds.
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service stats {{
   unix_listener stats-writer {{
@@ -85,6 +92,9 @@ service stats {{
     def info(self):
         return {"tls_port": self.tls_port, "user": "dihya", "password": self.password}
 
+    def tls_ports(self):
+        return [self.port]
+
     def do_lock_out(self, switch):
         """`lock-out imap on|off`: the password is another one."""
         users = self.home / "users"
@@ -93,4 +103,19 @@ service stats {{
         fields = now.split(":")
         fields[1] = "{PLAIN}" + password
         users.write_text(":".join(fields))
-        self.do_restart()  # by itself dovecot looks at the file once a second
+        self.reload()  # by itself dovecot looks at the file once a second
+        end = time.monotonic() + peer.READY_SECONDS
+        while self.admits() != (switch == "off"):
+            if time.monotonic() > end:
+                raise peer.Refused("it does not take the passwords over")
+            time.sleep(0.02)
+
+    def admits(self):
+        """Whether the password is the right one."""
+        context = ssl.create_default_context(cafile=self.certs.ca)
+        try:
+            with imaplib.IMAP4_SSL("localhost", self.tls_port, ssl_context=context, timeout=5) as client:
+                client.login("dihya", self.password)
+                return True
+        except (imaplib.IMAP4.error, OSError) as error:
+            return None if "AUTHENTICATIONFAILED" not in str(error) else False

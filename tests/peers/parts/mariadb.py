@@ -9,13 +9,14 @@ import peer
 class Part(peer.Part):
     needs = ("mariadbd", "mariadb", "mariadb-install-db")
     version_command = ("mariadbd", "--version")
+    starttls = ("-starttls", "mysql")
 
     def prepare(self):
         self.password = peer.token()
         self.data = self.home / "data"
         self.socket = self.home / "sock"
         user = pwd.getpwuid(os.geteuid()).pw_name
-        cert, key = self.certs.pair()
+        cert, key = self.served()
         # Not the machine's: two that are made at once name their temporary tables alike, and delete each other's.
         temporary = self.home / "tmp"
         temporary.mkdir(exist_ok=True)
@@ -55,6 +56,9 @@ class Part(peer.Part):
 
     def info(self):
         return {"user": "dihya", "password": self.password, "database": "clinic"}
+
+    def reload(self):
+        self.sql("FLUSH SSL")
 
     def do_readonly(self, switch):
         """`readonly mariadb on|off`."""

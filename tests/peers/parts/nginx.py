@@ -1,16 +1,12 @@
 """nginx: an HTTPS port for each way in which a certificate can be wrong, and a plain HTTP one."""
 
+import pathlib
+import time
+
+import certs
 import peer
 
-# name: how its certificate is made
-VHOSTS = {
-    "good": {},
-    "expired": {"days": (-90, -3)},
-    "soon": {"days": (-80, 5)},
-    "not-yet": {"days": (2, 90)},
-    "wrong-host": {"hosts": ("other.example",)},
-    "self-signed": {"self_signed": True},
-}
+VHOSTS = [name for name in certs.KINDS if name not in ("stranger", "forged")]
 
 
 class Part(peer.Part):
@@ -19,7 +15,7 @@ class Part(peer.Part):
 
     def prepare(self):
         self.tls = {name: peer.free_port() for name in VHOSTS}
-        self.served = {name: name for name in VHOSTS}
+        self.vhosts = {name: name for name in VHOSTS}
         (self.home / "www").mkdir()
         (self.home / "www" / "index.html").write_text("<title>portal</title>it works\n")
         (self.home / "www" / "health.json").write_text('{"status": "up", "queue": 3}\n')
@@ -30,7 +26,7 @@ class Part(peer.Part):
         common = f"root {self.home}/www; location /fail {{ return 503; }} location /away {{ return 302 /; }}"
         servers = [f"server {{ listen {peer.HOST}:{self.port}; {common} }}"]
         for name, port in self.tls.items():
-            cert, key = self.certs.pair(self.served[name], **VHOSTS[self.served[name]])
+            cert, key = self.certs.pair(self.vhosts[name])
             servers.append(
                 f"server {{ listen {peer.HOST}:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key}; {common} }}"
             )
@@ -53,8 +49,17 @@ class Part(peer.Part):
 
     def do_swap_cert(self, which, vhost="good"):
         """`swap-cert nginx CERTIFICATE [VHOST]`: the vhost serves another certificate, as after a bad renewal."""
-        if which not in VHOSTS or vhost not in VHOSTS:
-            raise peer.Refused(f"certificates and vhosts are {', '.join(VHOSTS)}")
-        self.served[vhost] = which
+        if vhost not in VHOSTS:
+            raise peer.Refused(f"vhosts are {', '.join(VHOSTS)}")
+        self.vhosts[vhost] = which
         self.configure()
-        self.do_restart()
+        before = self.workers()
+        self.reload()
+        self.wait_served(self.tls[vhost], self.certs.pair(which)[0].read_text())
+        while before & self.workers():  # until it is gone the old worker takes connections too
+            time.sleep(0.005)
+
+    def workers(self):
+        """The processes of which each serves by the configuration that it began with."""
+        pid = self.process.pid
+        return set(pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split())

@@ -7,19 +7,18 @@ class Part(peer.Part):
     needs = ("initdb", "postgres", "psql")
     version_command = ("postgres", "--version")
     user = "postgres"  # it refuses root
+    starttls = ("-starttls", "postgres")
 
     def prepare(self):
         self.password = peer.token()
         self.data = self.home / "data"
         self.own(self.home)
         self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        cert, key = self.certs.pair()
-        for source, name in ((cert, "server.crt"), (key, "server.key")):
-            (self.data / name).write_bytes(source.read_bytes())
-            (self.data / name).chmod(0o600)
+        cert, key = self.served()
         (self.data / "postgresql.conf").write_text(
             f"listen_addresses = '{peer.HOST}'\nport = {self.port}\nunix_socket_directories = '{self.home}'\n"
-            "ssl = on\nfsync = off\nshared_buffers = 16MB\nmax_connections = 20\nlogging_collector = off\n"
+            f"ssl = on\nssl_cert_file = '{cert}'\nssl_key_file = '{key}'\n"
+            "fsync = off\nshared_buffers = 16MB\nmax_connections = 20\nlogging_collector = off\n"
         )
         (self.data / "pg_hba.conf").write_text(
             "local all postgres trust\n"

@@ -13,7 +13,7 @@ class Part(peer.Part):
     def prepare(self):
         self.password = peer.token()
         self.tls_port = peer.free_port()
-        cert, key = self.certs.pair()
+        cert, key = self.served()
         (self.home / "redis.conf").write_text(
             f"bind {peer.HOST}\nport {self.port}\ntls-port {self.tls_port}\ntls-cert-file {cert}\ntls-key-file {key}\n"
             f"tls-ca-cert-file {self.certs.ca}\ntls-auth-clients no\nrequirepass {self.password}\n"
@@ -48,6 +48,10 @@ class Part(peer.Part):
         context = ssl.create_default_context(cafile=self.certs.ca)
         with socket.create_connection((peer.HOST, self.tls_port), timeout=5) as stream:
             context.wrap_socket(stream, server_hostname="localhost").close()
+
+    def reload(self):
+        cert, key = self.served()
+        self.ask(f"CONFIG SET tls-cert-file {cert} tls-key-file {key}")
 
     def do_readonly(self, switch):
         """`readonly redis on|off`: it becomes the replica of a master that is away, and back."""

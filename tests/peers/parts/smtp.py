@@ -9,6 +9,7 @@ import peer
 
 class Part(peer.Part):
     modules = ("aiosmtpd",)
+    starttls = ("-starttls", "smtp")
 
     @classmethod
     def version(cls):
@@ -19,14 +20,14 @@ class Part(peer.Part):
         self.tls_port = peer.free_port()
         self.mails = self.home / "mails"
         self.mails.mkdir()
-        self.certs.pair()
+        (self.home / "password").write_text(self.password)
 
     def command(self):
-        cert, key = self.certs.pair()
+        cert, key = self.served()
         server = os.path.join(os.path.dirname(__file__), "..", "servers", "smtp_server.py")
         return [
-            peer.VENV / "bin" / "python", server, self.port, self.tls_port, cert, key, "dihya", self.password,
-            self.mails, self.home / "mood",
+            peer.VENV / "bin" / "python", server, self.port, self.tls_port, cert, key, "dihya",
+            self.home / "password", self.mails, self.home / "mood",
         ]
 
     def ports(self):
@@ -39,6 +40,13 @@ class Part(peer.Part):
 
     def info(self):
         return {"tls_port": self.tls_port, "user": "dihya", "password": self.password, "mails": str(self.mails)}
+
+    def tls_ports(self):
+        return [self.port]
+
+    def do_lock_out(self, switch):
+        """`lock-out smtp on|off`: the password is another one."""
+        (self.home / "password").write_text(peer.token() if switch == "on" else self.password)
 
     def do_mood(self, mood):
         """`mood smtp well|busy|full|refuse`: it answers mails with 250, 451, 452 or 550 from now on."""

@@ -1,9 +1,13 @@
-"""An SMTP server that keeps each mail as a file: PORT TLS_PORT CERT KEY USER PASSWORD MAILS MOOD_FILE."""
+"""An SMTP server that keeps each mail as a file: PORT TLS_PORT CERT KEY USER PASSWORD_FILE MAILS MOOD_FILE.
+
+SIGHUP makes it read the certificate again; the password and the mood are read when they matter.
+"""
 
 import asyncio
 import json
 import os
 import pathlib
+import signal
 import ssl
 import sys
 
@@ -39,7 +43,8 @@ class Keep:
 
 def authenticate(_server, _session, _envelope, _mechanism, data):
     """Accepts the one user."""
-    good = isinstance(data, LoginPassword) and (data.login, data.password) == (USER.encode(), PASSWORD.encode())
+    password = pathlib.Path(PASSWORD).read_bytes()
+    good = isinstance(data, LoginPassword) and (data.login, data.password) == (USER.encode(), password)
     return AuthResult(success=good, handled=good)
 
 
@@ -48,6 +53,7 @@ async def main():
     context.load_cert_chain(CERT, KEY)
     keep = Keep()
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, context.load_cert_chain, CERT, KEY)
 
     def starttls():
         return SMTP(keep, hostname="mail.test", tls_context=context, authenticator=authenticate, auth_require_tls=True)

@@ -12,6 +12,8 @@ mod privacy;
 mod program;
 mod real;
 mod reload;
+#[path = "../../../../tests/skip.rs"]
+mod skip;
 mod start;
 mod trouble;
 mod web;

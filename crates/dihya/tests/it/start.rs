@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::Value;
 
 use crate::program::{Place, Server, eventually, run, text, verify};
+use crate::skip::skip;
 use crate::web::request;
 
 #[test]
@@ -205,8 +206,7 @@ fn clients_say_what_they_lack() {
 #[test]
 fn on_a_terminal_it_says_where_it_is_and_how_to_go_on() {
     if std::process::Command::new("script").arg("--version").output().is_err() {
-        println!("skipped: script is not installed");
-        return;
+        return skip("script is not installed");
     }
     let place = Place::new();
     let binary = env!("CARGO_BIN_EXE_dihya");

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::program::{Place, Server, dihya, eventually, run, text, verify};
+use crate::skip::skip;
 use crate::web::{Service, request};
 
 #[test]
@@ -17,8 +18,7 @@ fn a_directory_that_cannot_be_written_is_said() {
 fn a_directory_that_became_read_only_is_said() {
     let place = Place::new();
     let Some(disk) = SmallDisk::mount(&place) else {
-        println!("skipped: no file system can be mounted here");
-        return;
+        return skip("no file system can be mounted here");
     };
     assert_eq!(Server::start(&place, &[]).stop(), Some(0));
     let mut remount = std::process::Command::new("mount");
@@ -40,8 +40,7 @@ fn a_disk_that_takes_no_more_ends_the_process_or_refuses_and_loses_nothing() {
     let mut command = std::process::Command::new("prlimit");
     command.args(["--fsize=1048576:1048576", "--"]).arg(env!("CARGO_BIN_EXE_dihya")).env_clear().env("NO_COLOR", "1");
     if std::process::Command::new("prlimit").arg("--version").output().is_err() {
-        println!("skipped: prlimit is not installed");
-        return;
+        return skip("prlimit is not installed");
     }
     let output = command
         .args([
@@ -100,8 +99,7 @@ impl Drop for SmallDisk {
 fn a_full_disk_refuses_what_pages_nobody_and_pages() {
     let place = Place::new();
     let Some(disk) = SmallDisk::mount(&place) else {
-        println!("skipped: no file system can be mounted here");
-        return;
+        return skip("no file system can be mounted here");
     };
     let (service, hook) = (Service::start(), Service::start());
     let config = crate::journey::config(&service, &hook, "").replace("group_by: [check]", "group_by: [alertname]");
@@ -157,8 +155,7 @@ fn a_full_disk_refuses_what_pages_nobody_and_pages() {
 #[test]
 fn a_disk_that_fails_gives_a_last_notice_and_ends_the_process() {
     if std::process::Command::new("strace").arg("--version").output().is_err() {
-        println!("skipped: strace is not installed");
-        return;
+        return skip("strace is not installed");
     }
     let place = Place::new();
     let (service, hook) = (Service::start(), Service::start());

@@ -10,4 +10,6 @@ mod hybrid;
 mod ledger;
 mod merkle;
 mod sample;
+#[path = "../../../../tests/skip.rs"]
+mod skip;
 mod verify;
