@@ -142,7 +142,7 @@ class Part(peer.Part):
         """`corrupt s3 on|off`: a bit of each object changes on the disk before it is read for the first time.
 
         Its checksum too, as if it had changed in memory before. Where that alone is wrong the store tries to read again
-        for half a minute, which a check sees as no answer; here it gives other bytes and says that all is well.
+        for longer than a check waits, which a check sees as no answer; here it gives other bytes and says that all is well.
         """
         if switch == "off":
             return self.spare()
