@@ -15,6 +15,7 @@ pub(crate) mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::config::{Node, Problem, Span, Tree, Ty};
 use serde_json::Value;
@@ -101,6 +102,16 @@ impl Loaded {
         declared.extend(self.declared.iter().map(String::as_str));
         declared.retain(|name| !name.is_empty());
         Ok(self.privacy.redactor(declared)?)
+    }
+
+    /// Makes the clearer that the policy asks for; tokens in labels are made with `token_key`.
+    ///
+    /// # Errors
+    /// When the policy cannot be carried out.
+    pub(crate) fn clearer(&self, token_key: [u8; 32]) -> anyhow::Result<privacy::Clearer> {
+        let redactor = Arc::new(self.redactor()?);
+        let policy = Arc::new(privacy::Policy::new(&self.privacy, Arc::clone(&redactor))?);
+        Ok(privacy::Clearer::new(redactor, token_key).with_policy(policy))
     }
 
     /// Logs what should not be as it is.

@@ -108,7 +108,7 @@ async fn record(
     alert: Alert,
 ) -> anyhow::Result<Sent> {
     let key = store::token_key(&*os.disk, data_dir, &*os.rng)?;
-    let clearer = Arc::new(Clearer::new(Arc::new(loaded.redactor()?), key));
+    let clearer = Arc::new(loaded.clearer(key)?);
     let metrics = Arc::new(Metrics::new());
     let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&os.clock) as _, metrics));
     let means = alerting::Means { disk: Arc::clone(&os.disk), clock: Arc::clone(&os.clock), rng: Arc::clone(&os.rng) };

@@ -3,7 +3,8 @@
 //! ```text
 //! probe ─ results::Sink ─┐                                  ┌─ Feed ─> alert (incident, outbox) ─> channels
 //! server ─ Admit ────────┼─> Clearer::clear ─> Ledger::append
-//! alert ─ Admit ─────────┘      privacy            ledger   └─ Feed ─> server (history of the status page)
+//! alert ─ Admit ─────────┤      privacy            ledger   └─ Feed ─> server (history of the status page)
+//! intake ─ Admit ────────┘
 //! ```
 //! [`Pipeline`] is `model::Admit`: it clears, then appends; nothing is acknowledged in between. [`Records`] is
 //! `model::Feed`: it reads a tenant's durable records back as bodies. What was refused and cannot be sent again is
@@ -24,6 +25,8 @@ use crate::events;
 
 /// Most different kinds of loss that wait to be recorded; beyond them losses of a tenant are one.
 const GAPS_MAX: usize = 4_096;
+/// Signals that are cleared at once where they are; more take longer than others may wait for a thread.
+const CLEARED_INLINE_MAX: usize = 64;
 
 /// Clears and appends.
 pub(crate) struct Pipeline {
@@ -124,7 +127,7 @@ impl Pipeline {
         let count = signals.len();
         self.write_gaps(&tenant).await;
         let outcomes: Vec<(String, Outcome)> = signals.iter().filter_map(outcome_of).collect();
-        let cleared = self.clear(signals).inspect_err(|refusal| self.count(&tenant, Err(refusal), count))?;
+        let cleared = self.clear(signals).await.inspect_err(|refusal| self.count(&tenant, Err(refusal), count))?;
         let appended = self.ledger.append(cleared, level).await.map_err(Refusal::from);
         self.count(&tenant, appended.as_ref().map(|_| ()), count);
         if appended.is_ok() {
@@ -133,9 +136,18 @@ impl Pipeline {
         appended
     }
 
-    fn clear(&self, signals: Vec<Signal>) -> Result<Vec<Cleared>, Refusal> {
-        let clearer = self.clearer();
-        let cleared: Result<Vec<Cleared>, _> = signals.into_iter().map(|signal| clearer.clear(signal)).collect();
+    /// Clears signals; many of them where they hold up nobody else.
+    async fn clear(&self, signals: Vec<Signal>) -> Result<Vec<Cleared>, Refusal> {
+        let (clearer, many) = (self.clearer(), signals.len() > CLEARED_INLINE_MAX);
+        let clear =
+            move || -> Result<Vec<Cleared>, _> { signals.into_iter().map(|signal| clearer.clear(signal)).collect() };
+        let cleared = if many {
+            tokio::task::spawn_blocking(clear)
+                .await
+                .map_err(|_| Refusal { kind: RefusalKind::Retry, reason: "the program stops".to_owned() })?
+        } else {
+            clear()
+        };
         cleared.map_err(|error| Refusal { kind: RefusalKind::Reject, reason: error.to_string() })
     }
 
@@ -155,7 +167,7 @@ impl Pipeline {
             };
             Signal::ours(tenant.clone(), gap)
         };
-        let written = match self.clear(losses.iter().map(gap).collect()) {
+        let written = match self.clear(losses.iter().map(gap).collect()).await {
             Ok(cleared) => self.ledger.append(cleared, Level::Durable).await.map_err(Refusal::from),
             Err(refusal) => Err(refusal),
         };
@@ -242,6 +254,9 @@ impl Feed for Records {
 impl Records {
     /// Makes a body of a record; `None` for the ledger's own, and for those whose payload retention deleted.
     fn record(&self, stored: &ledger::Stored) -> Option<Recorded> {
+        if stored.kind == Kind::Event {
+            return None; // no view folds events yet, and there are many
+        }
         let body = match Body::from_fields(stored.kind, &stored.fields()) {
             Ok(body) => body,
             Err(model::schema::SchemaError::NotABody { .. }) => return None,

@@ -135,6 +135,9 @@ enum Style {
 
 impl Clearer {
     /// Creates a clearer. Tokens in labels are made with `token_key`, so they are the same as long as it is.
+    ///
+    /// # Panics
+    /// Never: a policy that says nothing of events is always possible.
     #[must_use]
     pub fn new(redactor: Arc<Redactor>, token_key: [u8; 32]) -> Self {
         let policy = Policy::new(&Config::default(), Arc::clone(&redactor));

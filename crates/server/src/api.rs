@@ -22,6 +22,7 @@ pub(crate) mod alerts;
 pub(crate) mod checks;
 pub(crate) mod heartbeats;
 pub(crate) mod incidents;
+pub(crate) mod intake;
 pub(crate) mod ledger;
 pub(crate) mod notifications;
 pub(crate) mod read;

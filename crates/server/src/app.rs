@@ -23,6 +23,8 @@ use crate::tokens::Tokens;
 pub struct Parts {
     /// Admits alerts, acts and accesses.
     pub admit: Arc<dyn Admit>,
+    /// Takes events.
+    pub receiver: Arc<intake::Receiver>,
     /// The checks.
     pub checks: Arc<dyn Checks>,
     /// The incidents.

@@ -423,6 +423,7 @@ impl Fixture {
         let tokens = Tokens::open(pool.clone(), clock.clone(), rng.clone()).await.expect("opens");
         let parts = Parts {
             admit: ledger.clone(),
+            receiver: Arc::new(intake::Receiver::new(ledger.clone(), clock.clone())),
             checks: board.clone(),
             incidents: cases.clone(),
             silences: Arc::new(Quiet::default()),

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::error;
 
-use crate::api::Peer;
+use crate::api::{Peer, intake};
 use crate::app::App;
 use crate::limiter::client_key;
 use crate::problem::Problem;
@@ -43,6 +43,7 @@ pub(crate) async fn guard(
         Err(problem) => Err(problem),
     };
     let mut response = match entered {
+        Err(problem) if route.elastic => intake::in_their_shape(request.headers(), &problem),
         Err(problem) => problem.into_response(),
         Ok(caller) => {
             request.extensions_mut().insert(Taken(route));

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use http::{Method, StatusCode};
 use model::limits::{CHECK_TIMEOUT_MAX, REQUEST_BODY_BYTES_MAX, REQUEST_TIMEOUT};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::{about, alerts, checks, heartbeats, incidents, ledger, notifications, silences, status, tokens};
+use crate::api::{
+    about, alerts, checks, heartbeats, incidents, intake, ledger, notifications, silences, status, tokens,
+};
 use crate::app::App;
 use crate::guard::{guard, stamp};
 use crate::page;
@@ -39,13 +41,15 @@ pub enum Area {
     Heartbeats,
     /// The ledger.
     Ledger,
+    /// Events: log lines and business events.
+    Events,
     /// Tokens.
     Tokens,
 }
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Status,
         Self::Checks,
         Self::Incidents,
@@ -54,6 +58,7 @@ impl Area {
         Self::Alerts,
         Self::Heartbeats,
         Self::Ledger,
+        Self::Events,
         Self::Tokens,
     ];
 
@@ -69,6 +74,7 @@ impl Area {
             Self::Alerts => "alerts",
             Self::Heartbeats => "heartbeats",
             Self::Ledger => "ledger",
+            Self::Events => "events",
             Self::Tokens => "tokens",
         }
     }
@@ -85,7 +91,7 @@ impl std::str::FromStr for Area {
 /// A text that names no part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown scope, expected status, checks, incidents, silences, notifications, alerts, heartbeats, ledger or tokens"
+    "unknown scope, expected status, checks, incidents, silences, notifications, alerts, heartbeats, ledger, events or tokens"
 )]
 pub struct UnknownArea;
 
@@ -119,6 +125,8 @@ pub struct Route {
     /// What it is for.
     pub doc: &'static str,
     pub(crate) timeout: Duration,
+    /// Errors have the shape of Elasticsearch's.
+    pub(crate) elastic: bool,
     handler: fn() -> MethodRouter<Arc<App>>,
 }
 
@@ -145,7 +153,17 @@ const ADMINS: &[Role] = &[Role::Admin];
 type Handler = fn() -> MethodRouter<Arc<App>>;
 
 const fn read(path: &'static str, need: Need, area: Area, handler: Handler, doc: &'static str) -> Route {
-    Route { method: Method::GET, path, need, area, recorded: Recorded::No, doc, timeout: REQUEST_TIMEOUT, handler }
+    Route {
+        method: Method::GET,
+        path,
+        need,
+        area,
+        recorded: Recorded::No,
+        doc,
+        timeout: REQUEST_TIMEOUT,
+        elastic: false,
+        handler,
+    }
 }
 
 const fn act(
@@ -157,7 +175,17 @@ const fn act(
     handler: Handler,
     doc: &'static str,
 ) -> Route {
-    Route { method, path, need: Need::Roles(roles), area, recorded, doc, timeout: REQUEST_TIMEOUT, handler }
+    Route {
+        method,
+        path,
+        need: Need::Roles(roles),
+        area,
+        recorded,
+        doc,
+        timeout: REQUEST_TIMEOUT,
+        elastic: false,
+        handler,
+    }
 }
 
 /// A job may POST as well, whatever its HTTP client prefers.
@@ -170,8 +198,16 @@ const fn beat(path: &'static str, handler: Handler) -> Route {
         recorded: Recorded::Itself,
         doc: "The same.",
         timeout: REQUEST_TIMEOUT,
+        elastic: false,
         handler,
     }
+}
+
+/// What an Elasticsearch 8 answers to agents that send.
+const fn elastic(method: Method, path: &'static str, handler: Handler, doc: &'static str) -> Route {
+    let mut route = act(method, path, SENDERS, Area::Events, Recorded::No, handler, doc);
+    route.elastic = true;
+    route
 }
 
 impl Route {
@@ -193,7 +229,7 @@ impl Route {
 
 /// All routes, in the order of the reference page.
 pub static ROUTES: &[Route] = &[
-    read("/", Need::Open, Area::Status, || get(about::root), "Name and version; a browser is sent to `/status`."),
+    read("/", Need::Open, Area::Status, || get(about::root), "Elasticsearch's banner; a browser is sent to `/status`."),
     read("/livez", Need::Open, Area::Status, || get(about::livez), "Whether the process answers."),
     read("/readyz", Need::Open, Area::Status, || get(about::readyz), "Whether it can be relied on: the status alone."),
     read(
@@ -309,6 +345,27 @@ pub static ROUTES: &[Route] = &[
         || post(alerts::send),
         "Sends an alert and answers with its receipt.",
     ),
+    act(
+        Method::POST,
+        "/api/dihya/v1/events",
+        SENDERS,
+        Area::Events,
+        Recorded::Itself,
+        || post(intake::events),
+        "Takes events as NDJSON, one object or an array; answers when they are durable.",
+    ),
+    elastic(Method::POST, "/_bulk", || post(intake::bulk), "Takes events as Elasticsearch's `_bulk`.").itself(),
+    elastic(Method::PUT, "/_bulk", || put(intake::bulk), "The same.").itself(),
+    elastic(Method::POST, "/{index}/_bulk", || post(intake::bulk), "The same, with the index of items that name none.")
+        .itself(),
+    elastic(Method::PUT, "/{index}/_bulk", || put(intake::bulk), "The same.").itself(),
+    elastic(Method::GET, "/_license", || get(intake::licence), "A basic licence, which agents ask for."),
+    elastic(Method::GET, "/_ilm/policy/{name}", || get(intake::policy), "A lifecycle policy: there is always one."),
+    elastic(Method::PUT, "/_ilm/policy/{name}", || put(intake::policy), "Acknowledged, and not kept."),
+    elastic(Method::GET, "/_index_template/{name}", || get(intake::template), "A template: there is always one."),
+    elastic(Method::PUT, "/_index_template/{name}", || put(intake::template), "Acknowledged, and not kept."),
+    elastic(Method::GET, "/_data_stream/{name}", || get(intake::template), "A data stream: there is always one."),
+    elastic(Method::PUT, "/_data_stream/{name}", || put(intake::template), "Acknowledged, and not kept."),
     read(
         "/api/dihya/v1/heartbeats/{id}",
         Need::Sign,
@@ -448,7 +505,7 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&openapi::document()).expect("JSON");
         let paths = document["paths"].as_object().expect("paths");
         for route in ROUTES {
-            let public_page = route.path == "/" || route.path.starts_with("/status");
+            let public_page = route.path == "/" || route.path.starts_with("/status") || route.elastic;
             // Heartbeats answer GET as they do POST; one of the two is described.
             let path = route.path.replace("{*path}", "{path}");
             let method = if route.path.contains("heartbeats") { "post" } else { &route.method.as_str().to_lowercase() };

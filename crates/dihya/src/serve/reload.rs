@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use model::config::{Problem, Span};
 use model::{Admit as _, ConfigLoad, Level, Signal, Tenant};
-use privacy::Clearer;
 use server::seam::{OutboxGauge, Vitals as _};
 
 use super::alerting;
@@ -129,8 +128,8 @@ impl Running {
         if let Some(field) = self.file.fixed.differs(&Fixed::of(&loaded)) {
             return Err((field.to_owned(), "cannot be changed without a restart".to_owned()));
         }
-        let redactor = loaded.redactor().map_err(|error| ("privacy".to_owned(), error.to_string()))?;
-        let clearer = Arc::new(Clearer::new(Arc::new(redactor), self.token_key));
+        let clearer = loaded.clearer(self.token_key).map_err(|error| ("privacy".to_owned(), error.to_string()))?;
+        let clearer = Arc::new(clearer);
         let url = loaded.server.url(self.server.address());
         let setups = alerting::setups(&loaded, &url, clearer.redactor(), &self.alert_means, &self.data_dir)
             .map_err(|error| ("channels".to_owned(), format!("{error:#}")))?;

@@ -12,7 +12,6 @@ use disk::{Disk, OsClock, OsDisk, OsRng};
 use model::{
     AdminAct, Admit as _, Alert, Clock, ConfigLoad, Level, Private, RefusalKind, Rng, Signal, SteadyClock, Tenant,
 };
-use privacy::Clearer;
 use probe::Scheduler;
 use server::{History, Metrics, Server, Tokens};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -94,7 +93,7 @@ impl Base {
         let metrics = Arc::new(Metrics::new());
         let ledger = open_ledger(loaded, &data_dir, &disk, &clock, &rng).await?;
         let token_key = store::token_key(&*disk, &data_dir, &*rng)?;
-        let clearer = Arc::new(Clearer::new(Arc::new(loaded.redactor()?), token_key));
+        let clearer = Arc::new(loaded.clearer(token_key)?);
         let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&clock), Arc::clone(&metrics)));
         record_config(&pipeline, loaded, &*clock).await?;
         spool::admit(&*disk, &data_dir, &pipeline, clock.now()).await?;
@@ -291,6 +290,7 @@ fn server_parts(
     let people = Arc::new(Engines { by_tenant: engines.clone(), clock: Arc::clone(&base.clock) });
     server::Parts {
         admit: Arc::clone(&base.pipeline) as _,
+        receiver: Arc::new(intake::Receiver::new(Arc::clone(&base.pipeline) as _, Arc::clone(&base.clock))),
         checks: Arc::clone(&board) as _,
         incidents: Arc::clone(&people) as _,
         silences: Arc::clone(&people) as _,

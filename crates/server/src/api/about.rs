@@ -1,22 +1,22 @@
 //! The instance itself: alive, ready, measured, described.
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderValue, StatusCode, header};
 
+use super::intake::shaped;
 use super::tagged::Tagged;
 use super::{Answer, Shared, validator};
 use crate::guard::Caller;
 use crate::metrics::{OPENMETRICS, PROMETHEUS, Stand};
 use crate::openapi;
 
-/// Sends browsers to the status page and tells programs what answers here.
+/// Sends browsers to the status page, and tells agents that here is what they send to.
 pub(crate) async fn root(request: Request) -> Response {
     if accepts(&request, "text/html") {
         return Redirect::temporary("/status").into_response();
     }
-    Json(serde_json::json!({"name": "dihya", "version": env!("CARGO_PKG_VERSION")})).into_response()
+    shaped(request.headers(), 200, &intake::elastic::banner("dihya"))
 }
 
 /// Says that the process answers.

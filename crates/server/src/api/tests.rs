@@ -566,3 +566,90 @@ async fn a_public_note_has_a_place_in_a_feed() {
     assert_eq!(note("two\nlines\tand a tab", true).await.status, 200);
     assert_eq!(note("a\u{8}b", false).await.status, 200);
 }
+
+#[tokio::test]
+async fn events_come_in_over_our_route_and_over_elasticsearchs() {
+    let fixture = Fixture::new().await;
+    let sender = fixture.token(&[Role::Ingest]).await;
+    let send = async |path: &str, body: &str| fixture.send(request("POST", path, &sender, body)).await;
+    let accepted = send("/api/dihya/v1/events?stream=shop", "{\"message\":\"a\"}\nnoise\n").await;
+    assert_eq!((accepted.status, accepted.json()["accepted"].as_u64()), (202, Some(1)), "{}", accepted.text);
+    let bulk =
+        send("/web-2026.11.22/_bulk", "{\"index\":{}}\n{\"message\":\"b\",\"level\":\"warn\"}\n{\"delete\":{}}\n")
+            .await;
+    assert_eq!((bulk.status, bulk.header("x-elastic-product")), (200, "Elasticsearch"));
+    let statuses = |answer: &Answered, act: &str, at: usize| answer.json()["items"][at][act]["status"].as_u64();
+    assert_eq!((statuses(&bulk, "index", 0), statuses(&bulk, "delete", 1)), (Some(201), Some(400)));
+    let events: Vec<(String, u8)> = fixture
+        .ledger
+        .take()
+        .into_iter()
+        .filter_map(|signal| match signal.body {
+            Body::Event(event) => Some((event.stream, event.severity)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(events, [("shop".to_owned(), 0), ("web".to_owned(), 13)]);
+
+    for (path, body) in
+        [("/api/dihya/v1/events", ""), ("/api/dihya/v1/events?stream=a%20b", "{}"), ("/api/dihya/v1/events", "noise")]
+    {
+        problem(&send(path, body).await, 400, None);
+    }
+    problem(&send("/api/dihya/v1/events?index=a", "{}").await, 400, None);
+    problem(&fixture.send(request("POST", "/api/dihya/v1/events", "", "{}")).await, 401, None);
+    let viewer = fixture.token(&[Role::Viewer]).await;
+    problem(&fixture.send(request("POST", "/api/dihya/v1/events", &viewer, "{}")).await, 403, None);
+
+    // Errors are in their shape too, whoever made them.
+    for (token, status, kind) in [
+        ("", 401, "security_exception"),
+        (&*viewer, 403, "security_exception"),
+        (&*sender, 400, "illegal_argument_exception"),
+    ] {
+        let answer = fixture.send(request("POST", "/_bulk", token, "noise")).await;
+        assert_eq!((answer.status, answer.json()["error"]["type"].as_str().unwrap_or_default()), (status, kind));
+        assert_eq!(answer.header("x-elastic-product"), "Elasticsearch");
+        assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401);
+    }
+    let packed = |encoding: &str| {
+        let mut request = request("POST", "/_bulk", &sender, "text");
+        request.headers_mut().insert("content-encoding", encoding.parse().expect("a header"));
+        request
+    };
+    assert_eq!(fixture.send(packed("br")).await.status, 415);
+    assert_eq!(fixture.send(packed("gzip")).await.status, 400);
+    let mut large = request("POST", "/_bulk", &sender, "{}");
+    large.headers_mut().insert("content-length", "99999999".parse().expect("a header"));
+    assert_eq!(fixture.send(large).await.status, 413);
+}
+
+#[tokio::test]
+async fn agents_find_the_elasticsearch_that_they_ask_for() {
+    let fixture = Fixture::new().await;
+    let sender = fixture.token(&[Role::Ingest]).await;
+    let ask = async |method: &str, path: &str| {
+        let mut request = request(method, path, &sender, "");
+        request
+            .headers_mut()
+            .insert("accept", "application/vnd.elasticsearch+json; compatible-with=8".parse().expect("one"));
+        fixture.send(request).await
+    };
+    for (method, path, pointer) in [
+        ("GET", "/", "/version/number"),
+        ("GET", "/_license", "/license/status"),
+        ("GET", "/_ilm/policy/filebeat", "/filebeat/version"),
+        ("PUT", "/_ilm/policy/filebeat", "/acknowledged"),
+        ("GET", "/_index_template/filebeat-8.15.0", "/index_templates/0/name"),
+        ("PUT", "/_index_template/filebeat-8.15.0", "/acknowledged"),
+        ("PUT", "/_data_stream/filebeat-8.15.0", "/acknowledged"),
+    ] {
+        let answer = ask(method, path).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text);
+        assert!(answer.json().pointer(pointer).is_some(), "{method} {path}: {}", answer.text);
+        assert_eq!(answer.header("x-elastic-product"), "Elasticsearch");
+        assert!(answer.header("content-type").starts_with("application/vnd.elasticsearch+json"));
+    }
+    assert_eq!(ask("HEAD", "/_index_template/x").await.status, 200);
+    assert_eq!(fixture.open("/_license").await.status, 401);
+}

@@ -1,0 +1,195 @@
+//! Log lines and business events from the agents that people run already: cleared, durable, provable, and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::program::{Place, Server, done, eventually, run, text, verify};
+use crate::skip::skip;
+
+const POLICY: &str =
+    "privacy:\n  streams:\n    shop-*:\n      fields:\n        user.id: mask\n        client.ip: generalise /16\n";
+
+/// What is personal in the events that are sent, and must be nowhere in the data directory.
+const PLANTED: [&str; 4] = ["planted.person", "203.0.113.77", "0612345678", "customer-4711"];
+
+fn agent_token(server: &Server, name: &str) -> String {
+    let added = server.client(&["token", "add", name, "--role", "ingest"]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    text(&added.stdout).lines().last().expect("the token").trim().to_owned()
+}
+
+/// Returns the events of the log, oldest first.
+fn events(place: &Place) -> Vec<Value> {
+    let shown = run(&["ledger", "show", "--limit", "100000", "--format", "json", "--data-dir", &place.data()]);
+    let rows: Vec<Value> = serde_json::from_slice(&shown.stdout).unwrap_or_default();
+    rows.into_iter().filter(|row| row["kind"] == "event").map(|row| row["body"].clone()).collect()
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).expect("lists").map(|entry| entry.expect("lists").path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+fn assert_nothing_planted_lies_in(data: &Path) {
+    for file in files_below(data) {
+        let bytes = std::fs::read(&file).expect("reads");
+        for planted in PLANTED {
+            let found = bytes.windows(planted.len()).any(|window| window == planted.as_bytes());
+            assert!(!found, "{planted} lies in {}", file.display());
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "CI counts the real parts in what tests print")]
+fn is_there(name: &str, command: &mut Command) -> bool {
+    let version = command.stderr(Stdio::null()).output().ok().filter(|output| output.status.success());
+    match version {
+        Some(output) => {
+            println!("real part: {name} {}", text(&output.stdout).lines().next().unwrap_or_default());
+            true
+        }
+        None => {
+            skip(&format!("{name} is not installed (tests/peers/install)"));
+            false
+        }
+    }
+}
+
+fn python() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "where the test's own servers are is said by the environment")]
+    let from = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache"))).unwrap_or_default();
+    from("DIHYA_PEERS_VENV").unwrap_or_else(|| cache.join("dihya-peers/venv")).join("bin/python")
+}
+
+const CLIENT: &str = r#"
+import sys
+from elasticsearch import Elasticsearch, helpers
+server, token, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+es = Elasticsearch(server, api_key=token)
+assert es.info()["version"]["number"].startswith("8.")
+def event(n):
+    return {"_op_type": "create", "_index": "shop-orders-2026.11.27", "_source": {
+        "@timestamp": "2026-11-27T10:00:00Z", "message": f"order {n} of planted.person{n}@example.org, tel 0612345678",
+        "log": {"level": "warn"}, "user": {"id": "customer-4711"}, "client": {"ip": "203.0.113.77"},
+        "service": {"name": "shop"}, "labels": {"sector": "e-commerce"}}}
+done, errors = helpers.bulk(es.options(request_timeout=30), map(event, range(count)), chunk_size=200)
+assert (done, errors) == (count, []), errors
+errors = es.bulk(operations=[{"delete": {"_index": "shop-orders", "_id": "1"}}])
+assert errors["errors"] and errors["items"][0]["delete"]["status"] == 400, errors
+"#;
+
+#[test]
+fn elasticsearchs_own_client_sends_and_what_it_was_told_survives_a_kill() {
+    let client = python();
+    let version = ["-c", "import elasticsearch as e; print('.'.join(map(str, e.__version__)))"];
+    if !is_there("elasticsearch-py", Command::new(&client).args(version)) {
+        return;
+    }
+    let place = Place::new();
+    let file = place.put("dihya.yaml", POLICY);
+    let server = Server::start(&place, &["--config", &file]);
+    let token = agent_token(&server, "elasticsearch-py");
+    let sent = Command::new(&client).args(["-c", CLIENT, &server.url(), &token, "1000"]).output().expect("runs");
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    let data = server.data.clone();
+    server.kill();
+
+    let kept = events(&place);
+    assert_eq!(kept.len(), 1_000, "what was acknowledged was durable");
+    let last = kept.last().expect("an event");
+    assert_eq!(last["body"], "order 999 of [email], tel [phone]");
+    assert_eq!(
+        (&last["stream"], &last["severity"], &last["sector"]),
+        (&"shop-orders".into(), &13.into(), &"ecommerce".into())
+    );
+    assert_eq!(last["attributes"]["user"]["id"], "***");
+    assert_eq!(last["attributes"]["client"]["ip"], "203.0.0.0/16");
+    assert_eq!(last["resource"]["service"]["name"], "shop");
+    assert_eq!(last["cleared"]["counts"]["EMAIL"], 1);
+    assert_nothing_planted_lies_in(&data);
+
+    let server = Server::start(&place, &["--config", &file]);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(events(&place).len(), 1_000);
+    assert_eq!(verify(&data)["sound"], true);
+}
+
+#[test]
+fn rsyslog_ships_a_log_file_as_it_does_to_elasticsearch() {
+    let daemon = "/usr/sbin/rsyslogd";
+    let module = files_below_lib("omelasticsearch.so");
+    if !module || !is_there("rsyslog", Command::new(daemon).arg("-v")) {
+        if !module {
+            skip("rsyslog's omelasticsearch is not installed (tests/peers/install)");
+        }
+        return;
+    }
+    let place = Place::new();
+    let server = Server::start(&place, &[]);
+    let token = agent_token(&server, "rsyslog");
+    let (host, port) = server.address.split_once(':').expect("an address");
+    let log = place.put("app.log", "login of planted.person@example.org from 203.0.113.77 failed\nsecond line\n");
+    let config = format!(
+        "global(workDirectory=\"{}\")\nmodule(load=\"imfile\")\nmodule(load=\"omelasticsearch\")\n\
+         template(name=\"doc\" type=\"list\" option.jsonf=\"on\") {{\n  property(outname=\"@timestamp\" \
+         name=\"timereported\" dateFormat=\"rfc3339\" format=\"jsonf\")\n  property(outname=\"message\" name=\"msg\" \
+         format=\"jsonf\")\n  property(outname=\"log.level\" name=\"syslogseverity-text\" format=\"jsonf\")\n}}\n\
+         input(type=\"imfile\" file=\"{log}\" tag=\"app\" severity=\"error\")\naction(type=\"omelasticsearch\" \
+         server=\"{host}\" serverport=\"{port}\" uid=\"any\" pwd=\"{token}\" searchIndex=\"app\" searchType=\"\" \
+         bulkmode=\"on\" template=\"doc\" action.resumeretrycount=\"-1\")\n",
+        place.path("").display(),
+    );
+    let config = place.put("rsyslog.conf", &config);
+    let pid = place.path("rsyslog.pid");
+    let mut child = Command::new(daemon).args(["-n", "-f", &config, "-i"]).arg(&pid).spawn().expect("runs");
+    let kept =
+        eventually("the lines", || Some(events(&place)).filter(|kept| kept.iter().any(|e| e["body"] == "second line")));
+    child.kill().expect("is there");
+    child.wait().expect("ends");
+    let first = kept.iter().find(|event| event["body"] == "login of [email] from [ip] failed").expect("the first line");
+    assert_eq!((&first["stream"], &first["severity"]), (&"app".into(), &17.into()));
+    let data = server.data.clone();
+    assert_eq!(server.stop(), Some(0));
+    assert_nothing_planted_lies_in(&data);
+}
+
+fn files_below_lib(name: &str) -> bool {
+    [
+        "/usr/lib/x86_64-linux-gnu/rsyslog",
+        "/usr/lib/aarch64-linux-gnu/rsyslog",
+        "/usr/lib/rsyslog",
+        "/usr/lib64/rsyslog",
+    ]
+    .iter()
+    .any(|dir| Path::new(dir).join(name).exists())
+}
+
+/// Who has curl has all that is needed.
+#[test]
+fn events_of_a_script_are_answered_with_a_receipt_that_can_be_proved() {
+    let place = Place::new();
+    let server = Server::start(&place, &[]);
+    let token = agent_token(&server, "script");
+    let body = serde_json::json!({"message": "backup of planted.person@example.org done", "level": "info"});
+    let answer =
+        crate::web::request(&server.address, "POST", "/api/dihya/v1/events?stream=backup", Some(&token), Some(&body));
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let answer: Value = serde_json::from_str(&answer.body).expect("is JSON");
+    assert_eq!((&answer["accepted"], &answer["refused"]), (&1.into(), &0.into()));
+    let position = answer["receipt"]["position"].as_u64().expect("a position").to_string();
+    eventually("the proof", || {
+        let proof = server.client(&["ledger", "prove", &position]);
+        text(&proof.stdout).starts_with("c2sp.org/tlog-proof@v1").then_some(())
+    });
+    assert_eq!(events(&place).len(), 1);
+    let data = server.data.clone();
+    assert_eq!(server.stop(), Some(0));
+    let grown = done(&["ledger", "prove", "--consistency", "1", "--data-dir", &place.data()]);
+    assert!(grown.starts_with("old 1\n"), "{grown}");
+    let beyond = run(&["ledger", "prove", "--consistency", "999999", "--data-dir", &place.data()]);
+    assert_eq!(beyond.status.code(), Some(2), "{}", text(&beyond.stderr));
+    assert_nothing_planted_lies_in(&data);
+}
