@@ -347,6 +347,7 @@ impl Engine {
             attempts_delivered: of(&counters.delivered),
             attempts_retried: of(&counters.retried),
             attempts_failed: of(&counters.failed),
+            alerts_dropped: lock(&self.shared.incidents).dropped_in_all(),
         }
     }
 }

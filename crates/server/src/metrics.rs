@@ -63,6 +63,7 @@ struct OfTenant {
     appends: Counters<1>,
     notifications: Counters<2>,
     alerts: Counters<1>,
+    dropped: Counter,
 }
 
 impl Default for Metrics {
@@ -151,6 +152,11 @@ impl Metrics {
         self.of(tenant).alerts.get_or_create(&[("level", severity.as_str().to_owned())]).inc();
     }
 
+    /// Counts alerts that were dropped because as many fire as can be kept.
+    pub fn alerts_dropped(&self, tenant: &Tenant, count: u64) {
+        self.of(tenant).dropped.inc_by(count);
+    }
+
     /// Counts values of one type that privacy replaced.
     pub fn redactions(&self, kind: &'static str, count: u64) {
         self.redactions.get_or_create(&[("type", kind.to_owned())]).inc_by(count);
@@ -216,7 +222,8 @@ impl OfTenant {
         let appends = add(&mut registry, &name::LEDGER_APPENDS);
         let notifications = add(&mut registry, &name::NOTIFICATIONS);
         let alerts = add(&mut registry, &name::ALERTS);
-        Self { registry, results, appends, notifications, alerts }
+        let dropped = add(&mut registry, &name::ALERTS_DROPPED);
+        Self { registry, results, appends, notifications, alerts, dropped }
     }
 }
 

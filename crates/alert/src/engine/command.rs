@@ -36,6 +36,8 @@ pub struct Counters {
     pub attempts_retried: u64,
     /// Notifications given up.
     pub attempts_failed: u64,
+    /// Alerts that were dropped because as many fire as can be kept.
+    pub alerts_dropped: u64,
 }
 
 /// A silence to be set.

@@ -952,6 +952,32 @@ async fn what_comes_while_the_clock_stands_behind_is_told() {
     assert!(restarted.now() >= at && civil.now() < at);
 }
 
+/// Alerts beyond what can be kept were named in the program's own log only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_that_find_no_room_are_counted_and_recorded() {
+    let house = House::new(YAML);
+    let (engine, _state) = house.start().await;
+    lock(&engine.shared.incidents).keep_at_most(1);
+    house.ledger.fire("alertname=A n=1");
+    house.mail.hears(1).await;
+    // Refused at first, the record of the loss is not lost with it.
+    house.ledger.refuse(&[RefusalKind::Retry]);
+    (2..5).for_each(|n| house.ledger.fire(&format!("alertname=A n={n}")));
+    let said = async {
+        let of = |body: &Body| if let Body::Gap(gap) = body { gap.count } else { 0 };
+        loop {
+            let records = lock(&house.ledger.0.records).iter().map(|r| of(&r.signal.body)).sum::<u64>();
+            if records == 3 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), said).await.expect("is said");
+    assert_eq!(engine.counters().alerts_dropped, 3);
+    engine.stop().await;
+}
+
 /// One recipient who put mails off kept the whole channel resting and every later notification of the group waiting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_some_recipients_have_holds_up_nothing() {

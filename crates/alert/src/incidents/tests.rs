@@ -346,6 +346,46 @@ fn what_fires_and_stops_before_anybody_heard_is_not_told() {
     assert!(world.run(minutes(1)).is_empty());
 }
 
+/// Alerts beyond what can be kept were named in the program's own log only.
+#[test]
+fn what_finds_no_room_is_counted_and_recorded() {
+    let mut world = World::new(SIMPLE);
+    world.incidents.keep_at_most(2);
+    let fire = |world: &mut World, ns: std::ops::Range<u32>| {
+        for n in ns {
+            world.fire(&format!("alertname=A n={n}"));
+            world.now = later(world.now, Duration::from_secs(1));
+        }
+    };
+    let gaps = |world: &World| -> Vec<(u64, Timestamp, Timestamp)> {
+        let gaps = world.ledger.iter().filter_map(|recorded| match &recorded.signal.body {
+            Body::Gap(gap) if gap.cause == "alerts_full" && gap.what == "alert" => {
+                Some((gap.count, gap.from, gap.until))
+            }
+            _ => None,
+        });
+        gaps.collect()
+    };
+    let second = |n| later(start(), Duration::from_secs(n));
+    fire(&mut world, 0..5);
+    world.settle();
+    assert_eq!(gaps(&world), [(3, second(2), second(4))]);
+    // A flood of them makes no flood of records; none is left out, and none is said twice.
+    fire(&mut world, 5..9);
+    world.settle();
+    assert_eq!(gaps(&world).len(), 1);
+    world.run(minutes(1));
+    assert_eq!(gaps(&world)[1..], [(4, second(5), second(8))]);
+    world.run(minutes(5));
+    assert_eq!((gaps(&world).len(), world.incidents.dropped_in_all()), (2, 7));
+    // What is folded again after a restart is said already.
+    let mut again =
+        Incidents::restore(Tenant::default(), Arc::clone(&world.config), Checks::default(), Snapshot::default());
+    again.keep_at_most(2);
+    world.ledger.iter().for_each(|recorded| again.fold(recorded));
+    assert!(again.dropped.is_none());
+}
+
 #[test]
 fn an_old_alert_is_told_at_once() {
     let mut world = World::new(SIMPLE);

@@ -55,6 +55,8 @@ pub(crate) struct Running {
     pub(super) engines: BTreeMap<Tenant, Arc<Engine>>,
     /// What the privacy engine had replaced when it was last looked at, by type.
     pub(super) redactions_seen: BTreeMap<&'static str, u64>,
+    /// Alerts that the engines had dropped when they were last looked at.
+    pub(super) dropped_seen: BTreeMap<Tenant, u64>,
     /// Syncs of the ledger when it was last looked at.
     pub(super) syncs_seen: u64,
     pub(super) alert_means: alerting::Means,
@@ -224,6 +226,7 @@ impl Running {
             tasks,
             engines,
             redactions_seen: BTreeMap::new(),
+            dropped_seen: BTreeMap::new(),
             syncs_seen: 0,
             alert_means,
             history: control.history,
