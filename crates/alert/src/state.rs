@@ -180,6 +180,13 @@ pub trait State: Send + Sync {
     /// When the database cannot be written; nothing was.
     fn apply<'a>(&'a self, tenant: &'a Tenant, changes: &'a Changes) -> BoxFuture<'a, Result<(), StateError>>;
 
+    /// Deletes some of what has been over since before a time: incidents with the steps of their lives, silences, and
+    /// notifications that were decided before it, with their attempts. One short transaction; returns whether there may be more.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing was.
+    fn forget<'a>(&'a self, tenant: &'a Tenant, before: Timestamp) -> BoxFuture<'a, Result<bool, StateError>>;
+
     /// Returns notifications that an attempt is due for, or whose time to give up has come, oldest first; of each lane
     /// the first only. Those in `busy` are left out.
     ///

@@ -952,6 +952,50 @@ async fn what_comes_while_the_clock_stands_behind_is_told() {
     assert!(restarted.now() >= at && civil.now() < at);
 }
 
+/// What was over stayed in the control state for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_been_over_for_ninety_days_is_forgotten() {
+    let clock = Arc::new(StepClock::new("2026-11-22T10:00:00Z".parse().expect("a time")));
+    let house = House::with_clock(YAML, Arc::clone(&clock) as _);
+    let (engine, state) = house.start().await;
+    house.ledger.fire("alertname=A n=1");
+    house.mail.hears(1).await;
+    quiet(&engine, &house).await;
+    house.ledger.append(vec![Signal {
+        tenant: Tenant::default(),
+        source: SourceId([1; 16]),
+        body: Alert { ends_at: Some(clock.now()), ..alert("alertname=A n=1", clock.now()) }.into(),
+    }]);
+    clock.advance(Duration::from_secs(600));
+    house.mail.hears(2).await;
+    let of_a = async || {
+        let incidents = engine.incidents(&IncidentFilter::default(), &all()).await.expect("reads");
+        let told = engine.notifications(&NotificationFilter::default(), &all()).await.expect("reads");
+        let about = |row: &&crate::state::Notified| row.intent.message.to_string().contains("\"alertname\":\"A\"");
+        let parts = "SELECT body FROM attempts UNION ALL SELECT body FROM transitions";
+        let incidents = incidents.iter().filter(|incident| incident.labels["alertname"] == "A").count();
+        (incidents, told.iter().filter(about).count(), state.texts(parts).await.len())
+    };
+    quiet(&engine, &house).await;
+    assert_eq!(of_a().await, (1, 2, 4));
+    clock.advance(Duration::from_secs(89 * 86_400));
+    house.ledger.fire("alertname=B n=1");
+    house.mail.hears(3).await;
+    quiet(&engine, &house).await;
+    assert_eq!(of_a().await, (1, 2, 6));
+    clock.advance(Duration::from_secs(2 * 86_400));
+    // B has timed out since: its end is told, and is the record by whose time A is forgotten.
+    house.mail.hears(4).await;
+    let forgotten = async {
+        while of_a().await != (0, 0, 4) {
+            clock.advance(Duration::from_secs(61));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), forgotten).await.expect("is forgotten");
+    engine.stop().await;
+}
+
 /// Alerts beyond what can be kept were named in the program's own log only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alerts_that_find_no_room_are_counted_and_recorded() {

@@ -25,9 +25,12 @@ use crate::incidents::{Changes, Incident, Message, REOPEN_WITHIN, Snapshot, Trac
 use crate::route::GroupId;
 
 /// The migrations, in order; `PRAGMA user_version` counts those that were made.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_init.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_init.sql"), include_str!("../../migrations/0002_over.sql")];
 /// Connections that read.
 const READERS: u32 = 4;
+/// Rows of each table that one step of [`State::forget`] deletes.
+const FORGET_ROWS_MAX: i64 = 500;
 /// How long a statement waits for another process's lock before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -120,11 +123,12 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
         let source = "the file was written by a newer version".into();
         return Err(StateError { doing: "open", stop: true, full: false, source });
     }
-    for migration in MIGRATIONS.into_iter().skip(made) {
+    for (done, migration) in MIGRATIONS.into_iter().enumerate().skip(made) {
         let mut transaction = connection.begin().await.map_err(failed)?;
         sqlx::raw_sql(migration).execute(&mut *transaction).await.map_err(failed)?;
-        // One migration so far; PRAGMA takes no bindings.
-        sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut *transaction).await.map_err(failed)?;
+        // PRAGMA takes no bindings.
+        let version = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {}", done + 1));
+        sqlx::raw_sql(version).execute(&mut *transaction).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
     }
     Ok(())
@@ -347,6 +351,61 @@ fn busy_json(busy: &BTreeSet<IntentId>) -> String {
     body(&busy.iter().map(|id| id.0.as_str()).collect::<Vec<_>>())
 }
 
+/// What has been over since before a time, oldest first, a bounded number of rows of each table. Attempts go before the
+/// notification that they were made at, and the steps of an incident's life before it, so that a step may end anywhere.
+/// Each takes the tenant, the time in milliseconds and the number of rows, and finds its rows by an index.
+mod forget {
+    pub(super) const OLD_NOTIFICATIONS: &str = "SELECT id FROM (SELECT id, body->>'at' AS at FROM notifications
+            WHERE tenant = ?1 AND state != 'pending' ORDER BY position LIMIT ?3)
+        WHERE CAST(unixepoch(at, 'subsec') * 1000 AS INTEGER) < ?2";
+    pub(super) const OLD_INCIDENTS: &str =
+        "SELECT id FROM incidents WHERE tenant = ?1 AND resolved_ms < ?2 ORDER BY resolved_ms LIMIT ?3";
+    pub(super) const SILENCES: &str = "DELETE FROM silences WHERE tenant = ?1 AND id IN
+        (SELECT id FROM silences WHERE tenant = ?1 AND ends_ms < ?2 ORDER BY ends_ms LIMIT ?3)";
+    // These take the tenant, the ids as a JSON array and the number of rows.
+    pub(super) const ATTEMPTS: &str = "DELETE FROM attempts WHERE (tenant, intent, attempt) IN
+        (SELECT tenant, intent, attempt FROM attempts
+            WHERE tenant = ?1 AND intent IN (SELECT value FROM json_each(?2)) LIMIT ?3)";
+    pub(super) const NOTIFICATIONS: &str = "DELETE FROM notifications AS n
+        WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2) LIMIT ?3)
+            AND NOT EXISTS (SELECT 1 FROM attempts AS a WHERE a.tenant = n.tenant AND a.intent = n.id)";
+    pub(super) const TRANSITIONS: &str = "DELETE FROM transitions WHERE (tenant, position) IN
+        (SELECT tenant, position FROM transitions
+            WHERE tenant = ?1 AND incident IN (SELECT value FROM json_each(?2)) LIMIT ?3)";
+    pub(super) const INCIDENTS: &str = "DELETE FROM incidents AS i
+        WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2) LIMIT ?3)
+            AND NOT EXISTS (SELECT 1 FROM transitions AS t WHERE t.tenant = i.tenant AND t.incident = i.id)";
+}
+
+/// Deletes some of what has been over since before a time, in one transaction, and tells whether there may be more.
+async fn forget(
+    connection: &mut SqliteConnection,
+    tenant: &Tenant,
+    before: Timestamp,
+    rows: i64,
+) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut most = 0;
+    for (old, parts, whole) in [
+        (forget::OLD_NOTIFICATIONS, forget::ATTEMPTS, forget::NOTIFICATIONS),
+        (forget::OLD_INCIDENTS, forget::TRANSITIONS, forget::INCIDENTS),
+    ] {
+        let ids = sqlx::query_scalar(old).bind(tenant.as_str()).bind(before.as_millisecond()).bind(rows);
+        let ids: Vec<String> = ids.fetch_all(&mut *transaction).await?;
+        if ids.is_empty() {
+            continue;
+        }
+        for statement in [parts, whole] {
+            let gone = sqlx::query(statement).bind(tenant.as_str()).bind(body(&ids)).bind(rows);
+            most = most.max(gone.execute(&mut *transaction).await?.rows_affected());
+        }
+    }
+    let silences = sqlx::query(forget::SILENCES).bind(tenant.as_str()).bind(before.as_millisecond()).bind(rows);
+    most = most.max(silences.execute(&mut *transaction).await?.rows_affected());
+    transaction.commit().await?;
+    Ok(most >= u64::try_from(rows).unwrap_or_default())
+}
+
 /// Writes changes in one transaction.
 async fn write(connection: &mut SqliteConnection, tenant: &Tenant, changes: &Changes) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
@@ -381,6 +440,19 @@ impl State for SqliteState {
                 connection.close_on_drop();
             }
             written.map_err(failed)
+        })
+    }
+
+    fn forget<'a>(&'a self, tenant: &'a Tenant, before: Timestamp) -> BoxFuture<'a, Result<bool, StateError>> {
+        Box::pin(async move {
+            let failed = |source| failure("prune", source);
+            let mut connection = self.writer.acquire().await.map_err(failed)?;
+            let gone = forget(&mut connection, tenant, before, FORGET_ROWS_MAX).await;
+            if gone.is_err() {
+                // As in `apply`.
+                connection.close_on_drop();
+            }
+            gone.map_err(failed)
         })
     }
 
@@ -688,6 +760,88 @@ mod tests {
         let mut third = SqliteConnection::connect_with(&options).await.expect("opens");
         let busy = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut third).await.expect_err("is locked");
         assert!(!failure("write", busy).stop);
+    }
+
+    /// The file grew for ever.
+    #[tokio::test]
+    async fn what_has_been_over_for_long_is_deleted_in_steps_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = SqliteState::open(&dir.path().join("state.sqlite")).await.expect("opens");
+        let sql = "
+            INSERT INTO notifications VALUES
+                ('default', 'old', 1, NULL, 'r', 'c', 'delivered', '{\"at\": \"2025-12-01T00:00:00Z\"}'),
+                ('default', 'waits', 2, NULL, 'r', 'c', 'pending', '{\"at\": \"2025-12-01T00:00:00Z\"}'),
+                ('default', 'older', 3, NULL, 'r', 'c', 'failed', '{\"at\": \"2025-12-31T23:59:59.5Z\"}'),
+                ('default', 'new', 4, NULL, 'r', 'c', 'failed', '{\"at\": \"2026-01-01T00:00:00.5Z\"}'),
+                ('other', 'theirs', 1, NULL, 'r', 'c', 'delivered', '{\"at\": \"2025-12-01T00:00:00Z\"}');
+            INSERT INTO attempts VALUES ('default', 'old', 1, 2, '{}'), ('default', 'old', 2, 3, '{}'),
+                ('default', 'old', 3, 4, '{}'), ('default', 'older', 1, 5, '{}'), ('default', 'new', 1, 6, '{}');
+            INSERT INTO incidents VALUES ('default', 'A', 'resolved', 0, '{}'), ('default', 'B', 'open', NULL, '{}'),
+                ('default', 'C', 'resolved', 1767225600000, '{}');
+            INSERT INTO transitions VALUES ('default', 1, 'A', '{}'), ('default', 2, 'B', '{}'), ('default', 3, 'C', '{}'),
+                ('default', 4, 'A', '{}'), ('default', 5, 'A', '{}');
+            INSERT INTO silences VALUES ('default', 's', 0, 0, '{}'), ('default', 't', 0, 1767225600000, '{}')";
+        sqlx::raw_sql(sql).execute(&state.writer).await.expect("writes");
+        let count = async || {
+            let all = "SELECT (SELECT count(*) FROM attempts) || ' ' || (SELECT count(*) FROM notifications) || ' ' ||
+                (SELECT count(*) FROM transitions) || ' ' || (SELECT count(*) FROM incidents)";
+            state.texts(all).await.remove(0)
+        };
+        let before: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let tenant = Tenant::default();
+        let mut steps = vec![count().await];
+        loop {
+            let mut connection = state.writer.acquire().await.expect("connects");
+            let more = forget(&mut connection, &tenant, before, 2).await.expect("deletes");
+            drop(connection);
+            steps.push(count().await);
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(steps, ["5 5 5 3", "3 5 3 3", "1 3 2 2", "1 3 2 2"]);
+        let left = async |sql| state.texts(sql).await;
+        assert_eq!(left("SELECT id FROM notifications ORDER BY id").await, ["new", "theirs", "waits"]);
+        assert_eq!(left("SELECT intent FROM attempts").await, ["new"]);
+        assert_eq!(left("SELECT id FROM incidents ORDER BY id").await, ["B", "C"]);
+        assert_eq!(left("SELECT incident FROM transitions ORDER BY position").await, ["B", "C"]);
+        assert_eq!(left("SELECT id FROM silences").await, ["t"]);
+        assert!(!state.forget(&tenant, before).await.expect("deletes"));
+        // The oldest are found by an index, however many rows there are.
+        for (sql, index) in [
+            (forget::OLD_NOTIFICATIONS, "notifications_by_position"),
+            (forget::OLD_INCIDENTS, "incidents_by_end"),
+            (forget::SILENCES, "silences_by_end"),
+        ] {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+            let plan =
+                sqlx::query(explain).bind("default").bind(0).bind(9).fetch_all(&state.writer).await.expect("plans");
+            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+            assert!(plan.iter().any(|line| line.contains(index)), "{plan:?}");
+            assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:?}");
+        }
+    }
+
+    /// A file of the first version is brought to the present form with what is in it.
+    #[tokio::test]
+    async fn a_file_of_the_first_version_is_migrated() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state.sqlite");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut first = SqliteConnection::connect_with(&options).await.expect("opens");
+        sqlx::raw_sql(MIGRATIONS[0]).execute(&mut first).await.expect("makes");
+        sqlx::raw_sql("PRAGMA user_version = 1; INSERT INTO silences VALUES ('default', 's', 0, 0, '{}')")
+            .execute(&mut first)
+            .await
+            .expect("writes");
+        first.close().await.expect("closes");
+        for _ in 0..2 {
+            let state = SqliteState::open(&path).await.expect("opens");
+            assert_eq!(state.texts("SELECT id FROM silences").await, ["s"]);
+            let version = sqlx::query_scalar::<_, i64>("PRAGMA user_version").fetch_one(&state.writer).await;
+            assert_eq!(version.expect("reads"), i64::try_from(MIGRATIONS.len()).expect("few"));
+            state.close().await;
+        }
     }
 
     #[test]
