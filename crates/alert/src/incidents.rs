@@ -30,7 +30,7 @@ mod fold;
 mod plan;
 
 pub(crate) use compose::intent_id;
-pub use compose::{Message, Told};
+pub use compose::{Message, Told, told_already};
 pub use decide::View;
 pub use plan::Mute;
 
@@ -550,7 +550,7 @@ impl Incidents {
         }
         if let Some(channel) = direct {
             let key = format!("direct/{channel}");
-            let id = GroupId::of(&["direct", &channel, &model::LabelSet::text(&labels)]);
+            let id = direct_id(&channel, &labels);
             let way = Way { receiver: String::new(), channel, send_resolved: false, language: config.dihya.language };
             let group = self.groups.entry(id).or_insert_with(|| Group::new("", labels, fired_at));
             group.take(fingerprint, Pace::default(), vec![way], key);
@@ -636,6 +636,11 @@ impl Group {
     fn is_direct(&self) -> bool {
         self.route.is_empty()
     }
+}
+
+/// Returns the identity of the group of an alert that names a channel.
+fn direct_id(channel: &str, labels: &Labels) -> GroupId {
+    GroupId::of(&["direct", channel, &model::LabelSet::text(labels)])
 }
 
 /// Returns when a new group is told first: after `group_wait`, or at once when its alert is older than that

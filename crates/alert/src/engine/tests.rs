@@ -952,6 +952,37 @@ async fn what_comes_while_the_clock_stands_behind_is_told() {
     assert!(restarted.now() >= at && civil.now() < at);
 }
 
+/// Between the record that it was told and the record that it was delivered, it waited in the outbox.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_told_past_the_outbox_never_waits_in_it() {
+    let house = House::new(&YAML.replace("{channel: mail}", "{channel: mail}, {channel: pager}"));
+    let (engine, _state) = house.start().await;
+    let sent = alert("alertname=A n=1", house.clock.now());
+    let (config, told) = (house.setup().config, ["mail".to_owned()].into());
+    let bodies = crate::incidents::told_already(
+        &config,
+        &Tenant::default(),
+        &sent,
+        &told,
+        house.clock.now(),
+        &model::SeededRng::new(3),
+    );
+    let mut signals: Vec<Signal> = bodies.into_iter().map(|body| Signal::ours(Tenant::default(), body)).collect();
+    let delivery = signals.pop().expect("a delivery");
+    signals.insert(0, Signal { tenant: Tenant::default(), source: SourceId::COMMAND, body: sent.into() });
+    house.ledger.append(signals);
+    house.pager.hears(1).await;
+    house.ledger.append(vec![delivery]);
+    house.ledger.fire("alertname=B n=2");
+    // What waited before is told before.
+    let heard = house.mail.hears(1).await;
+    assert_eq!(heard[0].alerts[0].labels["alertname"], "B");
+    quiet(&engine, &house).await;
+    let rows = engine.notifications(&NotificationFilter::default(), &all()).await.expect("reads");
+    assert!(rows.iter().all(|row| row.state == NotificationState::Delivered));
+    engine.stop().await;
+}
+
 /// What was over stayed in the control state for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_been_over_for_ninety_days_is_forgotten() {

@@ -224,6 +224,15 @@ impl Incidents {
         first == Some(false) && !ways.any(|heard| heard)
     }
 
+    /// Tells whether all ways of an alert's groups have heard that it fires.
+    fn everybody_heard(&self, fingerprint: u64) -> bool {
+        let ids = self.index.groups_of.get(&fingerprint).into_iter().flatten();
+        ids.filter_map(|id| self.groups.get(id)).all(|group| {
+            let mut ways = group.ways.iter().filter(|way| self.takes(group, way, fingerprint));
+            ways.all(|way| group.told.get(&way.key()).is_some_and(|heard| heard.firing.contains(&fingerprint)))
+        })
+    }
+
     /// Somebody was told that an alert fires: from now on its time-out holds.
     fn was_told(&mut self, fingerprint: u64) {
         if !self.alerts.get(&fingerprint).is_some_and(|tracked| tracked.until_told) {
@@ -372,7 +381,10 @@ impl Incidents {
             .collect();
         self.touch_group(told.group);
         for fingerprint in firing {
-            self.was_told(fingerprint);
+            // Told past the outbox to some, it fires on until the others are told too.
+            if !told.already || self.everybody_heard(fingerprint) {
+                self.was_told(fingerprint);
+            }
         }
         for fingerprint in ended {
             if let Err(Some(again)) = self.purge(fingerprint, at) {

@@ -220,7 +220,7 @@ impl Incidents {
     }
 
     /// A channel that the alert's sender named hears of it at once and need not hear it again along a route.
-    fn takes(&self, group: &Group, way: &Way, fingerprint: u64) -> bool {
+    pub(super) fn takes(&self, group: &Group, way: &Way, fingerprint: u64) -> bool {
         let named = self.alerts.get(&fingerprint).and_then(|tracked| tracked.alert.channel.as_deref());
         group.is_direct() || named != Some(way.channel.as_str())
     }

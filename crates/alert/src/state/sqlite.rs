@@ -302,14 +302,20 @@ fn outbox_batches(intents: &[(model::Position, Intent)], deliveries: &[(model::P
         channel: Some(&intent.channel),
         ..Row::new(&intent.id.0, Some(intent))
     });
-    let outbox = intents.iter().map(|(position, intent)| Row::<()> {
-        position: Some(*position),
-        channel: Some(&intent.channel),
-        // Tests and what names no group stand alone.
-        lane: Some(Message::told(&intent.message).map_or_else(|| intent.id.0.clone(), |told| told.group.to_string())),
-        from_ms: Some(intent.at.as_millisecond()),
-        until_ms: Some(intent.give_up_at.as_millisecond()),
-        ..Row::new(&intent.id.0, None)
+    let outbox = intents.iter().filter_map(|(position, intent)| {
+        let told = Message::told(&intent.message);
+        if told.as_ref().is_some_and(|told| told.already) {
+            return None;
+        }
+        Some(Row::<()> {
+            position: Some(*position),
+            channel: Some(&intent.channel),
+            // Tests and what names no group stand alone.
+            lane: Some(told.map_or_else(|| intent.id.0.clone(), |told| told.group.to_string())),
+            from_ms: Some(intent.at.as_millisecond()),
+            until_ms: Some(intent.give_up_at.as_millisecond()),
+            ..Row::new(&intent.id.0, None)
+        })
     });
     let tallies = tallies(deliveries);
     let ended = |outcome| {

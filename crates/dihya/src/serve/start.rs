@@ -99,7 +99,7 @@ impl Base {
         let clearer = Arc::new(Clearer::new(Arc::new(loaded.redactor()?), token_key));
         let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&clock), Arc::clone(&metrics)));
         record_config(&pipeline, loaded, &*clock).await?;
-        spool::admit(&*disk, &data_dir, &pipeline, clock.now()).await?;
+        spool::admit(&*disk, &data_dir, &pipeline, &loaded.alerting.config, clock.now(), &*rng).await?;
         Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key })
     }
 
