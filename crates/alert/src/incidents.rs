@@ -245,6 +245,8 @@ pub struct Changes {
     pub intents: Vec<(Position, Intent)>,
     /// Attempts that ended, in order.
     pub deliveries: Vec<(Position, Delivery)>,
+    /// Marks of the recipients that have what others put off: from the attempts of this life, not from records.
+    pub had: BTreeMap<IntentId, BTreeSet<String>>,
 }
 
 impl Changes {

@@ -152,6 +152,8 @@ pub struct Pending {
     pub attempts: u32,
     /// Why the last one failed; empty before the first.
     pub reason: String,
+    /// Marks of the recipients that have it.
+    pub had: BTreeSet<String>,
 }
 
 /// How much waits to be told through a channel.

@@ -311,6 +311,7 @@ fn notification(spooled: &Spooled, receiver: &str, channel: &str, os: &Os) -> No
         at: spooled.at,
         external_url: String::new(),
         attempt: 1,
+        had: BTreeSet::new(),
     }
 }
 

@@ -118,6 +118,7 @@ pub(super) fn plain(
         at: now,
         external_url: config.dihya.external_url.clone(),
         attempt: 1,
+        had: std::collections::BTreeSet::new(),
     }
 }
 

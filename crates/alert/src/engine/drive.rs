@@ -148,11 +148,15 @@ impl Drive {
     async fn fold(&mut self, records: &[Recorded]) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         shared.pass(Point::Read).await;
-        let changes = {
+        let mut changes = {
             let mut incidents = lock(&shared.incidents);
             records.iter().for_each(|recorded| incidents.fold(recorded));
             incidents.take_changes()
         };
+        for (_, delivery) in &changes.deliveries {
+            let had = lock(&shared.had).remove(&delivery.intent);
+            changes.had.extend(had.map(|had| (delivery.intent.clone(), had)));
+        }
         shared.counters.folded.fetch_add(records.len() as u64, Ordering::Relaxed);
         shared.pass(Point::Folded).await;
         if changes.is_cursor_only() {

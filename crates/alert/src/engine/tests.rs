@@ -952,6 +952,30 @@ async fn what_comes_while_the_clock_stands_behind_is_told() {
     assert!(restarted.now() >= at && civil.now() < at);
 }
 
+/// Who has a mail was known in memory only: after a restart everybody got it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_it_is_known_after_a_restart() {
+    let house = House::new(YAML);
+    let had: BTreeSet<String> = ["a".to_owned(), "b".to_owned()].into();
+    lock(&house.mail.fails).push(SendError::partly(had.clone(), "the mail server answered 450 to a recipient"));
+    let (engine, state) = house.start().await;
+    house.ledger.fire("alertname=A n=1");
+    let kept = async {
+        while state.texts("SELECT had FROM outbox WHERE had IS NOT NULL AND attempts = 1").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), kept).await.expect("is kept");
+    // As in a crash.
+    drop(engine);
+    state.close().await;
+    let (engine, _state) = house.start().await;
+    let heard = house.mail.hears(1).await;
+    assert_eq!((heard[0].attempt, &heard[0].had), (2, &had));
+    quiet(&engine, &house).await;
+    engine.stop().await;
+}
+
 /// Between the record that it was told and the record that it was delivered, it waited in the outbox.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_told_past_the_outbox_never_waits_in_it() {
@@ -1057,7 +1081,8 @@ async fn alerts_that_find_no_room_are_counted_and_recorded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_some_recipients_have_holds_up_nothing() {
     let house = House::new(&YAML.replace("group_wait: 0s", "group_wait: 0s, group_interval: 1ms"));
-    lock(&house.mail.fails).push(SendError::partly("the mail server answered 450 to a recipient"));
+    lock(&house.mail.fails)
+        .push(SendError::partly(["a".to_owned()].into(), "the mail server answered 450 to a recipient"));
     let (engine, _state) = house.start().await;
     house.ledger.fire("alertname=A n=1");
     let tried = async {
@@ -1085,7 +1110,7 @@ async fn what_some_recipients_have_holds_up_nothing() {
 async fn recipients_who_put_off_for_ever_are_given_up() {
     let clock = Arc::new(StepClock::new("2026-11-22T10:00:00Z".parse().expect("a time")));
     let house = House::with_clock(YAML, Arc::clone(&clock) as _);
-    lock(&house.mail.fails).extend((0..24).map(|_| SendError::partly("450")));
+    lock(&house.mail.fails).extend((0..24).map(|_| SendError::partly(["a".to_owned()].into(), "450")));
     let (engine, _state) = house.start().await;
     house.ledger.fire("alertname=A n=1");
     let given_up = async {

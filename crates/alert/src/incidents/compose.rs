@@ -120,6 +120,7 @@ impl Incidents {
             at: now,
             external_url: self.config.dihya.external_url.clone(),
             attempt: 0,
+            had: BTreeSet::new(),
         };
         Some(Intent {
             id: intent,
@@ -263,6 +264,7 @@ fn already(
         at,
         external_url: config.dihya.external_url.clone(),
         attempt: 0,
+        had: BTreeSet::new(),
     }
 }
 

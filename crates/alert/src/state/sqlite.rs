@@ -25,8 +25,11 @@ use crate::incidents::{Changes, Incident, Message, REOPEN_WITHIN, Snapshot, Trac
 use crate::route::GroupId;
 
 /// The migrations, in order; `PRAGMA user_version` counts those that were made.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_init.sql"), include_str!("../../migrations/0002_over.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/0001_init.sql"),
+    include_str!("../../migrations/0002_over.sql"),
+    include_str!("../../migrations/0003_had.sql"),
+];
 /// Connections that read.
 const READERS: u32 = 4;
 /// Rows of each table that one step of [`State::forget`] deletes.
@@ -204,6 +207,7 @@ mod sql {
             reason = CASE WHEN attempts < ?3 THEN ?5 ELSE reason END,
             lane = CASE WHEN ?6 THEN id ELSE lane END
         WHERE tenant = ?1 AND id = ?2";
+    pub(super) const HAD: &str = "UPDATE outbox SET had = ?3 WHERE tenant = ?1 AND id = ?2";
 }
 
 /// A row as it goes in: columns that a table does not have are left out, and read as NULL.
@@ -424,6 +428,10 @@ async fn write(connection: &mut SqliteConnection, tenant: &Tenant, changes: &Cha
         let update = update.bind(retry.next_at.unwrap_or(retry.at).as_millisecond()).bind(retry.reason).bind(partial);
         update.execute(&mut *transaction).await?;
     }
+    for (id, had) in &changes.had {
+        let update = sqlx::query(sql::HAD).bind(tenant.as_str()).bind(&id.0).bind(body(had));
+        update.execute(&mut *transaction).await?;
+    }
     transaction.commit().await
 }
 
@@ -470,7 +478,7 @@ impl State for SqliteState {
         busy: &'a BTreeSet<IntentId>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Pending>, StateError>> {
-        const DUE: &str = "SELECT n.body, o.attempts, o.reason
+        const DUE: &str = "SELECT n.body, o.attempts, o.reason, coalesce(o.had, '[]')
             FROM outbox AS o JOIN notifications AS n ON n.tenant = o.tenant AND n.id = o.id
             WHERE o.tenant = ?1 AND o.channel = ?2 AND o.next_ms <= ?3
                 AND o.id NOT IN (SELECT value FROM json_each(?4))
@@ -493,7 +501,9 @@ impl State for SqliteState {
                     let text: &str = row.try_get(0).map_err(failed)?;
                     let attempts: i64 = row.try_get(1).map_err(failed)?;
                     let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
-                    pending(text, attempts, row.try_get(2).map_err(failed)?)
+                    let had: &str = row.try_get(3).map_err(failed)?;
+                    let had = serde_json::from_str(had).map_err(|source| garbled("read", source))?;
+                    Ok(Pending { had, ..pending(text, attempts, row.try_get(2).map_err(failed)?)? })
                 })
                 .collect()
         })
@@ -636,6 +646,7 @@ fn pending(text: &str, attempts: u32, reason: String) -> Result<Pending, StateEr
         notification: wire.message.map(|message| message.notification),
         attempts,
         reason: reason.clone(),
+        had: BTreeSet::new(),
     };
     if let Ok(wire) = serde_json::from_str(text) {
         return Ok(take(wire));
