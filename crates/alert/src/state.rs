@@ -165,6 +165,23 @@ pub struct Depth {
     pub oldest: Option<Timestamp>,
 }
 
+/// The last signs of life of a heartbeat, by civil time: no other clock outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Heartbeat {
+    /// The check that expects them.
+    pub check: String,
+    /// Since when it does.
+    pub declared_at: Timestamp,
+    /// When a run began that has not ended.
+    pub started_at: Option<Timestamp>,
+    /// When the last run ended.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended: 0 is success.
+    pub exit: u8,
+    /// How long it took, where its start was said.
+    pub took: Option<std::time::Duration>,
+}
+
 /// An incident and the steps of its life, oldest first.
 pub type IncidentLife = (Incident, Vec<IncidentTransition>);
 
@@ -271,6 +288,24 @@ pub trait State: Send + Sync {
         filter: &'a NotificationFilter,
         page: &'a Page,
     ) -> BoxFuture<'a, Result<Vec<Notified>, StateError>>;
+
+    /// Returns the heartbeats that were kept, ascending by check.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn heartbeats<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Vec<Heartbeat>, StateError>>;
+
+    /// Keeps heartbeats over what was kept of them before; those of other checks go when these are `all` there are.
+    /// Durable on return.
+    ///
+    /// # Errors
+    /// When the database cannot be written; some may have been.
+    fn keep_heartbeats<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        heartbeats: &'a [Heartbeat],
+        all: bool,
+    ) -> BoxFuture<'a, Result<(), StateError>>;
 
     /// Closes the files.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -18,22 +18,25 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Row as _};
 
 use super::{
-    Depth, IncidentFilter, IncidentLife, IncidentState, NotificationFilter, NotificationState, Notified, Page, Pending,
-    State, StateError, Tally,
+    Depth, Heartbeat, IncidentFilter, IncidentLife, IncidentState, NotificationFilter, NotificationState, Notified,
+    Page, Pending, State, StateError, Tally,
 };
 use crate::incidents::{Changes, Incident, Message, REOPEN_WITHIN, Snapshot, Tracked, later};
 use crate::route::GroupId;
 
 /// The migrations, in order; `PRAGMA user_version` counts those that were made.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_init.sql"),
     include_str!("../../migrations/0002_over.sql"),
     include_str!("../../migrations/0003_had.sql"),
+    include_str!("../../migrations/0004_heartbeats.sql"),
 ];
 /// Connections that read.
 const READERS: u32 = 4;
 /// Rows of each table that one step of [`State::forget`] deletes.
 const FORGET_ROWS_MAX: i64 = 500;
+/// Heartbeats that one transaction writes.
+const HEARTBEATS_MAX: usize = 4_096;
 /// How long a statement waits for another process's lock before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -614,6 +617,39 @@ impl State for SqliteState {
         Box::pin(notifications(self, tenant, filter, page))
     }
 
+    fn heartbeats<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Vec<Heartbeat>, StateError>> {
+        const LIST: &str = "SELECT body FROM heartbeats WHERE tenant = ?1 ORDER BY check_id";
+        Box::pin(async move { self.rows("read heartbeats in", LIST, &[tenant.as_str().into()]).await })
+    }
+
+    fn keep_heartbeats<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        heartbeats: &'a [Heartbeat],
+        all: bool,
+    ) -> BoxFuture<'a, Result<(), StateError>> {
+        const KEEP: &str = "INSERT OR REPLACE INTO heartbeats (tenant, check_id, body)
+            SELECT ?1, value->>'check', value FROM json_each(?2)";
+        const OTHERS: &str = "DELETE FROM heartbeats WHERE tenant = ?1
+            AND check_id NOT IN (SELECT value FROM json_each(?2))";
+        Box::pin(async move {
+            let others: Vec<&str> = heartbeats.iter().map(|heartbeat| heartbeat.check.as_str()).collect();
+            let others = all.then(|| (OTHERS, body(&others)));
+            // One statement is one transaction.
+            let chunks = heartbeats.chunks(HEARTBEATS_MAX).map(|chunk| (KEEP, body(&chunk)));
+            for (sql, rows) in chunks.chain(others) {
+                let mut connection = self.writer.acquire().await.map_err(|source| failure("write", source))?;
+                let written = sqlx::query(sql).bind(tenant.as_str()).bind(rows).execute(&mut *connection).await;
+                if written.is_err() {
+                    // As in `apply`.
+                    connection.close_on_drop();
+                }
+                written.map_err(|source| failure("write", source))?;
+            }
+            Ok(())
+        })
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.reader.close().await;
@@ -859,6 +895,31 @@ mod tests {
             assert_eq!(version.expect("reads"), i64::try_from(MIGRATIONS.len()).expect("few"));
             state.close().await;
         }
+    }
+
+    #[tokio::test]
+    async fn heartbeats_are_kept_by_check_and_tenant() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = SqliteState::open(&dir.path().join("state.sqlite")).await.expect("opens");
+        let beat = |check: &str, second| Heartbeat {
+            check: check.to_owned(),
+            declared_at: Timestamp::UNIX_EPOCH,
+            started_at: None,
+            ended_at: Timestamp::from_second(second).ok(),
+            exit: 3,
+            took: Some(Duration::from_millis(1_500)),
+        };
+        let (ours, theirs) = (Tenant::default(), Tenant::new("other").expect("a tenant"));
+        state.keep_heartbeats(&theirs, &[beat("a", 1)], true).await.expect("keeps");
+        state.keep_heartbeats(&ours, &[beat("a", 1), beat("b", 1)], true).await.expect("keeps");
+        state.keep_heartbeats(&ours, &[beat("b", 2)], false).await.expect("keeps");
+        assert_eq!(state.heartbeats(&ours).await.expect("reads"), [beat("a", 1), beat("b", 2)]);
+        state.keep_heartbeats(&ours, &[beat("c", 3)], true).await.expect("keeps");
+        assert_eq!(state.heartbeats(&ours).await.expect("reads"), [beat("c", 3)]);
+        assert_eq!(state.heartbeats(&theirs).await.expect("reads"), [beat("a", 1)]);
+        let many: Vec<Heartbeat> = (0..HEARTBEATS_MAX + 1).map(|n| beat(&format!("{n:05}"), 4)).collect();
+        state.keep_heartbeats(&ours, &many, true).await.expect("keeps");
+        assert_eq!(state.heartbeats(&ours).await.expect("reads"), many);
     }
 
     #[test]

@@ -160,6 +160,7 @@ impl Running {
             self.metrics.forget_check(&check.tenant, &check.id, check.kind.name);
         }
         self.sink.forget(&reloaded.removed);
+        self.beats.keep_all(&self.scheduler, loaded.tenants.keys()).await;
         Ok(load)
     }
 

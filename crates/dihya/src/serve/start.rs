@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::alerting;
+use super::beats::Beats;
 use super::checks::Board;
 use super::logs::{Logs, Pulse};
 use super::people::Engines;
@@ -40,6 +41,7 @@ pub(crate) struct Running {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) sink: Arc<Sink>,
+    pub(super) beats: Arc<Beats>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) logs: Arc<Logs>,
     pub(super) pulse: Arc<Pulse>,
@@ -133,12 +135,15 @@ impl Control {
 struct Watching {
     scheduler: Arc<Scheduler>,
     sink: Arc<Sink>,
+    beats: Arc<Beats>,
 }
 
 impl Watching {
-    fn start(
+    async fn start(
         checks: probe::Config,
+        tenants: &[Tenant],
         base: &Base,
+        state: &Arc<SqliteState>,
         firing: Vec<(Tenant, Alert)>,
         tasks: &mut JoinSet<&'static str>,
     ) -> Self {
@@ -157,8 +162,18 @@ impl Watching {
         });
         let means = probe::Means::new(Arc::clone(&base.civil), Arc::clone(&base.rng), Arc::clone(&base.disk));
         let _ = means.follow.set(Arc::new(ledger::Follow)); // just made: nobody set it before
+        let beats = Arc::new(Beats::new(Arc::clone(state) as _));
+        for tenant in tenants {
+            beats.restore(tenant, &means.heartbeats).await;
+        }
         let scheduler = Scheduler::start(checks, means, Arc::clone(&sink) as Arc<dyn probe::Results>, &standing);
-        Self { scheduler: Arc::new(scheduler), sink }
+        beats.keep_all(&scheduler, tenants.iter()).await;
+        let keeping = Arc::clone(&beats);
+        tasks.spawn(async move {
+            keeping.run().await;
+            "heartbeats"
+        });
+        Self { scheduler: Arc::new(scheduler), sink, beats }
     }
 }
 
@@ -200,7 +215,9 @@ impl Running {
         for tenant in loaded.tenants.keys() {
             follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;
         }
-        let watching = Watching::start(loaded.checks, &base, started.firing, &mut tasks);
+        let tenants: Vec<Tenant> = loaded.tenants.keys().cloned().collect();
+        let watching =
+            Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, &mut tasks).await;
         let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
         let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse);
         let server = Server::bind(loaded.server, parts).await?;
@@ -213,6 +230,7 @@ impl Running {
             pipeline: base.pipeline,
             scheduler: watching.scheduler,
             sink: watching.sink,
+            beats: watching.beats,
             metrics: base.metrics,
             logs,
             pulse,
@@ -270,6 +288,7 @@ impl Running {
         }
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
+        self.beats.write().await;
         self.state.close().await;
         self.pool.close().await;
     }
@@ -288,6 +307,7 @@ fn server_parts(
         sink: Arc::clone(&watching.sink),
         pipeline: Arc::clone(&base.pipeline),
         clock: Arc::clone(&base.clock),
+        beats: Arc::clone(&watching.beats),
     });
     let people = Arc::new(Engines { by_tenant: engines.clone(), clock: Arc::clone(&base.clock) });
     server::Parts {
