@@ -1,8 +1,9 @@
 //! Control state: what the alert path keeps so that a start needs not read the ledger from its beginning.
 //!
-//! It is a projection: every row follows from records, and folding a batch of records is one transaction with the
-//! position that it reaches. Lost, it is made again from the feed. SQLite is the one implementation; the trait is
-//! the slot for another engine.
+//! It is a projection: its rows follow from records, and folding a batch of records is one transaction with the position
+//! that it reaches. Lost, it is made again from the feed. Two things follow from none and are lost with it: who has
+//! a mail that others put off, and the last signs of heartbeats. SQLite is the one implementation; the trait is the slot
+//! for another engine.
 
 use std::collections::BTreeSet;
 
