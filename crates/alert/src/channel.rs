@@ -19,7 +19,7 @@ mod teams;
 mod tls;
 mod webhook;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +68,9 @@ pub struct SendError {
     pub permanent: bool,
     /// Whether some of the recipients have it: the channel works, and only the others are tried again.
     pub partial: bool,
+    /// Marks of those recipients, those of earlier attempts included, for the next attempt: they say nothing to others,
+    /// and a channel knows its own again after a restart, or under another order of its recipients.
+    pub had: BTreeSet<String>,
     /// How long the endpoint asked us to wait (429, 503 with `Retry-After`).
     pub retry_after: Option<Duration>,
     /// Why, in words for a person, without payload, secrets or addresses of persons.
@@ -78,13 +81,13 @@ impl SendError {
     /// Makes the error of an attempt that may succeed later.
     #[must_use]
     pub fn later(reason: impl Into<String>) -> Self {
-        Self { permanent: false, partial: false, retry_after: None, reason: reason.into() }
+        Self { permanent: false, partial: false, had: BTreeSet::new(), retry_after: None, reason: reason.into() }
     }
 
     /// Makes the error of an attempt that reached some recipients, and may reach the others later.
     #[must_use]
-    pub fn partly(reason: impl Into<String>) -> Self {
-        Self { partial: true, ..Self::later(reason) }
+    pub fn partly(had: BTreeSet<String>, reason: impl Into<String>) -> Self {
+        Self { partial: true, had, ..Self::later(reason) }
     }
 
     /// Makes the error of an attempt that the endpoint asked to put off.

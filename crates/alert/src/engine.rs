@@ -112,6 +112,8 @@ struct Shared {
     time: Arc<dyn Clock>,
     incidents: Mutex<Incidents>,
     setup: Mutex<Setup>,
+    /// Marks of the recipients that have what others put off, until the record of the attempt is folded.
+    had: Mutex<BTreeMap<IntentId, BTreeSet<String>>>,
     posts: Mutex<BTreeMap<String, Arc<Post>>>,
     new_posts: mpsc::Sender<String>,
     counters: Tallies,
@@ -234,6 +236,7 @@ impl Engine {
             time: Arc::new(time),
             incidents: Mutex::new(incidents),
             setup: Mutex::new(parts.setup),
+            had: Mutex::default(),
             posts: Mutex::default(),
             new_posts,
             counters: Tallies::default(),
@@ -347,6 +350,7 @@ impl Engine {
             attempts_delivered: of(&counters.delivered),
             attempts_retried: of(&counters.retried),
             attempts_failed: of(&counters.failed),
+            alerts_dropped: lock(&self.shared.incidents).dropped_in_all(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::matcher::MatcherError;
 
 pub(crate) fn too_many_alerts(tenant: &Tenant) {
-    tracing::error!(%tenant, "alert dropped, as many fire as can be kept");
+    tracing::error!(%tenant, "alerts are dropped, as many fire as can be kept");
 }
 
 pub(crate) fn silence_unusable(tenant: &Tenant, silence: &str, error: &MatcherError) {

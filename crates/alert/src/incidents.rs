@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::limits::ALERTS_FIRING_MAX;
 use model::{
     Alert, Delivery, IncidentId, IncidentTransition, Intent, IntentId, Labels, Position, Sector, Severity,
     SilenceChange, Tenant,
@@ -29,7 +30,7 @@ mod fold;
 mod plan;
 
 pub(crate) use compose::intent_id;
-pub use compose::{Message, Told};
+pub use compose::{Message, Told, told_already};
 pub use decide::View;
 pub use plan::Mute;
 
@@ -42,6 +43,8 @@ pub const REOPEN_WITHIN: Duration = Duration::from_secs(600);
 pub(crate) const UNTOLD_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long ended silences are remembered, as in Alertmanager (`--data.retention`).
 pub(crate) const SILENCE_KEPT: Duration = Duration::from_secs(120 * 3600);
+/// How often alerts that found no room are spoken of in the ledger.
+const DROPPED_EVERY: Duration = Duration::from_secs(10);
 /// From how many reopenings on an incident counts as flapping.
 const FLAPPING_FROM: u32 = 3;
 
@@ -242,6 +245,8 @@ pub struct Changes {
     pub intents: Vec<(Position, Intent)>,
     /// Attempts that ended, in order.
     pub deliveries: Vec<(Position, Delivery)>,
+    /// Marks of the recipients that have what others put off: from the attempts of this life, not from records.
+    pub had: BTreeMap<IntentId, BTreeSet<String>>,
 }
 
 impl Changes {
@@ -279,6 +284,17 @@ pub struct Snapshot {
     pub silences: Vec<SilenceChange>,
 }
 
+/// Alerts that found no room: a loss, and to be said as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// How many.
+    pub count: u64,
+    /// When the first of them was admitted.
+    pub from: Timestamp,
+    /// When the last of them was.
+    pub until: Timestamp,
+}
+
 /// Alerts, incidents, groups and silences of one tenant.
 #[derive(Debug)]
 pub struct Incidents {
@@ -286,6 +302,14 @@ pub struct Incidents {
     config: Arc<Config>,
     checks: Checks,
     children: BTreeMap<String, BTreeSet<String>>,
+    /// [`ALERTS_FIRING_MAX`], but in tests.
+    alerts_max: usize,
+    /// Alerts that found no room and that no record speaks of yet.
+    dropped: Option<Dropped>,
+    /// How many found none since the start.
+    dropped_in_all: u64,
+    /// When a record last spoke of such.
+    dropped_said_at: Option<Timestamp>,
     cursor: Option<(Position, Timestamp)>,
     alerts: BTreeMap<u64, Tracked>,
     incidents: BTreeMap<IncidentId, Incident>,
@@ -346,6 +370,10 @@ impl Incidents {
             config,
             checks: Checks::default(),
             children: BTreeMap::new(),
+            alerts_max: ALERTS_FIRING_MAX,
+            dropped: None,
+            dropped_in_all: 0,
+            dropped_said_at: None,
             cursor: snapshot.cursor,
             alerts: snapshot.alerts.into_iter().map(|tracked| (tracked.alert.fingerprint(), tracked)).collect(),
             incidents: snapshot.incidents.into_iter().map(|incident| (incident.id.clone(), incident)).collect(),
@@ -402,6 +430,17 @@ impl Incidents {
     #[must_use]
     pub const fn alerts(&self) -> &BTreeMap<u64, Tracked> {
         &self.alerts
+    }
+
+    /// Returns how many alerts found no room since the start, because as many fire as can be kept.
+    #[must_use]
+    pub const fn dropped_in_all(&self) -> u64 {
+        self.dropped_in_all
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn keep_at_most(&mut self, alerts: usize) {
+        self.alerts_max = alerts;
     }
 
     /// Tells whether an alert fires.
@@ -513,7 +552,7 @@ impl Incidents {
         }
         if let Some(channel) = direct {
             let key = format!("direct/{channel}");
-            let id = GroupId::of(&["direct", &channel, &model::LabelSet::text(&labels)]);
+            let id = direct_id(&channel, &labels);
             let way = Way { receiver: String::new(), channel, send_resolved: false, language: config.dihya.language };
             let group = self.groups.entry(id).or_insert_with(|| Group::new("", labels, fired_at));
             group.take(fingerprint, Pace::default(), vec![way], key);
@@ -599,6 +638,11 @@ impl Group {
     fn is_direct(&self) -> bool {
         self.route.is_empty()
     }
+}
+
+/// Returns the identity of the group of an alert that names a channel.
+fn direct_id(channel: &str, labels: &Labels) -> GroupId {
+    GroupId::of(&["direct", channel, &model::LabelSet::text(labels)])
 }
 
 /// Returns when a new group is told first: after `group_wait`, or at once when its alert is older than that

@@ -3,6 +3,8 @@
 //! It is the `message` of a [`model::Intent`], so that what was to be said is durable before the first attempt and an
 //! attempt needs no look back at incidents or alerts.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use model::{IncidentId, IntentId, Labels, Sector, Severity, Tenant};
 use serde::{Deserialize, Serialize};
@@ -176,6 +178,9 @@ pub struct Notification {
     /// Which attempt this is, from 1.
     #[serde(default)]
     pub attempt: u32,
+    /// Marks of the recipients that have it from an earlier attempt, as the channel made them ([`crate::SendError::had`]).
+    #[serde(skip)]
+    pub had: BTreeSet<String>,
 }
 
 impl Notification {

@@ -1,8 +1,9 @@
 //! Control state: what the alert path keeps so that a start needs not read the ledger from its beginning.
 //!
-//! It is a projection: every row follows from records, and folding a batch of records is one transaction with the
-//! position that it reaches. Lost, it is made again from the feed. SQLite is the one implementation; the trait is
-//! the slot for another engine.
+//! It is a projection: its rows follow from records, and folding a batch of records is one transaction with the position
+//! that it reaches. Lost, it is made again from the feed. Two things follow from none and are lost with it: who has
+//! a mail that others put off, and the last signs of heartbeats. SQLite is the one implementation; the trait is the slot
+//! for another engine.
 
 use std::collections::BTreeSet;
 
@@ -152,6 +153,8 @@ pub struct Pending {
     pub attempts: u32,
     /// Why the last one failed; empty before the first.
     pub reason: String,
+    /// Marks of the recipients that have it.
+    pub had: BTreeSet<String>,
 }
 
 /// How much waits to be told through a channel.
@@ -161,6 +164,23 @@ pub struct Depth {
     pub waiting: u64,
     /// When the first of them was to be told.
     pub oldest: Option<Timestamp>,
+}
+
+/// The last signs of life of a heartbeat, by civil time: no other clock outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Heartbeat {
+    /// The check that expects them.
+    pub check: String,
+    /// Since when it does.
+    pub declared_at: Timestamp,
+    /// When a run began that has not ended.
+    pub started_at: Option<Timestamp>,
+    /// When the last run ended.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended: 0 is success.
+    pub exit: u8,
+    /// How long it took, where its start was said.
+    pub took: Option<std::time::Duration>,
 }
 
 /// An incident and the steps of its life, oldest first.
@@ -179,6 +199,13 @@ pub trait State: Send + Sync {
     /// # Errors
     /// When the database cannot be written; nothing was.
     fn apply<'a>(&'a self, tenant: &'a Tenant, changes: &'a Changes) -> BoxFuture<'a, Result<(), StateError>>;
+
+    /// Deletes some of what has been over since before a time: incidents with the steps of their lives, silences, and
+    /// notifications that were decided before it, with their attempts. One short transaction; returns whether there may be more.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing was.
+    fn forget<'a>(&'a self, tenant: &'a Tenant, before: Timestamp) -> BoxFuture<'a, Result<bool, StateError>>;
 
     /// Returns notifications that an attempt is due for, or whose time to give up has come, oldest first; of each lane
     /// the first only. Those in `busy` are left out.
@@ -262,6 +289,24 @@ pub trait State: Send + Sync {
         filter: &'a NotificationFilter,
         page: &'a Page,
     ) -> BoxFuture<'a, Result<Vec<Notified>, StateError>>;
+
+    /// Returns the heartbeats that were kept, ascending by check.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn heartbeats<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Vec<Heartbeat>, StateError>>;
+
+    /// Keeps heartbeats over what was kept of them before; those of other checks go when these are `all` there are.
+    /// Durable on return.
+    ///
+    /// # Errors
+    /// When the database cannot be written; some may have been.
+    fn keep_heartbeats<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        heartbeats: &'a [Heartbeat],
+        all: bool,
+    ) -> BoxFuture<'a, Result<(), StateError>>;
 
     /// Closes the files.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -4,6 +4,7 @@
 //! server holds the lock and does not answer, the alert is kept in `spool/` before anything else is done with it, and
 //! told at once; the next start of a server admits it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,7 +124,7 @@ async fn record(
         pipeline.ledger().consumed("alert send", of, 0)?;
     }
     let patience = patience(loaded, &alert);
-    spool::admit(&*os.disk, data_dir, &pipeline, os.clock.now()).await?;
+    spool::admit(&*os.disk, data_dir, &pipeline, &loaded.alerting.config, os.clock.now(), &*os.rng).await?;
     let origin = Origin::of(&loaded.ledger.instance, &tenant)?;
     let logs = pipeline.ledger().status().context("could not look at the ledger")?.logs;
     let end = logs.iter().find(|log| log.origin == origin).map_or(0, |log| log.durable);
@@ -220,7 +221,7 @@ fn cleared(alert: Alert, data_dir: &Path, redactor: &Arc<privacy::Redactor>, os:
 async fn keep_aside(loaded: &Loaded, data_dir: &Path, os: &Os, tenant: Tenant, alert: Alert) -> anyhow::Result<Sent> {
     let redactor = Arc::new(loaded.redactor()?);
     let alert = cleared(alert, data_dir, &redactor, os);
-    let mut spooled = Spooled { tenant, alert, delivered: false, at: os.clock.now() };
+    let mut spooled = Spooled { tenant, alert, told: BTreeSet::new(), at: os.clock.now() };
     let file = spool::put(&*os.disk, data_dir, &*os.rng, &spooled).context("could not keep the alert in the spool")?;
     let parts = alert::channel::build::Parts {
         disk: Arc::clone(&os.disk),
@@ -230,7 +231,7 @@ async fn keep_aside(loaded: &Loaded, data_dir: &Path, os: &Os, tenant: Tenant, a
     };
     let mut told = Vec::new();
     for (receiver, name) in ways(loaded, &spooled.alert) {
-        let Some(config) = loaded.channels.get(&name) else { continue };
+        let Some(config) = loaded.channels.get(&name).filter(|_| !spooled.told.contains(&name)) else { continue };
         let mut notification = notification(&spooled, &receiver, &name, os);
         notification.language = language(&loaded.alerting.config, &receiver, &name);
         let sent = match alert::channel::build::build(config, &parts) {
@@ -238,15 +239,19 @@ async fn keep_aside(loaded: &Loaded, data_dir: &Path, os: &Os, tenant: Tenant, a
             Err(error) => Ok(Err(alert::SendError::never(error.to_string()))),
         };
         let failure = match sent {
-            Ok(Ok(())) => String::new(),
+            Ok(Ok(())) => {
+                spooled.told.insert(name.clone());
+                // At once: a crash before the next channel must not tell this one again.
+                if let Err(error) = spool::overwrite(&*os.disk, &file, &spooled) {
+                    // The other channels hear of it all the same; this one may hear of it twice.
+                    tracing::warn!(error = format!("{error:#}"), "could not note in the spool who was told");
+                }
+                String::new()
+            }
             Ok(Err(error)) => error.reason,
             Err(_) => "it did not answer in time".to_owned(),
         };
         told.push(Told { channel: name, failure });
-    }
-    if spooled.alert.channel.is_some() && told.iter().any(|told| told.failure.is_empty()) {
-        spooled.delivered = true;
-        spool::overwrite(&*os.disk, &file, &spooled)?;
     }
     Ok(Sent { kept: Kept::Spooled { file }, told })
 }
@@ -306,6 +311,7 @@ fn notification(spooled: &Spooled, receiver: &str, channel: &str, os: &Os) -> No
         at: spooled.at,
         external_url: String::new(),
         attempt: 1,
+        had: BTreeSet::new(),
     }
 }
 

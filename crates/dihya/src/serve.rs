@@ -4,6 +4,7 @@
 //! came before; the stop goes the other way. What stops by itself is a fault, except on the way out.
 
 pub(crate) mod alerting;
+mod beats;
 mod checks;
 mod logs;
 mod people;

@@ -3,8 +3,10 @@
 //! Each is a file, durable before anything else is done with it, and is removed only after the ledger has it. A crash
 //! between the two admits an alert twice, which the same labels make one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use alert::incidents::told_already;
 use anyhow::Context as _;
 use disk::Disk;
 use jiff::Timestamp;
@@ -25,8 +27,9 @@ pub(crate) struct Spooled {
     pub(crate) tenant: Tenant,
     /// What it says.
     pub(crate) alert: Alert,
-    /// Whether the channel that it names has it already.
-    pub(crate) delivered: bool,
+    /// The channels that have it already.
+    #[serde(default)]
+    pub(crate) told: BTreeSet<String>,
     /// When it was written.
     pub(crate) at: Timestamp,
 }
@@ -106,7 +109,9 @@ pub(crate) async fn admit(
     disk: &dyn Disk,
     data_dir: &Path,
     pipeline: &Pipeline,
+    config: &alert::Config,
     now: Timestamp,
+    rng: &dyn Rng,
 ) -> anyhow::Result<usize> {
     let waiting = list(disk, data_dir)?;
     for path in waiting.broken {
@@ -115,15 +120,14 @@ pub(crate) async fn admit(
     let mut admitted = Vec::new();
     for (path, spooled) in waiting.good {
         let mut alert = spooled.alert;
-        if spooled.delivered {
-            // Whoever was named has heard it; the routes still decide about everybody else.
-            alert.channel = None;
-        }
         // It may have waited for longer than it was to fire, and nobody on the routes has heard it yet.
         let until = now.checked_add(server::ALERT_FIRES_FOR).unwrap_or(now);
         alert.ends_at = alert.ends_at.map(|end| end.max(until));
-        let signal = Signal { tenant: spooled.tenant, source: SourceId::COMMAND, body: alert.into() };
-        match pipeline.admit(vec![signal], Level::Durable).await {
+        // Who has heard it does not hear it again; the routes still decide about everybody else.
+        let told = told_already(config, &spooled.tenant, &alert, &spooled.told, spooled.at, rng);
+        let sent = Signal { tenant: spooled.tenant.clone(), source: SourceId::COMMAND, body: alert.into() };
+        let told = told.into_iter().map(|body| Signal::ours(spooled.tenant.clone(), body));
+        match pipeline.admit(std::iter::once(sent).chain(told).collect(), Level::Durable).await {
             Ok(_) => admitted.push(path),
             Err(refusal) if refusal.kind == RefusalKind::Stop => return Err(refusal.into()),
             Err(refusal) => tracing::warn!(path = %path.display(), error = %refusal, "left an alert in the spool"),
@@ -152,10 +156,62 @@ pub(crate) fn remove(disk: &dyn Disk, data_dir: &Path, files: &[PathBuf]) -> any
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use disk::OsDisk;
-    use model::{Labels, Sector, SeededRng, Severity};
+    use model::{Feed as _, Labels, Sector, SeededRng, Severity};
 
     use super::*;
+
+    /// Whoever was told while the server did not answer was told again once it was started.
+    #[tokio::test]
+    async fn what_is_admitted_says_who_was_told() {
+        let place = tempfile::tempdir().expect("a directory");
+        let clock: Arc<dyn model::Clock> = Arc::new(disk::OsClock::default());
+        let config = ledger::Config::new(place.path().to_owned(), "localhost", vec![Tenant::default()]);
+        let (disk, rng) = (Arc::new(OsDisk), Arc::new(disk::OsRng));
+        let (ledger, _) = ledger::Ledger::open(disk, Arc::clone(&clock), rng, config).expect("opens");
+        let clearer = privacy::Clearer::new(Arc::new(privacy::Redactor::new()), [7; 32]);
+        let metrics = Arc::new(server::Metrics::new());
+        let pipeline = Pipeline::new(Arc::new(clearer), ledger, Arc::clone(&clock), metrics);
+        let mut routing = alert::Config::default();
+        let way = |channel: &str| alert::config::Integration {
+            channel: channel.to_owned(),
+            send_resolved: true,
+            language: None,
+        };
+        let receiver = routing.route.receiver.clone();
+        let integrations = vec![way("log"), way("mail")];
+        routing.receivers.insert(receiver, alert::config::Receiver { integrations });
+        let alert = |name: &str| Alert {
+            labels: Labels::from([(Alert::NAME.to_owned(), name.to_owned())]),
+            annotations: Labels::new(),
+            starts_at: clock.now(),
+            ends_at: None,
+            generator_url: None,
+            severity: Severity::Critical,
+            sector: Sector::None,
+            channel: None,
+        };
+        for (name, told) in [("told", vec!["log".to_owned()]), ("untold", Vec::new())] {
+            let told = told.into_iter().collect();
+            let spooled = Spooled { tenant: Tenant::default(), alert: alert(name), told, at: clock.now() };
+            put(&OsDisk, place.path(), &SeededRng::new(1), &spooled).expect("written");
+        }
+        let admitted = admit(&OsDisk, place.path(), &pipeline, &routing, clock.now(), &SeededRng::new(2)).await;
+        assert_eq!(admitted.expect("admits"), 2);
+        let mut feed = pipeline.feed(&Tenant::default(), 0, None).expect("a log");
+        let said = |recorded: model::Recorded| match recorded.signal.body {
+            model::Body::Alert(alert) => format!("alert {}", alert.name()),
+            model::Body::Intent(intent) => format!("told {}/{}", intent.receiver, intent.channel),
+            model::Body::Delivery(delivery) => format!("delivered {}", delivery.channel),
+            other => other.kind().as_str().to_owned(),
+        };
+        let mut said: Vec<String> = feed.read(100).await.expect("reads").into_iter().map(said).collect();
+        said.sort();
+        assert_eq!(said, ["alert told", "alert untold", "delivered log", "told log/log"]);
+        assert!(list(&OsDisk, place.path()).expect("lists").good.is_empty());
+    }
 
     #[test]
     fn what_is_spooled_is_read_once_in_order() {
@@ -173,7 +229,7 @@ mod tests {
                 sector: Sector::None,
                 channel: Some("log".into()),
             },
-            delivered: false,
+            told: BTreeSet::new(),
             at: Timestamp::from_second(second).expect("in range"),
         };
         assert_eq!(list(&disk, place.path()).expect("lists"), Waiting::default());

@@ -51,7 +51,7 @@ pub struct ConfigLoad {
 /// Something that should have been recorded was not, and this says so (invariant of verification I4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// Why: `queue_full`, `disk_full`, `ledger_unavailable`, `clock_jump`.
+    /// Why: `queue_full`, `disk_full`, `ledger_unavailable`, `clock_jump`, `alerts_full`.
     pub cause: String,
     /// What kind of signal was lost.
     pub what: String,

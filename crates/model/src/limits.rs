@@ -97,6 +97,9 @@ pub const ALERTS_FIRING_MAX: usize = 1_000_000;
 pub const NOTIFICATION_ALERTS_MAX: usize = 100;
 /// Most notifications waiting in the outbox, per tenant and channel: one that is dead keeps no other quiet.
 pub const OUTBOX_ROWS_MAX: usize = 250_000;
+/// How long what is over is kept in the control state: ended notifications and silences, resolved incidents. Records
+/// stay in the ledger for as long as its retention says.
+pub const OVER_KEPT: Duration = Duration::from_secs(90 * 86_400);
 /// Most silences in force per tenant.
 pub const SILENCES_MAX: usize = 10_000;
 /// Longest note on an incident, in bytes.
@@ -135,6 +138,8 @@ pub const STATUS_CHECKS_MAX: usize = 200;
 /// Days that the status page looks back.
 pub const STATUS_DAYS: i64 = 90;
 
+const _: () =
+    assert!(OVER_KEPT.as_secs() as i64 >= STATUS_DAYS * 86_400, "what the status page shows can be looked up");
 const _: () =
     assert!(PAYLOAD_BYTES_MAX as u64 * 8 <= SEGMENT_BYTES_MAX, "a segment holds several of the largest frames");
 const _: () = assert!(CONNECTIONS_PER_CLIENT_MAX <= CONNECTIONS_MAX / 2, "one client leaves room for others");

@@ -354,7 +354,7 @@ impl Connector {
     /// # Errors
     /// When the peer does not speak TLS, or its certificate does not verify: the error then carries what was seen.
     pub async fn start_tls(&self, stream: TimedStream, host: &str, tls: &TlsOptions) -> Result<TimedStream, Error> {
-        let (carrier, peer, deadline, mut timings) = stream.into_parts();
+        let (carrier, peer, deadline, mut timings) = stream.into_parts()?;
         let Carrier::Plain(tcp) = carrier else {
             return Err(Error::ours(Phase::Tls, Fault::Internal, "the connection is encrypted already").timed(timings));
         };

@@ -1,9 +1,9 @@
 //! Signs of life that others send us: what a dead man's switch watches.
 //!
-//! The caller makes a sign durable before it brings it here, and brings the last ones back after a restart.
+//! The caller keeps the last ones ([`Heartbeats::kept`]) and brings them back after a restart ([`Heartbeats::remember`]).
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use model::{Clock, Timestamp};
@@ -52,6 +52,8 @@ impl Moment {
 pub struct Beats {
     /// Since when it is expected.
     pub declared: Moment,
+    /// Since when this process would have heard a sign. What fell due before may have been said to nobody.
+    pub heard_from: Moment,
     /// When a run began that has not ended.
     pub started: Option<Moment>,
     /// When the last run ended.
@@ -66,7 +68,49 @@ pub struct Beats {
 
 impl Beats {
     const fn new(declared: Moment) -> Self {
-        Self { declared, started: None, ended: None, exit: 0, took: None, was_down: false }
+        Self { declared, heard_from: declared, started: None, ended: None, exit: 0, took: None, was_down: false }
+    }
+}
+
+/// What is kept of a heartbeat across a restart, by civil time: no other clock outlives us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Since when it is expected.
+    pub declared: Timestamp,
+    /// When a run began that has not ended.
+    pub started: Option<Timestamp>,
+    /// When the last run ended.
+    pub ended: Option<Timestamp>,
+    /// How it ended: 0 is success.
+    pub exit: u8,
+    /// How long it took, where its start was said.
+    pub took: Option<Duration>,
+}
+
+impl Kept {
+    const fn of(beats: &Beats) -> Self {
+        const fn at(moment: Option<Moment>) -> Option<Timestamp> {
+            match moment {
+                Some(moment) => Some(moment.at),
+                None => None,
+            }
+        }
+        let (started, ended) = (at(beats.started), at(beats.ended));
+        Self { declared: beats.declared.at, started, ended, exit: beats.exit, took: beats.took }
+    }
+
+    /// Makes beats of it. What a clock that has been set back since then puts in the future is taken as of now.
+    fn beats(&self, now: Moment) -> Beats {
+        let before = |at: Timestamp| Moment { at: at.min(now.at), monotonic: None };
+        Beats {
+            declared: before(self.declared),
+            heard_from: now,
+            started: self.started.map(before),
+            ended: self.ended.map(before),
+            exit: self.exit,
+            took: self.took,
+            was_down: false,
+        }
     }
 }
 
@@ -74,6 +118,8 @@ impl Beats {
 #[derive(Debug, Default)]
 pub struct Heartbeats {
     declared: RwLock<HashMap<String, (String, Beats)>>,
+    /// What was kept from before this process, by check, until it is declared.
+    kept: Mutex<HashMap<String, Kept>>,
 }
 
 impl Heartbeats {
@@ -95,7 +141,9 @@ impl Heartbeats {
         // A secret name that is changed takes the signs along: the check is still as late as it was.
         let of_check: HashMap<String, Beats> = before.into_values().collect();
         for (name, check) in renamed {
-            let beats = of_check.get(check).copied().unwrap_or(Beats::new(now));
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(check);
+            let beats = of_check.get(check).copied().or_else(|| kept.map(|kept| kept.beats(now)));
+            let beats = beats.unwrap_or(Beats::new(now));
             declared.insert(name.to_owned(), (check.to_owned(), beats));
         }
     }
@@ -113,9 +161,22 @@ impl Heartbeats {
         self.take(name, ping, Moment::now(clock))
     }
 
-    /// Takes a sign that was made durable before this process began.
-    pub fn restore(&self, name: &str, ping: Ping, at: Timestamp) -> Option<String> {
-        self.take(name, ping, Moment { at, monotonic: None })
+    /// Brings back what was kept of a check's heartbeat, to be called before it is declared.
+    pub fn remember(&self, check: &str, kept: Kept) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(check.to_owned(), kept);
+    }
+
+    /// Returns what to keep of each heartbeat across a restart, by check id.
+    #[must_use]
+    pub fn kept(&self) -> Vec<(String, Kept)> {
+        let declared = self.declared.read().unwrap_or_else(PoisonError::into_inner);
+        declared.values().map(|(check, beats)| (check.clone(), Kept::of(beats))).collect()
+    }
+
+    /// Returns what to keep of one.
+    #[must_use]
+    pub fn kept_of(&self, name: &str) -> Option<Kept> {
+        self.beats(name).map(|beats| Kept::of(&beats))
     }
 
     /// Returns the id of the check behind a name.

@@ -19,7 +19,7 @@ pub use board::{Board, Standing};
 pub use config::{Check, Config, Issue};
 pub use connect::Connector;
 pub use fact::{Fact, Facts};
-pub use heartbeat::{Heartbeats, Ping};
+pub use heartbeat::{Heartbeats, Kept, Ping};
 pub use kind::{Ctx, Kind, Means, Observation, Probe};
 pub use schedule::{Full, Results, Scheduler, run_once};
 

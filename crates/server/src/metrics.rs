@@ -64,6 +64,7 @@ struct OfTenant {
     notifications: Counters<2>,
     alerts: Counters<1>,
     lost: Counters<2>,
+    dropped: Counter,
 }
 
 impl Default for Metrics {
@@ -158,6 +159,11 @@ impl Metrics {
         self.of(tenant).lost.get_or_create(&labels).inc_by(count);
     }
 
+    /// Counts alerts that were dropped because as many fire as can be kept.
+    pub fn alerts_dropped(&self, tenant: &Tenant, count: u64) {
+        self.of(tenant).dropped.inc_by(count);
+    }
+
     /// Counts values of one type that privacy replaced.
     pub fn redactions(&self, kind: &'static str, count: u64) {
         self.redactions.get_or_create(&[("type", kind.to_owned())]).inc_by(count);
@@ -235,7 +241,8 @@ impl OfTenant {
         let notifications = add(&mut registry, &name::NOTIFICATIONS);
         let alerts = add(&mut registry, &name::ALERTS);
         let lost = add(&mut registry, &name::LOST);
-        Self { registry, results, appends, notifications, alerts, lost }
+        let dropped = add(&mut registry, &name::ALERTS_DROPPED);
+        Self { registry, results, appends, notifications, alerts, lost, dropped }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::servers::{Behaviour, Identity, Server, Smtp};
 use super::{Channel, Parts, SendError, build, build_all, config};
 use crate::message::tests::sample;
+use crate::notification::Notification;
 
 fn parts(directory: &std::path::Path) -> Parts {
     Parts {
@@ -235,8 +236,11 @@ async fn a_refused_recipient_does_not_keep_the_mail_from_others() {
     let server = Server::smtp(Smtp { recipients: vec!["250 ok", "450 grey"], ..Smtp::new(Behaviour::Success) }).await;
     let email = email_to(server.port, &json!({}));
     let error = email.send(&sample()).await.expect_err("one is missing");
-    assert!(error.partial && !error.permanent);
-    assert_eq!(email.send(&sample()).await, Ok(()));
+    assert!(error.partial && !error.permanent && error.had.len() == 1);
+    // It is not the channel that remembers: this one is made after a restart, and the recipients changed places.
+    let email = email_to(server.port, &json!({"to": ["night@example.org", "ops@example.org"]}));
+    let again = Notification { had: error.had, ..sample() };
+    assert_eq!(email.send(&again).await, Ok(()));
     let again = server.seen().remove(1);
     assert!(!again.contains("RCPT TO:<ops@") && again.contains("RCPT TO:<night@"), "{again}");
 }
@@ -248,9 +252,10 @@ async fn a_transaction_that_came_to_nothing_costs_the_next_mail_nothing() {
     let recipients = vec!["250 ok", "450 grey", "550 no such user"];
     let server = Server::smtp(Smtp { recipients, ..Smtp::new(Behaviour::Strict) }).await;
     let email = email_to(server.port, &json!({}));
-    assert!(email.send(&sample()).await.expect_err("one is missing").partial);
+    let error = email.send(&sample()).await.expect_err("one is missing");
+    assert!(error.partial);
     // The one who was put off is now refused for good: there is nothing to send.
-    assert_eq!(email.send(&sample()).await, Ok(()));
+    assert_eq!(email.send(&Notification { had: error.had, ..sample() }).await, Ok(()));
     let mut next = sample();
     next.id = IntentId("next".into());
     assert_eq!(email.send(&next).await, Ok(()));

@@ -3,7 +3,7 @@
 //! The SMTP dialogue is lettre's, command by command: so that a recipient who is refused does not keep the mail from
 //! the others, and a connection is used again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -29,8 +29,6 @@ const IDLE_MAX: usize = 2;
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// What MAIL FROM is about, in reasons.
 const SENDER: &str = "the sender";
-/// Notifications whose recipients that already have them are remembered.
-const PARTIAL_MAX: usize = 1_024;
 
 /// Sends e-mail.
 pub(super) struct Email {
@@ -48,8 +46,6 @@ pub(super) struct Email {
     clock: Arc<dyn Clock>,
     redactor: Arc<Redactor>,
     idle: Mutex<Vec<(AsyncSmtpConnection, Duration)>>,
-    /// Recipients that took a notification which others put off.
-    partial: Mutex<BTreeMap<IntentId, BTreeSet<usize>>>,
 }
 
 impl Email {
@@ -79,7 +75,6 @@ impl Email {
             clock: Arc::clone(&parts.clock),
             redactor: Arc::clone(&parts.redactor),
             idle: Mutex::new(Vec::new()),
-            partial: Mutex::new(BTreeMap::new()),
         })
     }
 
@@ -193,55 +188,29 @@ impl Email {
         notification: &Notification,
         mail: &[u8],
     ) -> Result<(bool, Result<(), SendError>), SendError> {
-        let had = {
-            let partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-            partial.get(&notification.id).cloned().unwrap_or_default()
-        };
         self.begin(connection).await?;
-        let mut taken = had.clone();
+        let mut taken = notification.had.clone();
+        let mut sent = false;
         let mut refused: Vec<SendError> = Vec::new();
-        for (i, to) in self.to.iter().enumerate().filter(|(i, _)| !had.contains(i)) {
+        for to in &self.to {
+            let mark = mark(&notification.id, to);
+            if notification.had.contains(&mark) {
+                continue;
+            }
             match connection.command(Rcpt::new(to.email.clone(), Vec::new())).await {
                 Ok(_) => {
-                    taken.insert(i);
+                    taken.insert(mark);
+                    sent = true;
                 }
                 Err(error) if error.status().is_some() => refused.push(refusal("a recipient", &error)),
                 Err(error) => return Err(refusal("a recipient", &error)),
             }
         }
-        let sent = taken.len() > had.len();
         if sent {
             connection.command(Data).await.map_err(|error| refusal("the message", &error))?;
             connection.message(mail).await.map_err(|error| refusal("the message", &error))?;
         }
-        Ok((sent, self.conclude(&notification.id, taken, refused)))
-    }
-
-    /// Decides what refused recipients mean once the others have the mail.
-    fn conclude(&self, id: &IntentId, taken: BTreeSet<usize>, refused: Vec<SendError>) -> Result<(), SendError> {
-        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        partial.remove(id);
-        let (never, later): (Vec<_>, Vec<_>) = refused.into_iter().partition(|error| error.permanent);
-        if let Some(error) = later.into_iter().next() {
-            if taken.is_empty() {
-                return Err(error);
-            }
-            if partial.len() >= PARTIAL_MAX {
-                // Ids sort by time: the oldest is the likeliest to have been given up.
-                partial.pop_first();
-            }
-            partial.insert(id.clone(), taken);
-            return Err(SendError::partly(error.reason));
-        }
-        match never.into_iter().next() {
-            Some(error) if taken.is_empty() => Err(error),
-            Some(error) => {
-                // Somebody was told; the others' addresses are for the operator to mend.
-                tracing::warn!(reason = %error, "mail server refused some recipients");
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        Ok((sent, conclude(taken, refused)))
     }
 
     fn compose(&self, notification: &Notification, message: &Message) -> Result<lettre::Message, SendError> {
@@ -277,6 +246,29 @@ impl Email {
         builder
             .multipart(MultiPart::alternative_plain_html(message.text(), message.html()))
             .map_err(|_| SendError::never("cannot compose the message"))
+    }
+}
+
+/// Marks a recipient of one notification by a hash: whoever reads the mark learns no address, and two notifications have
+/// no mark in common.
+fn mark(id: &IntentId, to: &Mailbox) -> String {
+    digest(&format!("{id}\n{}", to.email))
+}
+
+/// Decides what refused recipients mean once the others have the mail.
+fn conclude(taken: BTreeSet<String>, refused: Vec<SendError>) -> Result<(), SendError> {
+    let (never, later): (Vec<_>, Vec<_>) = refused.into_iter().partition(|error| error.permanent);
+    if let Some(error) = later.into_iter().next() {
+        return Err(if taken.is_empty() { error } else { SendError::partly(taken, error.reason) });
+    }
+    match never.into_iter().next() {
+        Some(error) if taken.is_empty() => Err(error),
+        Some(error) => {
+            // Somebody was told; the others' addresses are for the operator to mend.
+            tracing::warn!(reason = %error, "mail server refused some recipients");
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 
@@ -456,19 +448,22 @@ mod tests {
 
     #[test]
     fn refused_recipients_are_told_apart() {
-        let email = email(&json!({"tls": "none"})).expect("builds");
-        let id = IntentId("i".into());
-        let took = |all: &[usize]| all.iter().copied().collect::<BTreeSet<_>>();
-        assert_eq!(email.conclude(&id, took(&[0]), vec![SendError::never("550")]), Ok(()));
-        assert!(email.conclude(&id, took(&[]), vec![SendError::never("550")]).expect_err("nobody").permanent);
-        let later = email.conclude(&id, took(&[0]), vec![SendError::never("550"), SendError::later("450")]);
-        assert!(later.expect_err("one is missing").partial);
-        let nobody = email.conclude(&id, took(&[]), vec![SendError::later("450")]).expect_err("nobody");
+        let took = |all: &[&str]| all.iter().map(|mark| (*mark).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(conclude(took(&["a"]), vec![SendError::never("550")]), Ok(()));
+        assert!(conclude(took(&[]), vec![SendError::never("550")]).expect_err("nobody").permanent);
+        let later = conclude(took(&["a"]), vec![SendError::never("550"), SendError::later("450")]);
+        assert_eq!(later, Err(SendError::partly(took(&["a"]), "450")));
+        let nobody = conclude(took(&[]), vec![SendError::later("450")]).expect_err("nobody");
         assert!(!nobody.permanent && !nobody.partial);
-        let later = email.conclude(&id, took(&[0]), vec![SendError::later("450")]);
-        assert!(later.expect_err("one is missing").partial);
-        assert_eq!(email.partial.lock().expect("whole").get(&id), Some(&took(&[0])));
-        assert_eq!(email.conclude(&id, took(&[0, 1]), vec![]), Ok(()));
-        assert!(email.partial.lock().expect("whole").is_empty());
+        assert_eq!(conclude(took(&["a", "b"]), vec![]), Ok(()));
+    }
+
+    #[test]
+    fn a_mark_names_nobody() {
+        let to: Mailbox = "Ana <ana@example.org>".parse().expect("is one");
+        let id = |id: &str| IntentId(id.to_owned());
+        assert_eq!(mark(&id("i"), &to), mark(&id("i"), &"ana@example.org".parse().expect("is one")));
+        assert_ne!(mark(&id("i"), &to), mark(&id("j"), &to));
+        assert!(!mark(&id("i"), &to).contains("ana"));
     }
 }

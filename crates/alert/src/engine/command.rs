@@ -36,6 +36,8 @@ pub struct Counters {
     pub attempts_retried: u64,
     /// Notifications given up.
     pub attempts_failed: u64,
+    /// Alerts that were dropped because as many fire as can be kept.
+    pub alerts_dropped: u64,
 }
 
 /// A silence to be set.
@@ -116,6 +118,7 @@ pub(super) fn plain(
         at: now,
         external_url: config.dihya.external_url.clone(),
         attempt: 1,
+        had: std::collections::BTreeSet::new(),
     }
 }
 

@@ -249,6 +249,8 @@ impl Worker {
                     let reason = format!("given up, some recipients have it: {}", error.reason);
                     self.outcome(&pending, Outcome::Failed, now, reason, None).await;
                 } else {
+                    // Kept with the record of this attempt, and before it can be made again.
+                    lock(&self.shared.had).insert(pending.id.clone(), error.had);
                     let next = later(now, backoff(attempt, BACKOFF_MAX, &*self.shared.rng)).min(pending.give_up_at);
                     self.outcome(&pending, Outcome::Partial, now, error.reason, Some(next)).await;
                 }
@@ -326,6 +328,7 @@ async fn attempt(channel: Option<Arc<dyn Channel>>, shared: &Shared, pending: &m
     notification.receiver.clone_from(&pending.receiver);
     notification.channel.clone_from(&pending.channel);
     notification.attempt = pending.attempts.saturating_add(1);
+    notification.had = std::mem::take(&mut pending.had);
     if let (Some(summary), Some(incident)) = (&mut notification.incident, &pending.incident) {
         summary.id.clone_from(incident);
     }

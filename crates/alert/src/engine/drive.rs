@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::limits::APPEND_RECORDS_MAX;
+use model::limits::{APPEND_RECORDS_MAX, OVER_KEPT};
 use model::{Feed, Level, Position, Recorded, RefusalKind, Signal};
 
 use super::{OUTBOX_FULL, Shared, lock};
@@ -31,6 +31,10 @@ const DECIDE_EVERY: Duration = Duration::from_millis(50);
 const CURSOR_LAG_MAX: u64 = 65_536;
 const CURSOR_KEPT_EVERY: Duration = Duration::from_secs(5);
 
+/// How often a step is made to forget what has been over for long, and how often while there is more.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+const FORGET_MORE_EVERY: Duration = Duration::from_millis(500);
+
 /// Where the loop stands.
 struct Drive {
     shared: Arc<Shared>,
@@ -46,6 +50,8 @@ struct Drive {
     unkept: Changes,
     unkept_records: u64,
     kept_at: Duration,
+    /// When, by the monotonic clock, to forget more of what has been over for long.
+    forget_at: Duration,
 }
 
 pub(super) async fn run(shared: Arc<Shared>, feed: Box<dyn Feed>) {
@@ -111,6 +117,7 @@ impl Drive {
             unkept: Changes::default(),
             unkept_records: 0,
             kept_at: now,
+            forget_at: now,
         }
     }
 
@@ -128,6 +135,7 @@ impl Drive {
         if self.unkept_records > 0 && now.saturating_sub(self.kept_at) >= CURSOR_KEPT_EVERY {
             self.keep_cursor().await?;
         }
+        self.forget().await?;
         let more = read == FOLD_MAX && now.saturating_sub(self.decided_at) < DECIDE_EVERY;
         let half = self.awaited.is_some_and(|position| *self.shared.folded.borrow() < Some(position));
         if !self.caught_up || more || half || *self.shared.stop.borrow() {
@@ -140,11 +148,15 @@ impl Drive {
     async fn fold(&mut self, records: &[Recorded]) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         shared.pass(Point::Read).await;
-        let changes = {
+        let mut changes = {
             let mut incidents = lock(&shared.incidents);
             records.iter().for_each(|recorded| incidents.fold(recorded));
             incidents.take_changes()
         };
+        for (_, delivery) in &changes.deliveries {
+            let had = lock(&shared.had).remove(&delivery.intent);
+            changes.had.extend(had.map(|had| (delivery.intent.clone(), had)));
+        }
         shared.counters.folded.fetch_add(records.len() as u64, Ordering::Relaxed);
         shared.pass(Point::Folded).await;
         if changes.is_cursor_only() {
@@ -170,6 +182,25 @@ impl Drive {
             keep(&self.shared, &self.unkept).await?;
             self.kept();
         }
+        Ok(())
+    }
+
+    /// Makes one step to forget what has been over for long by the time of the last record folded, if it is time for one:
+    /// a step is short, so that no record and no attempt waits for it.
+    async fn forget(&mut self) -> Result<(), Error> {
+        let now = self.shared.time.monotonic();
+        let cursor = lock(&self.shared.incidents).cursor();
+        let Some((_, at)) = cursor.filter(|_| now >= self.forget_at) else { return Ok(()) };
+        let before = at.checked_sub(OVER_KEPT).unwrap_or(Timestamp::MIN);
+        let more = match self.shared.state.forget(&self.shared.tenant, before).await {
+            Ok(more) => more,
+            Err(error) if error.stop => return Err(error.into()),
+            Err(error) => {
+                events::come_back(&self.shared.tenant, &error.into());
+                false
+            }
+        };
+        self.forget_at = now + if more { FORGET_MORE_EVERY } else { FORGET_EVERY };
         Ok(())
     }
 

@@ -952,11 +952,137 @@ async fn what_comes_while_the_clock_stands_behind_is_told() {
     assert!(restarted.now() >= at && civil.now() < at);
 }
 
+/// Who has a mail was known in memory only: after a restart everybody got it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_it_is_known_after_a_restart() {
+    let house = House::new(YAML);
+    let had: BTreeSet<String> = ["a".to_owned(), "b".to_owned()].into();
+    lock(&house.mail.fails).push(SendError::partly(had.clone(), "the mail server answered 450 to a recipient"));
+    let (engine, state) = house.start().await;
+    house.ledger.fire("alertname=A n=1");
+    let kept = async {
+        while state.texts("SELECT had FROM outbox WHERE had IS NOT NULL AND attempts = 1").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), kept).await.expect("is kept");
+    // As in a crash.
+    drop(engine);
+    state.close().await;
+    let (engine, _state) = house.start().await;
+    let heard = house.mail.hears(1).await;
+    assert_eq!((heard[0].attempt, &heard[0].had), (2, &had));
+    quiet(&engine, &house).await;
+    engine.stop().await;
+}
+
+/// Between the record that it was told and the record that it was delivered, it waited in the outbox.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_told_past_the_outbox_never_waits_in_it() {
+    let house = House::new(&YAML.replace("{channel: mail}", "{channel: mail}, {channel: pager}"));
+    let (engine, _state) = house.start().await;
+    let sent = alert("alertname=A n=1", house.clock.now());
+    let (config, told) = (house.setup().config, ["mail".to_owned()].into());
+    let bodies = crate::incidents::told_already(
+        &config,
+        &Tenant::default(),
+        &sent,
+        &told,
+        house.clock.now(),
+        &model::SeededRng::new(3),
+    );
+    let mut signals: Vec<Signal> = bodies.into_iter().map(|body| Signal::ours(Tenant::default(), body)).collect();
+    let delivery = signals.pop().expect("a delivery");
+    signals.insert(0, Signal { tenant: Tenant::default(), source: SourceId::COMMAND, body: sent.into() });
+    house.ledger.append(signals);
+    house.pager.hears(1).await;
+    house.ledger.append(vec![delivery]);
+    house.ledger.fire("alertname=B n=2");
+    // What waited before is told before.
+    let heard = house.mail.hears(1).await;
+    assert_eq!(heard[0].alerts[0].labels["alertname"], "B");
+    quiet(&engine, &house).await;
+    let rows = engine.notifications(&NotificationFilter::default(), &all()).await.expect("reads");
+    assert!(rows.iter().all(|row| row.state == NotificationState::Delivered));
+    engine.stop().await;
+}
+
+/// What was over stayed in the control state for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_been_over_for_ninety_days_is_forgotten() {
+    let clock = Arc::new(StepClock::new("2026-11-22T10:00:00Z".parse().expect("a time")));
+    let house = House::with_clock(YAML, Arc::clone(&clock) as _);
+    let (engine, state) = house.start().await;
+    house.ledger.fire("alertname=A n=1");
+    house.mail.hears(1).await;
+    quiet(&engine, &house).await;
+    house.ledger.append(vec![Signal {
+        tenant: Tenant::default(),
+        source: SourceId([1; 16]),
+        body: Alert { ends_at: Some(clock.now()), ..alert("alertname=A n=1", clock.now()) }.into(),
+    }]);
+    clock.advance(Duration::from_secs(600));
+    house.mail.hears(2).await;
+    let of_a = async || {
+        let incidents = engine.incidents(&IncidentFilter::default(), &all()).await.expect("reads");
+        let told = engine.notifications(&NotificationFilter::default(), &all()).await.expect("reads");
+        let about = |row: &&crate::state::Notified| row.intent.message.to_string().contains("\"alertname\":\"A\"");
+        let parts = "SELECT body FROM attempts UNION ALL SELECT body FROM transitions";
+        let incidents = incidents.iter().filter(|incident| incident.labels["alertname"] == "A").count();
+        (incidents, told.iter().filter(about).count(), state.texts(parts).await.len())
+    };
+    quiet(&engine, &house).await;
+    assert_eq!(of_a().await, (1, 2, 4));
+    clock.advance(Duration::from_secs(89 * 86_400));
+    house.ledger.fire("alertname=B n=1");
+    house.mail.hears(3).await;
+    quiet(&engine, &house).await;
+    assert_eq!(of_a().await, (1, 2, 6));
+    clock.advance(Duration::from_secs(2 * 86_400));
+    // B has timed out since: its end is told, and is the record by whose time A is forgotten.
+    house.mail.hears(4).await;
+    let forgotten = async {
+        while of_a().await != (0, 0, 4) {
+            clock.advance(Duration::from_secs(61));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), forgotten).await.expect("is forgotten");
+    engine.stop().await;
+}
+
+/// Alerts beyond what can be kept were named in the program's own log only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_that_find_no_room_are_counted_and_recorded() {
+    let house = House::new(YAML);
+    let (engine, _state) = house.start().await;
+    lock(&engine.shared.incidents).keep_at_most(1);
+    house.ledger.fire("alertname=A n=1");
+    house.mail.hears(1).await;
+    // Refused at first, the record of the loss is not lost with it.
+    house.ledger.refuse(&[RefusalKind::Retry]);
+    (2..5).for_each(|n| house.ledger.fire(&format!("alertname=A n={n}")));
+    let said = async {
+        let of = |body: &Body| if let Body::Gap(gap) = body { gap.count } else { 0 };
+        loop {
+            let records = lock(&house.ledger.0.records).iter().map(|r| of(&r.signal.body)).sum::<u64>();
+            if records == 3 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), said).await.expect("is said");
+    assert_eq!(engine.counters().alerts_dropped, 3);
+    engine.stop().await;
+}
+
 /// One recipient who put mails off kept the whole channel resting and every later notification of the group waiting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_some_recipients_have_holds_up_nothing() {
     let house = House::new(&YAML.replace("group_wait: 0s", "group_wait: 0s, group_interval: 1ms"));
-    lock(&house.mail.fails).push(SendError::partly("the mail server answered 450 to a recipient"));
+    lock(&house.mail.fails)
+        .push(SendError::partly(["a".to_owned()].into(), "the mail server answered 450 to a recipient"));
     let (engine, _state) = house.start().await;
     house.ledger.fire("alertname=A n=1");
     let tried = async {
@@ -984,7 +1110,7 @@ async fn what_some_recipients_have_holds_up_nothing() {
 async fn recipients_who_put_off_for_ever_are_given_up() {
     let clock = Arc::new(StepClock::new("2026-11-22T10:00:00Z".parse().expect("a time")));
     let house = House::with_clock(YAML, Arc::clone(&clock) as _);
-    lock(&house.mail.fails).extend((0..24).map(|_| SendError::partly("450")));
+    lock(&house.mail.fails).extend((0..24).map(|_| SendError::partly(["a".to_owned()].into(), "450")));
     let (engine, _state) = house.start().await;
     house.ledger.fire("alertname=A n=1");
     let given_up = async {

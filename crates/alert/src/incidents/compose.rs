@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use model::limits::NOTIFICATION_ALERTS_MAX;
-use model::{Intent, IntentId, Labels, Sector, Severity};
+use model::{Alert, Body, Delivery, Intent, IntentId, Labels, Outcome, Rng, Sector, Severity, Tenant};
 use serde::{Deserialize, Serialize};
 
 use super::fold::common;
 use super::plan::Tell;
-use super::{FLAPPING_FROM, Incident, Incidents, Mute, Tracked, View, later};
-use crate::notification::{IncidentSummary, Notification, NotifiedAlert, Status};
+use super::{FLAPPING_FROM, Incident, Incidents, Mute, Tracked, View, direct_id, later};
+use crate::config::Config;
+use crate::notification::{IncidentSummary, Notification, NotifiedAlert, Reason, Status};
 use crate::route::GroupId;
 
 /// Most bytes of a message; a record takes four times as much, and channels cut further.
@@ -33,6 +34,9 @@ struct ToldNumbers {
     firing: Vec<u32>,
     #[serde(default)]
     all: bool,
+    /// See [`Told::already`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    already: bool,
 }
 
 /// What a receiver knows after a notification.
@@ -44,6 +48,8 @@ pub struct Told {
     pub firing: BTreeSet<u64>,
     /// Whether these were too many to name: then all that fired is meant.
     pub all: bool,
+    /// Whether it was told before it was recorded: it never waits in the outbox.
+    pub already: bool,
 }
 
 impl Message {
@@ -55,6 +61,7 @@ impl Message {
             group: GroupId::from_quarters(numbers.group),
             firing: numbers.firing.chunks_exact(2).map(|pair| u64::from(pair[0]) << 32 | u64::from(pair[1])).collect(),
             all: numbers.all,
+            already: numbers.already,
         })
     }
 
@@ -113,6 +120,7 @@ impl Incidents {
             at: now,
             external_url: self.config.dihya.external_url.clone(),
             attempt: 0,
+            had: BTreeSet::new(),
         };
         Some(Intent {
             id: intent,
@@ -122,7 +130,7 @@ impl Incidents {
             firing,
             at: now,
             give_up_at: later(now, self.config.dihya.give_up_after),
-            message: message(notification, id, &tell.firing),
+            message: message(notification, id, &tell.firing, false),
         })
     }
 
@@ -176,6 +184,90 @@ impl Incidents {
     }
 }
 
+/// Makes the records which say that an alert was told already, past the outbox, through the channels in `told`: to be
+/// admitted together with it, so that its routes lead to everybody else only.
+#[must_use]
+pub fn told_already(
+    config: &Config,
+    tenant: &Tenant,
+    alert: &Alert,
+    told: &BTreeSet<String>,
+    at: Timestamp,
+    rng: &dyn Rng,
+) -> Vec<Body> {
+    let mut ways = Vec::new();
+    if let Some(channel) = alert.channel.as_ref().filter(|channel| told.contains(*channel)) {
+        ways.push((direct_id(channel, &alert.labels), "", channel));
+    }
+    for route in config.route.matching(&alert.labels) {
+        let id = route.group_id(&route.group_by.of(&alert.labels));
+        let integrations = config.receivers.get(&route.receiver).into_iter().flat_map(|of| &of.integrations);
+        let heard = integrations.filter(|way| told.contains(&way.channel));
+        ways.extend(heard.map(|way| (id, route.receiver.as_str(), &way.channel)));
+    }
+    let mut bodies = Vec::new();
+    for (group, receiver, channel) in ways {
+        let notification = already(config, tenant, alert, (receiver, channel), at, rng);
+        let id = notification.id.clone();
+        bodies.push(Body::from(Intent {
+            id: id.clone(),
+            incident: None,
+            receiver: receiver.to_owned(),
+            channel: channel.clone(),
+            firing: true,
+            at,
+            give_up_at: later(at, config.dihya.give_up_after),
+            message: message(notification, group, &[alert.fingerprint()], true),
+        }));
+        let (outcome, channel, reason) = (Outcome::Delivered, channel.clone(), String::new());
+        bodies.push(Delivery { intent: id, attempt: 1, outcome, at, channel, reason, next_at: None }.into());
+    }
+    bodies
+}
+
+fn already(
+    config: &Config,
+    tenant: &Tenant,
+    alert: &Alert,
+    (receiver, channel): (&str, &str),
+    at: Timestamp,
+    rng: &dyn Rng,
+) -> Notification {
+    let told = NotifiedAlert {
+        status: Status::Firing,
+        labels: alert.labels.clone(),
+        annotations: alert.annotations.clone(),
+        starts_at: alert.starts_at,
+        ends_at: None,
+        generator_url: alert.generator_url.clone().unwrap_or_default(),
+        severity: alert.severity,
+        sector: alert.sector,
+    };
+    Notification {
+        id: intent_id(at, rng),
+        tenant: tenant.clone(),
+        reason: Reason::Direct,
+        status: Status::Firing,
+        receiver: receiver.to_owned(),
+        channel: channel.to_owned(),
+        language: config.dihya.language,
+        incident: None,
+        group_key: String::new(),
+        group_labels: Labels::new(),
+        common_labels: alert.labels.clone(),
+        common_annotations: alert.annotations.clone(),
+        severity: alert.severity,
+        sector: alert.sector,
+        alerts: vec![told],
+        truncated: 0,
+        text: String::new(),
+        at,
+        external_url: config.dihya.external_url.clone(),
+        attempt: 0,
+        had: BTreeSet::new(),
+    }
+}
+
 fn one_sector<'a>(alerts: impl Iterator<Item = &'a Tracked>) -> Sector {
     let sectors: BTreeSet<Sector> = alerts.map(|tracked| tracked.alert.sector).collect();
     match (sectors.len(), sectors.first()) {
@@ -184,12 +276,12 @@ fn one_sector<'a>(alerts: impl Iterator<Item = &'a Tracked>) -> Sector {
     }
 }
 
-fn message(mut notification: Notification, id: GroupId, firing: &[u64]) -> serde_json::Value {
+fn message(mut notification: Notification, id: GroupId, firing: &[u64], already: bool) -> serde_json::Value {
     let all = firing.len() > TOLD_MAX;
     let named = if all { &[] } else { firing };
     #[expect(clippy::cast_possible_truncation, reason = "each half is what is meant")]
     let firing = named.iter().flat_map(|fingerprint| [(fingerprint >> 32) as u32, *fingerprint as u32]).collect();
-    let told = ToldNumbers { group: id.quarters(), firing, all };
+    let told = ToldNumbers { group: id.quarters(), firing, all, already };
     fit(&mut notification);
     let mut message = Message::plain(&notification);
     message["told"] = serde_json::to_value(told).expect("invariant: numbers serialise");

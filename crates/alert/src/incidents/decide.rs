@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::{
-    Alert, Body, IncidentAction, IncidentId, IncidentTransition, LabelSet as _, Labels, Rng, Severity, Signal,
+    Alert, Body, Gap, IncidentAction, IncidentId, IncidentTransition, LabelSet as _, Labels, Rng, Severity, Signal,
 };
 
-use super::{Incidents, Tracked};
+use super::{Dropped, Incidents, Tracked};
 use crate::events;
 
 /// Who acts when nobody does.
 pub(crate) const ENGINE: &str = "dihya";
+/// The cause of gaps that alerts beyond what can be kept leave.
+pub(super) const ALERTS_FULL: &str = "alerts_full";
 /// How often an alert may be put into an incident without being found there afterwards.
 const MISFITS_MAX: u8 = 2;
 
@@ -33,6 +35,7 @@ impl Incidents {
     /// Call it again only after what it returned was folded or was not admitted.
     pub fn decide(&mut self, now: Timestamp, view: &View<'_>) -> Vec<Signal> {
         let mut signals = self.orphans(now);
+        signals.extend(self.gap(now));
         signals.extend(self.transitions(now, view).into_iter().map(Body::from));
         if signals.is_empty() {
             for (id, plan) in self.plans(now, view) {
@@ -45,6 +48,18 @@ impl Incidents {
     /// Says that what was decided was not admitted, so that it may be decided again.
     pub fn not_admitted(&mut self) {
         self.index.misfits.clear();
+    }
+
+    /// Says which alerts found no room. Seldom, so that a flood of alerts makes no flood of gaps.
+    fn gap(&self, now: Timestamp) -> Option<Body> {
+        let Dropped { count, from, until } = self.dropped.filter(|_| self.gap_due() <= now)?;
+        let (cause, what) = (ALERTS_FULL.to_owned(), model::Kind::Alert.as_str().to_owned());
+        Some(Gap { cause, what, count, from, until }.into())
+    }
+
+    /// Returns from when on a loss may be spoken of.
+    pub(super) fn gap_due(&self) -> Timestamp {
+        self.dropped_said_at.map_or(Timestamp::MIN, |said| super::later(said, super::DROPPED_EVERY))
     }
 
     /// Ends the alerts of checks that are not declared any more.

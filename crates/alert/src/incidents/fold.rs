@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use model::limits::ALERTS_FIRING_MAX;
 use model::{
-    Alert, Body, Delivery, IncidentAction, IncidentTransition, Intent, Labels, Outcome, Recorded, SilenceAction,
+    Alert, Body, Delivery, Gap, IncidentAction, IncidentTransition, Intent, Labels, Outcome, Recorded, SilenceAction,
     SilenceChange, SourceId,
 };
 
 use super::compose::Message;
-use super::{Heard, Incident, Incidents, SILENCE_KEPT, Silenced, Tracked, later};
+use super::decide::ALERTS_FULL;
+use super::{Dropped, Heard, Incident, Incidents, SILENCE_KEPT, Silenced, Tracked, later};
 use crate::events;
 use crate::matcher;
 use crate::route::GroupId;
@@ -40,6 +40,7 @@ impl Incidents {
                 self.changes.deliveries.push((recorded.position, delivery.clone()));
             }
             Body::Silence(change) => self.fold_silence(change, at),
+            Body::Gap(gap) => self.fold_gap(gap, at),
             _ => {}
         }
     }
@@ -143,7 +144,7 @@ impl Incidents {
             }
             Some(tracked) => tracked.is_firing(at, timeout),
             None if !fires => return,
-            None if self.alerts.len() >= ALERTS_FIRING_MAX => return events::too_many_alerts(&self.tenant),
+            None if self.alerts.len() >= self.alerts_max => return self.drop_alert(at),
             None => false,
         };
         if !fires && !goes_on {
@@ -191,6 +192,28 @@ impl Incidents {
         }
     }
 
+    fn drop_alert(&mut self, at: Timestamp) {
+        if self.dropped.is_none() {
+            events::too_many_alerts(&self.tenant);
+        }
+        let dropped = self.dropped.get_or_insert(Dropped { count: 0, from: at, until: at });
+        dropped.count += 1;
+        dropped.until = at;
+        self.dropped_in_all += 1;
+    }
+
+    /// A loss that a record speaks of is said; what came after that was decided is not.
+    fn fold_gap(&mut self, gap: &Gap, at: Timestamp) {
+        if gap.cause != ALERTS_FULL {
+            return;
+        }
+        self.dropped_said_at = Some(at);
+        self.dropped = self.dropped.and_then(|dropped| {
+            let count = dropped.count.checked_sub(gap.count).filter(|count| *count > 0)?;
+            Some(Dropped { count, from: gap.until, ..dropped })
+        });
+    }
+
     /// Tells whether an alert's groups have anybody to tell, and none of them has heard that it fires.
     fn somebody_would_hear(&self, fingerprint: u64) -> bool {
         let ids = self.index.groups_of.get(&fingerprint).into_iter().flatten();
@@ -199,6 +222,15 @@ impl Incidents {
         });
         let first = ways.next();
         first == Some(false) && !ways.any(|heard| heard)
+    }
+
+    /// Tells whether all ways of an alert's groups have heard that it fires.
+    fn everybody_heard(&self, fingerprint: u64) -> bool {
+        let ids = self.index.groups_of.get(&fingerprint).into_iter().flatten();
+        ids.filter_map(|id| self.groups.get(id)).all(|group| {
+            let mut ways = group.ways.iter().filter(|way| self.takes(group, way, fingerprint));
+            ways.all(|way| group.told.get(&way.key()).is_some_and(|heard| heard.firing.contains(&fingerprint)))
+        })
     }
 
     /// Somebody was told that an alert fires: from now on its time-out holds.
@@ -349,7 +381,10 @@ impl Incidents {
             .collect();
         self.touch_group(told.group);
         for fingerprint in firing {
-            self.was_told(fingerprint);
+            // Told past the outbox to some, it fires on until the others are told too.
+            if !told.already || self.everybody_heard(fingerprint) {
+                self.was_told(fingerprint);
+            }
         }
         for fingerprint in ended {
             if let Err(Some(again)) = self.purge(fingerprint, at) {

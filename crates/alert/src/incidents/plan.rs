@@ -220,7 +220,7 @@ impl Incidents {
     }
 
     /// A channel that the alert's sender named hears of it at once and need not hear it again along a route.
-    fn takes(&self, group: &Group, way: &Way, fingerprint: u64) -> bool {
+    pub(super) fn takes(&self, group: &Group, way: &Way, fingerprint: u64) -> bool {
         let named = self.alerts.get(&fingerprint).and_then(|tracked| tracked.alert.channel.as_deref());
         group.is_direct() || named != Some(way.channel.as_str())
     }
@@ -332,7 +332,8 @@ impl Incidents {
         let ends = self.index.ends.iter().find(|(_, fingerprint)| is_member(fingerprint)).map(|(at, _)| *at);
         let reminders = self.index.reminders.first().map(|(at, _)| *at);
         let wakes = self.index.wakes.first().map(|(at, _)| *at);
-        ends.into_iter().chain(reminders).chain(wakes).min()
+        let gap = self.dropped.map(|_| self.gap_due());
+        ends.into_iter().chain(reminders).chain(wakes).chain(gap).min()
     }
 
     /// Says in the log which silences in force end before `until`, and returns their ids.

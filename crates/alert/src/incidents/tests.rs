@@ -346,6 +346,87 @@ fn what_fires_and_stops_before_anybody_heard_is_not_told() {
     assert!(world.run(minutes(1)).is_empty());
 }
 
+/// Alerts beyond what can be kept were named in the program's own log only.
+#[test]
+fn what_finds_no_room_is_counted_and_recorded() {
+    let mut world = World::new(SIMPLE);
+    world.incidents.keep_at_most(2);
+    let fire = |world: &mut World, ns: std::ops::Range<u32>| {
+        for n in ns {
+            world.fire(&format!("alertname=A n={n}"));
+            world.now = later(world.now, Duration::from_secs(1));
+        }
+    };
+    let gaps = |world: &World| -> Vec<(u64, Timestamp, Timestamp)> {
+        let gaps = world.ledger.iter().filter_map(|recorded| match &recorded.signal.body {
+            Body::Gap(gap) if gap.cause == "alerts_full" && gap.what == "alert" => {
+                Some((gap.count, gap.from, gap.until))
+            }
+            _ => None,
+        });
+        gaps.collect()
+    };
+    let second = |n| later(start(), Duration::from_secs(n));
+    fire(&mut world, 0..5);
+    world.settle();
+    assert_eq!(gaps(&world), [(3, second(2), second(4))]);
+    // A flood of them makes no flood of records; none is left out, and none is said twice.
+    fire(&mut world, 5..9);
+    world.settle();
+    assert_eq!(gaps(&world).len(), 1);
+    world.run(minutes(1));
+    assert_eq!(gaps(&world)[1..], [(4, second(5), second(8))]);
+    world.run(minutes(5));
+    assert_eq!((gaps(&world).len(), world.incidents.dropped_in_all()), (2, 7));
+    // What is folded again after a restart is said already.
+    let mut again =
+        Incidents::restore(Tenant::default(), Arc::clone(&world.config), Checks::default(), Snapshot::default());
+    again.keep_at_most(2);
+    world.ledger.iter().for_each(|recorded| again.fold(recorded));
+    assert!(again.dropped.is_none());
+}
+
+/// Told past the outbox while the server did not answer, it was told again along its routes once it did.
+#[test]
+fn what_was_told_past_the_outbox_is_told_to_the_others_only() {
+    let yaml = "
+route: {receiver: ops, group_by: [alertname], group_wait: 30s, group_interval: 5m}
+receivers: [{name: ops, dihya_configs: [{channel: mail}, {channel: pager}]}]
+";
+    let admit = |world: &mut World, told: &[&str], channel: Option<&str>| {
+        let ends_at = Some(minute(world.now, 5));
+        let sent = Alert { channel: channel.map(str::to_owned), ends_at, ..alert("alertname=A n=1", world.now) };
+        let told = told.iter().map(|name| (*name).to_owned()).collect();
+        let bodies = told_already(&world.config, &Tenant::default(), &sent, &told, world.now, &world.rng);
+        world.admit(SourceId::COMMAND, sent);
+        let count = bodies.len();
+        bodies.into_iter().for_each(|body| world.admit(SourceId::default(), body));
+        count
+    };
+    let mut world = World::new(yaml);
+    assert_eq!(admit(&mut world, &["mail"], None), 2);
+    assert_eq!(world.told(minutes(4)), ["0:30 New -> ops/pager: 1"]);
+    // Who was told past the outbox hears of its end as everybody does.
+    let told = world.told(minutes(20));
+    assert!(told.iter().any(|line| line.contains("mail: 1 over")), "{told:?}");
+    // One that named a channel; and one that nobody else is to be told of.
+    let mut world = World::new(yaml);
+    assert_eq!(admit(&mut world, &["log", "mail"], Some("log")), 4);
+    assert_eq!(world.told(minutes(4)), ["0:30 New -> ops/pager: 1"]);
+    let mut world = World::new(yaml);
+    admit(&mut world, &["mail", "pager"], None);
+    assert_eq!(world.told(minutes(4)), Vec::<String>::new());
+    world.run(minutes(2));
+    assert!(world.open().is_empty(), "all have heard, so its time-out ends it");
+    // The others hear of it though their route waits for longer than it was to fire.
+    let mut world = World::new(&yaml.replace("30s", "20m"));
+    admit(&mut world, &["mail"], None);
+    assert_eq!(world.told(minutes(19)), Vec::<String>::new());
+    let told = world.told(minutes(30));
+    assert!(told.contains(&"20:00 New -> ops/pager: 1".to_owned()), "{told:?}");
+    assert!(!told.iter().any(|line| line.contains("New -> ops/mail")), "{told:?}");
+}
+
 #[test]
 fn an_old_alert_is_told_at_once() {
     let mut world = World::new(SIMPLE);
@@ -772,6 +853,32 @@ fn with_the_outbox_full_nothing_more_is_told_and_nothing_is_lost() {
     assert_eq!(decide(&mut world, true), Vec::<String>::new());
     world.now = later(world.now, Duration::from_secs(1));
     assert_eq!(decide(&mut world, false), ["1:01 New -> ops/mail: 1"]);
+}
+
+/// A channel that is full of what it does not take keeps no other one quiet, and is told what is due once it has room.
+#[test]
+fn a_channel_that_is_full_keeps_no_other_quiet() {
+    let mut world = World::new(
+        "
+route: {receiver: ops, group_by: [alertname], group_wait: 0s}
+receivers: [{name: ops, dihya_configs: [{channel: mail}, {channel: pager}]}]
+",
+    );
+    world.fire("alertname=A n=1");
+    let decide = |world: &mut World, full: bool| {
+        let rng = SeededRng::new(3);
+        let is_full = move |channel: &str| full && channel == "mail";
+        let view = View { in_maintenance: &|_, _| false, rng: &rng, is_full: &is_full };
+        let signals = world.incidents.decide(world.now, &view);
+        let said: Vec<String> = signals.iter().filter_map(|signal| describe(&signal.body, world.now)).collect();
+        signals.into_iter().for_each(|signal| world.admit(signal.source, signal.body));
+        said
+    };
+    assert_eq!(decide(&mut world, true), [r#"0:00 Opened {alertname="A"}"#]);
+    assert_eq!(decide(&mut world, true), ["0:00 New -> ops/pager: 1"]);
+    assert_eq!(decide(&mut world, true), Vec::<String>::new());
+    world.now = world.incidents.next_wake().expect("asks again");
+    assert_eq!(decide(&mut world, false), ["0:01 New -> ops/mail: 1"]);
 }
 
 /// An alert that a caller was acknowledged ended with its time-out before anybody was told, when the group waited for

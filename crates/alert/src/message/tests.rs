@@ -65,6 +65,7 @@ pub(crate) fn sample() -> Notification {
         at: at("2026-11-22T03:02:10Z"),
         external_url: "https://dihya.example.org".into(),
         attempt: 1,
+        had: std::collections::BTreeSet::new(),
     }
 }
 

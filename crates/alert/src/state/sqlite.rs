@@ -18,16 +18,25 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Row as _};
 
 use super::{
-    Depth, IncidentFilter, IncidentLife, IncidentState, NotificationFilter, NotificationState, Notified, Page, Pending,
-    State, StateError, Tally,
+    Depth, Heartbeat, IncidentFilter, IncidentLife, IncidentState, NotificationFilter, NotificationState, Notified,
+    Page, Pending, State, StateError, Tally,
 };
 use crate::incidents::{Changes, Incident, Message, REOPEN_WITHIN, Snapshot, Tracked, later};
 use crate::route::GroupId;
 
 /// The migrations, in order; `PRAGMA user_version` counts those that were made.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_init.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("../../migrations/0001_init.sql"),
+    include_str!("../../migrations/0002_over.sql"),
+    include_str!("../../migrations/0003_had.sql"),
+    include_str!("../../migrations/0004_heartbeats.sql"),
+];
 /// Connections that read.
 const READERS: u32 = 4;
+/// Rows of each table that one step of [`State::forget`] deletes.
+const FORGET_ROWS_MAX: i64 = 500;
+/// Heartbeats that one transaction writes.
+const HEARTBEATS_MAX: usize = 4_096;
 /// How long a statement waits for another process's lock before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -120,11 +129,12 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
         let source = "the file was written by a newer version".into();
         return Err(StateError { doing: "open", stop: true, full: false, source });
     }
-    for migration in MIGRATIONS.into_iter().skip(made) {
+    for (done, migration) in MIGRATIONS.into_iter().enumerate().skip(made) {
         let mut transaction = connection.begin().await.map_err(failed)?;
         sqlx::raw_sql(migration).execute(&mut *transaction).await.map_err(failed)?;
-        // One migration so far; PRAGMA takes no bindings.
-        sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut *transaction).await.map_err(failed)?;
+        // PRAGMA takes no bindings.
+        let version = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {}", done + 1));
+        sqlx::raw_sql(version).execute(&mut *transaction).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
     }
     Ok(())
@@ -200,6 +210,7 @@ mod sql {
             reason = CASE WHEN attempts < ?3 THEN ?5 ELSE reason END,
             lane = CASE WHEN ?6 THEN id ELSE lane END
         WHERE tenant = ?1 AND id = ?2";
+    pub(super) const HAD: &str = "UPDATE outbox SET had = ?3 WHERE tenant = ?1 AND id = ?2";
 }
 
 /// A row as it goes in: columns that a table does not have are left out, and read as NULL.
@@ -298,14 +309,20 @@ fn outbox_batches(intents: &[(model::Position, Intent)], deliveries: &[(model::P
         channel: Some(&intent.channel),
         ..Row::new(&intent.id.0, Some(intent))
     });
-    let outbox = intents.iter().map(|(position, intent)| Row::<()> {
-        position: Some(*position),
-        channel: Some(&intent.channel),
-        // Tests and what names no group stand alone.
-        lane: Some(Message::told(&intent.message).map_or_else(|| intent.id.0.clone(), |told| told.group.to_string())),
-        from_ms: Some(intent.at.as_millisecond()),
-        until_ms: Some(intent.give_up_at.as_millisecond()),
-        ..Row::new(&intent.id.0, None)
+    let outbox = intents.iter().filter_map(|(position, intent)| {
+        let told = Message::told(&intent.message);
+        if told.as_ref().is_some_and(|told| told.already) {
+            return None;
+        }
+        Some(Row::<()> {
+            position: Some(*position),
+            channel: Some(&intent.channel),
+            // Tests and what names no group stand alone.
+            lane: Some(told.map_or_else(|| intent.id.0.clone(), |told| told.group.to_string())),
+            from_ms: Some(intent.at.as_millisecond()),
+            until_ms: Some(intent.give_up_at.as_millisecond()),
+            ..Row::new(&intent.id.0, None)
+        })
     });
     let tallies = tallies(deliveries);
     let ended = |outcome| {
@@ -347,6 +364,61 @@ fn busy_json(busy: &BTreeSet<IntentId>) -> String {
     body(&busy.iter().map(|id| id.0.as_str()).collect::<Vec<_>>())
 }
 
+/// What has been over since before a time, oldest first, a bounded number of rows of each table. Attempts go before the
+/// notification that they were made at, and the steps of an incident's life before it, so that a step may end anywhere.
+/// Each takes the tenant, the time in milliseconds and the number of rows, and finds its rows by an index.
+mod forget {
+    pub(super) const OLD_NOTIFICATIONS: &str = "SELECT id FROM (SELECT id, body->>'at' AS at FROM notifications
+            WHERE tenant = ?1 AND state != 'pending' ORDER BY position LIMIT ?3)
+        WHERE CAST(unixepoch(at, 'subsec') * 1000 AS INTEGER) < ?2";
+    pub(super) const OLD_INCIDENTS: &str =
+        "SELECT id FROM incidents WHERE tenant = ?1 AND resolved_ms < ?2 ORDER BY resolved_ms LIMIT ?3";
+    pub(super) const SILENCES: &str = "DELETE FROM silences WHERE tenant = ?1 AND id IN
+        (SELECT id FROM silences WHERE tenant = ?1 AND ends_ms < ?2 ORDER BY ends_ms LIMIT ?3)";
+    // These take the tenant, the ids as a JSON array and the number of rows.
+    pub(super) const ATTEMPTS: &str = "DELETE FROM attempts WHERE (tenant, intent, attempt) IN
+        (SELECT tenant, intent, attempt FROM attempts
+            WHERE tenant = ?1 AND intent IN (SELECT value FROM json_each(?2)) LIMIT ?3)";
+    pub(super) const NOTIFICATIONS: &str = "DELETE FROM notifications AS n
+        WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2) LIMIT ?3)
+            AND NOT EXISTS (SELECT 1 FROM attempts AS a WHERE a.tenant = n.tenant AND a.intent = n.id)";
+    pub(super) const TRANSITIONS: &str = "DELETE FROM transitions WHERE (tenant, position) IN
+        (SELECT tenant, position FROM transitions
+            WHERE tenant = ?1 AND incident IN (SELECT value FROM json_each(?2)) LIMIT ?3)";
+    pub(super) const INCIDENTS: &str = "DELETE FROM incidents AS i
+        WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2) LIMIT ?3)
+            AND NOT EXISTS (SELECT 1 FROM transitions AS t WHERE t.tenant = i.tenant AND t.incident = i.id)";
+}
+
+/// Deletes some of what has been over since before a time, in one transaction, and tells whether there may be more.
+async fn forget(
+    connection: &mut SqliteConnection,
+    tenant: &Tenant,
+    before: Timestamp,
+    rows: i64,
+) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut most = 0;
+    for (old, parts, whole) in [
+        (forget::OLD_NOTIFICATIONS, forget::ATTEMPTS, forget::NOTIFICATIONS),
+        (forget::OLD_INCIDENTS, forget::TRANSITIONS, forget::INCIDENTS),
+    ] {
+        let ids = sqlx::query_scalar(old).bind(tenant.as_str()).bind(before.as_millisecond()).bind(rows);
+        let ids: Vec<String> = ids.fetch_all(&mut *transaction).await?;
+        if ids.is_empty() {
+            continue;
+        }
+        for statement in [parts, whole] {
+            let gone = sqlx::query(statement).bind(tenant.as_str()).bind(body(&ids)).bind(rows);
+            most = most.max(gone.execute(&mut *transaction).await?.rows_affected());
+        }
+    }
+    let silences = sqlx::query(forget::SILENCES).bind(tenant.as_str()).bind(before.as_millisecond()).bind(rows);
+    most = most.max(silences.execute(&mut *transaction).await?.rows_affected());
+    transaction.commit().await?;
+    Ok(most >= u64::try_from(rows).unwrap_or_default())
+}
+
 /// Writes changes in one transaction.
 async fn write(connection: &mut SqliteConnection, tenant: &Tenant, changes: &Changes) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
@@ -357,6 +429,10 @@ async fn write(connection: &mut SqliteConnection, tenant: &Tenant, changes: &Cha
         let update = sqlx::query(sql::RETRY).bind(tenant.as_str()).bind(retry.intent.0);
         let update = update.bind(i64::from(retry.attempt));
         let update = update.bind(retry.next_at.unwrap_or(retry.at).as_millisecond()).bind(retry.reason).bind(partial);
+        update.execute(&mut *transaction).await?;
+    }
+    for (id, had) in &changes.had {
+        let update = sqlx::query(sql::HAD).bind(tenant.as_str()).bind(&id.0).bind(body(had));
         update.execute(&mut *transaction).await?;
     }
     transaction.commit().await
@@ -384,6 +460,19 @@ impl State for SqliteState {
         })
     }
 
+    fn forget<'a>(&'a self, tenant: &'a Tenant, before: Timestamp) -> BoxFuture<'a, Result<bool, StateError>> {
+        Box::pin(async move {
+            let failed = |source| failure("prune", source);
+            let mut connection = self.writer.acquire().await.map_err(failed)?;
+            let gone = forget(&mut connection, tenant, before, FORGET_ROWS_MAX).await;
+            if gone.is_err() {
+                // As in `apply`.
+                connection.close_on_drop();
+            }
+            gone.map_err(failed)
+        })
+    }
+
     fn due<'a>(
         &'a self,
         tenant: &'a Tenant,
@@ -392,7 +481,7 @@ impl State for SqliteState {
         busy: &'a BTreeSet<IntentId>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Pending>, StateError>> {
-        const DUE: &str = "SELECT n.body, o.attempts, o.reason
+        const DUE: &str = "SELECT n.body, o.attempts, o.reason, coalesce(o.had, '[]')
             FROM outbox AS o JOIN notifications AS n ON n.tenant = o.tenant AND n.id = o.id
             WHERE o.tenant = ?1 AND o.channel = ?2 AND o.next_ms <= ?3
                 AND o.id NOT IN (SELECT value FROM json_each(?4))
@@ -415,7 +504,9 @@ impl State for SqliteState {
                     let text: &str = row.try_get(0).map_err(failed)?;
                     let attempts: i64 = row.try_get(1).map_err(failed)?;
                     let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
-                    pending(text, attempts, row.try_get(2).map_err(failed)?)
+                    let had: &str = row.try_get(3).map_err(failed)?;
+                    let had = serde_json::from_str(had).map_err(|source| garbled("read", source))?;
+                    Ok(Pending { had, ..pending(text, attempts, row.try_get(2).map_err(failed)?)? })
                 })
                 .collect()
         })
@@ -526,6 +617,39 @@ impl State for SqliteState {
         Box::pin(notifications(self, tenant, filter, page))
     }
 
+    fn heartbeats<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Vec<Heartbeat>, StateError>> {
+        const LIST: &str = "SELECT body FROM heartbeats WHERE tenant = ?1 ORDER BY check_id";
+        Box::pin(async move { self.rows("read heartbeats in", LIST, &[tenant.as_str().into()]).await })
+    }
+
+    fn keep_heartbeats<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        heartbeats: &'a [Heartbeat],
+        all: bool,
+    ) -> BoxFuture<'a, Result<(), StateError>> {
+        const KEEP: &str = "INSERT OR REPLACE INTO heartbeats (tenant, check_id, body)
+            SELECT ?1, value->>'check', value FROM json_each(?2)";
+        const OTHERS: &str = "DELETE FROM heartbeats WHERE tenant = ?1
+            AND check_id NOT IN (SELECT value FROM json_each(?2))";
+        Box::pin(async move {
+            let others: Vec<&str> = heartbeats.iter().map(|heartbeat| heartbeat.check.as_str()).collect();
+            let others = all.then(|| (OTHERS, body(&others)));
+            // One statement is one transaction.
+            let chunks = heartbeats.chunks(HEARTBEATS_MAX).map(|chunk| (KEEP, body(&chunk)));
+            for (sql, rows) in chunks.chain(others) {
+                let mut connection = self.writer.acquire().await.map_err(|source| failure("write", source))?;
+                let written = sqlx::query(sql).bind(tenant.as_str()).bind(rows).execute(&mut *connection).await;
+                if written.is_err() {
+                    // As in `apply`.
+                    connection.close_on_drop();
+                }
+                written.map_err(|source| failure("write", source))?;
+            }
+            Ok(())
+        })
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.reader.close().await;
@@ -558,6 +682,7 @@ fn pending(text: &str, attempts: u32, reason: String) -> Result<Pending, StateEr
         notification: wire.message.map(|message| message.notification),
         attempts,
         reason: reason.clone(),
+        had: BTreeSet::new(),
     };
     if let Ok(wire) = serde_json::from_str(text) {
         return Ok(take(wire));
@@ -688,6 +813,113 @@ mod tests {
         let mut third = SqliteConnection::connect_with(&options).await.expect("opens");
         let busy = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut third).await.expect_err("is locked");
         assert!(!failure("write", busy).stop);
+    }
+
+    /// The file grew for ever.
+    #[tokio::test]
+    async fn what_has_been_over_for_long_is_deleted_in_steps_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = SqliteState::open(&dir.path().join("state.sqlite")).await.expect("opens");
+        let sql = "
+            INSERT INTO notifications VALUES
+                ('default', 'old', 1, NULL, 'r', 'c', 'delivered', '{\"at\": \"2025-12-01T00:00:00Z\"}'),
+                ('default', 'waits', 2, NULL, 'r', 'c', 'pending', '{\"at\": \"2025-12-01T00:00:00Z\"}'),
+                ('default', 'older', 3, NULL, 'r', 'c', 'failed', '{\"at\": \"2025-12-31T23:59:59.5Z\"}'),
+                ('default', 'new', 4, NULL, 'r', 'c', 'failed', '{\"at\": \"2026-01-01T00:00:00.5Z\"}'),
+                ('other', 'theirs', 1, NULL, 'r', 'c', 'delivered', '{\"at\": \"2025-12-01T00:00:00Z\"}');
+            INSERT INTO attempts VALUES ('default', 'old', 1, 2, '{}'), ('default', 'old', 2, 3, '{}'),
+                ('default', 'old', 3, 4, '{}'), ('default', 'older', 1, 5, '{}'), ('default', 'new', 1, 6, '{}');
+            INSERT INTO incidents VALUES ('default', 'A', 'resolved', 0, '{}'), ('default', 'B', 'open', NULL, '{}'),
+                ('default', 'C', 'resolved', 1767225600000, '{}');
+            INSERT INTO transitions VALUES ('default', 1, 'A', '{}'), ('default', 2, 'B', '{}'), ('default', 3, 'C', '{}'),
+                ('default', 4, 'A', '{}'), ('default', 5, 'A', '{}');
+            INSERT INTO silences VALUES ('default', 's', 0, 0, '{}'), ('default', 't', 0, 1767225600000, '{}')";
+        sqlx::raw_sql(sql).execute(&state.writer).await.expect("writes");
+        let count = async || {
+            let all = "SELECT (SELECT count(*) FROM attempts) || ' ' || (SELECT count(*) FROM notifications) || ' ' ||
+                (SELECT count(*) FROM transitions) || ' ' || (SELECT count(*) FROM incidents)";
+            state.texts(all).await.remove(0)
+        };
+        let before: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let tenant = Tenant::default();
+        let mut steps = vec![count().await];
+        loop {
+            let mut connection = state.writer.acquire().await.expect("connects");
+            let more = forget(&mut connection, &tenant, before, 2).await.expect("deletes");
+            drop(connection);
+            steps.push(count().await);
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(steps, ["5 5 5 3", "3 5 3 3", "1 3 2 2", "1 3 2 2"]);
+        let left = async |sql| state.texts(sql).await;
+        assert_eq!(left("SELECT id FROM notifications ORDER BY id").await, ["new", "theirs", "waits"]);
+        assert_eq!(left("SELECT intent FROM attempts").await, ["new"]);
+        assert_eq!(left("SELECT id FROM incidents ORDER BY id").await, ["B", "C"]);
+        assert_eq!(left("SELECT incident FROM transitions ORDER BY position").await, ["B", "C"]);
+        assert_eq!(left("SELECT id FROM silences").await, ["t"]);
+        assert!(!state.forget(&tenant, before).await.expect("deletes"));
+        // The oldest are found by an index, however many rows there are.
+        for (sql, index) in [
+            (forget::OLD_NOTIFICATIONS, "notifications_by_position"),
+            (forget::OLD_INCIDENTS, "incidents_by_end"),
+            (forget::SILENCES, "silences_by_end"),
+        ] {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+            let plan =
+                sqlx::query(explain).bind("default").bind(0).bind(9).fetch_all(&state.writer).await.expect("plans");
+            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+            assert!(plan.iter().any(|line| line.contains(index)), "{plan:?}");
+            assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:?}");
+        }
+    }
+
+    /// A file of the first version is brought to the present form with what is in it.
+    #[tokio::test]
+    async fn a_file_of_the_first_version_is_migrated() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state.sqlite");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut first = SqliteConnection::connect_with(&options).await.expect("opens");
+        sqlx::raw_sql(MIGRATIONS[0]).execute(&mut first).await.expect("makes");
+        sqlx::raw_sql("PRAGMA user_version = 1; INSERT INTO silences VALUES ('default', 's', 0, 0, '{}')")
+            .execute(&mut first)
+            .await
+            .expect("writes");
+        first.close().await.expect("closes");
+        for _ in 0..2 {
+            let state = SqliteState::open(&path).await.expect("opens");
+            assert_eq!(state.texts("SELECT id FROM silences").await, ["s"]);
+            let version = sqlx::query_scalar::<_, i64>("PRAGMA user_version").fetch_one(&state.writer).await;
+            assert_eq!(version.expect("reads"), i64::try_from(MIGRATIONS.len()).expect("few"));
+            state.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn heartbeats_are_kept_by_check_and_tenant() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = SqliteState::open(&dir.path().join("state.sqlite")).await.expect("opens");
+        let beat = |check: &str, second| Heartbeat {
+            check: check.to_owned(),
+            declared_at: Timestamp::UNIX_EPOCH,
+            started_at: None,
+            ended_at: Timestamp::from_second(second).ok(),
+            exit: 3,
+            took: Some(Duration::from_millis(1_500)),
+        };
+        let (ours, theirs) = (Tenant::default(), Tenant::new("other").expect("a tenant"));
+        state.keep_heartbeats(&theirs, &[beat("a", 1)], true).await.expect("keeps");
+        state.keep_heartbeats(&ours, &[beat("a", 1), beat("b", 1)], true).await.expect("keeps");
+        state.keep_heartbeats(&ours, &[beat("b", 2)], false).await.expect("keeps");
+        assert_eq!(state.heartbeats(&ours).await.expect("reads"), [beat("a", 1), beat("b", 2)]);
+        state.keep_heartbeats(&ours, &[beat("c", 3)], true).await.expect("keeps");
+        assert_eq!(state.heartbeats(&ours).await.expect("reads"), [beat("c", 3)]);
+        assert_eq!(state.heartbeats(&theirs).await.expect("reads"), [beat("a", 1)]);
+        let many: Vec<Heartbeat> = (0..HEARTBEATS_MAX + 1).map(|n| beat(&format!("{n:05}"), 4)).collect();
+        state.keep_heartbeats(&ours, &many, true).await.expect("keeps");
+        assert_eq!(state.heartbeats(&ours).await.expect("reads"), many);
     }
 
     #[test]

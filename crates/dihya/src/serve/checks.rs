@@ -7,6 +7,7 @@ use probe::{Ping, Scheduler};
 use server::Declined;
 use server::seam::{Beat, Check, Checks, Heartbeats};
 
+use super::beats::Beats;
 use crate::config::CANARY;
 use crate::pipeline::Pipeline;
 use crate::results::{self, Sink};
@@ -18,6 +19,7 @@ pub(super) struct Board {
     /// Holds the privacy policy in force: what the scheduler knows is raw.
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) beats: Arc<Beats>,
 }
 
 impl Board {
@@ -55,6 +57,14 @@ impl Board {
         let config = self.scheduler.config();
         let mut named = config.checks.iter().filter(|check| *check.id == *id && check.heartbeat() == Some(id));
         named.all(|check| sender == Some(&check.tenant))
+    }
+
+    fn note(&self, name: &str, check: &str) {
+        let config = self.scheduler.config();
+        let declared = config.checks.iter().find(|declared| *declared.id == *check);
+        if let (Some(declared), Some(kept)) = (declared, self.scheduler.means().heartbeats.kept_of(name)) {
+            self.beats.note(&declared.tenant, check, kept);
+        }
     }
 
     fn declared(&self, tenant: &Tenant, id: &str) -> Option<Arc<probe::Check>> {
@@ -97,6 +107,7 @@ impl Heartbeats for Board {
             };
             let missing = Declined::Missing { what: "heartbeat" };
             let check = self.scheduler.ping(id, ping).ok_or(missing.clone())?;
+            self.note(id, &check);
             // The sign is in the result of the run that it causes; what was queued before is durable first.
             self.scheduler.run_now(&check).await.ok_or(missing)?;
             if self.sink.settle().await { Ok(()) } else { Err(Declined::broken("the ledger takes no records")) }

@@ -159,6 +159,7 @@ impl Running {
             self.metrics.forget_check(&check.tenant, &check.id, check.kind.name);
         }
         self.sink.forget(&reloaded.removed);
+        self.beats.keep_all(&self.scheduler, loaded.tenants.keys()).await;
         Ok(load)
     }
 
@@ -178,6 +179,7 @@ impl Running {
                 Err(error) => tracing::warn!(error = %error, "could not read the outbox"),
             }
         }
+        self.count_dropped();
         *self.pulse.outboxes.write().unwrap_or_else(PoisonError::into_inner) = gauges;
         self.count_redactions();
         if let Ok(status) = self.pipeline.ledger().status()
@@ -195,6 +197,15 @@ impl Running {
         // A ledger that has no room even for alerts stops itself, and then the last notice says so.
         if let Err(error) = self.pipeline.admit(vec![Signal::ours(Tenant::default(), alert)], Level::Durable).await {
             tracing::warn!(error = %error, ?ailments, "could not record that the program is unwell");
+        }
+    }
+
+    /// The engines count since they were started; the metric since the start of the program.
+    fn count_dropped(&mut self) {
+        for (tenant, engine) in &self.engines {
+            let dropped = engine.counters().alerts_dropped;
+            let seen = self.dropped_seen.insert(tenant.clone(), dropped).unwrap_or(0);
+            self.metrics.alerts_dropped(tenant, dropped.saturating_sub(seen));
         }
     }
 

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::alerting;
+use super::beats::Beats;
 use super::checks::Board;
 use super::logs::{Logs, PROOFS_AT_ONCE_MAX, Pulse};
 use super::people::Engines;
@@ -39,6 +40,7 @@ pub(crate) struct Running {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) sink: Arc<Sink>,
+    pub(super) beats: Arc<Beats>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) logs: Arc<Logs>,
     pub(super) pulse: Arc<Pulse>,
@@ -54,6 +56,8 @@ pub(crate) struct Running {
     pub(super) engines: BTreeMap<Tenant, Arc<Engine>>,
     /// What the privacy engine had replaced when it was last looked at, by type.
     pub(super) redactions_seen: BTreeMap<&'static str, u64>,
+    /// Alerts that the engines had dropped when they were last looked at.
+    pub(super) dropped_seen: BTreeMap<Tenant, u64>,
     /// Syncs of the ledger when it was last looked at.
     pub(super) syncs_seen: u64,
     pub(super) alert_means: alerting::Means,
@@ -96,7 +100,7 @@ impl Base {
         let clearer = Arc::new(loaded.clearer(token_key)?);
         let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&clock), Arc::clone(&metrics)));
         record_config(&pipeline, loaded, &*clock).await?;
-        spool::admit(&*disk, &data_dir, &pipeline, clock.now()).await?;
+        spool::admit(&*disk, &data_dir, &pipeline, &loaded.alerting.config, clock.now(), &*rng).await?;
         Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key })
     }
 
@@ -130,12 +134,15 @@ impl Control {
 struct Watching {
     scheduler: Arc<Scheduler>,
     sink: Arc<Sink>,
+    beats: Arc<Beats>,
 }
 
 impl Watching {
-    fn start(
+    async fn start(
         checks: probe::Config,
+        tenants: &[Tenant],
         base: &Base,
+        state: &Arc<SqliteState>,
         firing: Vec<(Tenant, Alert)>,
         tasks: &mut JoinSet<&'static str>,
     ) -> Self {
@@ -154,8 +161,18 @@ impl Watching {
         });
         let means = probe::Means::new(Arc::clone(&base.civil), Arc::clone(&base.rng), Arc::clone(&base.disk));
         let _ = means.follow.set(Arc::new(ledger::Follow)); // just made: nobody set it before
+        let beats = Arc::new(Beats::new(Arc::clone(state) as _));
+        for tenant in tenants {
+            beats.restore(tenant, &means.heartbeats).await;
+        }
         let scheduler = Scheduler::start(checks, means, Arc::clone(&sink) as Arc<dyn probe::Results>, &standing);
-        Self { scheduler: Arc::new(scheduler), sink }
+        beats.keep_all(&scheduler, tenants.iter()).await;
+        let keeping = Arc::clone(&beats);
+        tasks.spawn(async move {
+            keeping.run().await;
+            "heartbeats"
+        });
+        Self { scheduler: Arc::new(scheduler), sink, beats }
     }
 }
 
@@ -198,7 +215,9 @@ impl Running {
         for tenant in loaded.tenants.keys() {
             follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;
         }
-        let watching = Watching::start(loaded.checks, &base, started.firing, &mut tasks);
+        let tenants: Vec<Tenant> = loaded.tenants.keys().cloned().collect();
+        let watching =
+            Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, &mut tasks).await;
         let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
         let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse);
         let server = Server::bind(loaded.server, parts).await?;
@@ -211,6 +230,7 @@ impl Running {
             pipeline: base.pipeline,
             scheduler: watching.scheduler,
             sink: watching.sink,
+            beats: watching.beats,
             metrics: base.metrics,
             logs,
             pulse,
@@ -224,6 +244,7 @@ impl Running {
             tasks,
             engines,
             redactions_seen: BTreeMap::new(),
+            dropped_seen: BTreeMap::new(),
             syncs_seen: 0,
             alert_means,
             history: control.history,
@@ -268,6 +289,7 @@ impl Running {
         }
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
+        self.beats.write().await;
         self.state.close().await;
         self.pool.close().await;
     }
@@ -286,6 +308,7 @@ fn server_parts(
         sink: Arc::clone(&watching.sink),
         pipeline: Arc::clone(&base.pipeline),
         clock: Arc::clone(&base.clock),
+        beats: Arc::clone(&watching.beats),
     });
     let people = Arc::new(Engines { by_tenant: engines.clone(), clock: Arc::clone(&base.clock) });
     server::Parts {

@@ -32,6 +32,8 @@ pub struct TimedStream {
     sleep: Pin<Box<Sleep>>,
     cap: usize,
     read: usize,
+    /// What was read beyond the last line; whoever reads next gets it first.
+    ahead: Vec<u8>,
     timings: Timings,
     asked_at: Option<Duration>,
     first_at: Option<Duration>,
@@ -64,6 +66,7 @@ impl TimedStream {
             sleep: Box::pin(tokio::time::sleep_until(deadline)),
             cap: model::limits::PROBE_BODY_BYTES_MAX,
             read: 0,
+            ahead: Vec::new(),
             timings,
             asked_at: None,
             first_at: None,
@@ -78,9 +81,16 @@ impl TimedStream {
         self
     }
 
-    pub(super) fn into_parts(self) -> (Carrier, SocketAddr, Instant, Timings) {
+    /// Takes the connection apart for a handshake.
+    ///
+    /// # Errors
+    /// When the peer sent more in clear than its answers: it must not be taken for what it says under TLS (CVE-2011-0411).
+    pub(super) fn into_parts(self) -> Result<(Carrier, SocketAddr, Instant, Timings), Error> {
         let timings = self.timings();
-        (self.carrier, self.peer, self.deadline, timings)
+        if !self.ahead.is_empty() {
+            return Err(Error::target(Phase::Tls, "the peer sent more than its answer before TLS").timed(timings));
+        }
+        Ok((self.carrier, self.peer, self.deadline, timings))
     }
 
     /// Sets how many bytes may be read in all; `limits::PROBE_BODY_BYTES_MAX` unless said otherwise.
@@ -163,21 +173,33 @@ impl TimedStream {
         }
     }
 
-    /// Reads byte-wise up to and including a line feed and returns the line without its end.
+    /// Reads up to and including a line feed and returns the line without its end. What follows stays to be read.
     ///
     /// # Errors
     /// When the peer closes, does not send before the deadline, or sends more than `max` bytes without a line feed.
     pub async fn receive_line(&mut self, max: usize) -> Result<Vec<u8>, Error> {
         let mut line = Vec::new();
         loop {
-            let mut byte = [0];
-            self.receive_exact(&mut byte).await?;
-            match byte {
-                [b'\n'] => break,
-                [other] => line.push(other),
-            }
-            if line.len() > max {
+            let seen = line.len();
+            // No more than may be read: a line does not fail for what follows it.
+            let mut chunk = [0; 512];
+            let room = self.cap.saturating_sub(self.read).clamp(1, chunk.len());
+            let count = match self.read(chunk.get_mut(..room).unwrap_or_default()).await {
+                Ok(0) => return Err(self.failed(Phase::Receive, &io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => count,
+                Err(error) => return Err(self.failed(Phase::Receive, &error)),
+            };
+            line.extend_from_slice(chunk.get(..count).unwrap_or_default());
+            let end = line.iter().skip(seen).position(|byte| *byte == b'\n').map(|at| seen + at);
+            if end.unwrap_or(line.len()) > max {
+                self.put_back(line);
                 return Err(Error::target(Phase::Receive, format!("line exceeds {max} bytes")).timed(self.timings()));
+            }
+            if let Some(end) = end {
+                let after = line.split_off(end + 1);
+                self.put_back(after);
+                line.pop();
+                break;
             }
         }
         if line.last() == Some(&b'\r') {
@@ -200,6 +222,25 @@ impl TimedStream {
         failed.timed(self.timings())
     }
 
+    /// Counts what a reader takes.
+    fn took(&mut self, count: usize) -> io::Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        let now = self.clock.monotonic();
+        self.first_at.get_or_insert(now);
+        self.last_at = Some(now);
+        self.read = self.read.saturating_add(count);
+        if self.read > self.cap { Err(io::Error::other(Limit::Cap(self.cap))) } else { Ok(()) }
+    }
+
+    /// Leaves bytes that were taken for whoever reads next.
+    fn put_back(&mut self, mut bytes: Vec<u8>) {
+        self.read = self.read.saturating_sub(bytes.len());
+        bytes.append(&mut self.ahead);
+        self.ahead = bytes;
+    }
+
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.sleep.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::Error::other(Limit::Deadline)),
@@ -219,22 +260,19 @@ impl AsyncRead for TimedStream {
         if this.asked_at.is_none() {
             this.asked_at = Some(this.clock.monotonic());
         }
+        if !this.ahead.is_empty() {
+            let count = this.ahead.len().min(buf.remaining());
+            buf.put_slice(this.ahead.get(..count).unwrap_or_default());
+            this.ahead.drain(..count);
+            return Poll::Ready(this.took(count));
+        }
         let before = buf.filled().len();
         match &mut this.carrier {
             Carrier::Plain(stream) => ready!(Pin::new(stream).poll_read(cx, buf))?,
             Carrier::Tls(stream) => ready!(Pin::new(stream.as_mut()).poll_read(cx, buf))?,
         }
         let count = buf.filled().len() - before;
-        if count > 0 {
-            let now = this.clock.monotonic();
-            this.first_at.get_or_insert(now);
-            this.last_at = Some(now);
-            this.read = this.read.saturating_add(count);
-            if this.read > this.cap {
-                return Poll::Ready(Err(io::Error::other(Limit::Cap(this.cap))));
-            }
-        }
-        Poll::Ready(Ok(()))
+        Poll::Ready(this.took(count))
     }
 }
 

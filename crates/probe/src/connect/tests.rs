@@ -269,6 +269,43 @@ async fn streams_keep_their_caps_and_deadlines() {
     assert!(stream.shutdown().await.is_err(), "late");
 }
 
+/// Lines were read byte by byte: a system call for each byte of a greeting.
+#[tokio::test]
+async fn what_follows_a_line_is_read_next() {
+    let connector = &means().connector;
+    let server = Server::start(|mut stream| async move {
+        let _ = stream.write_all(b"one\r\ntwo\n12345").await;
+        let mut sink = Vec::new();
+        let _ = stream.read_to_end(&mut sink).await;
+        let _ = stream.write_all(b"67\n").await;
+    })
+    .await;
+    let connect = async || connector.tcp(&target(server.port), &NetOptions::default(), soon()).await.expect("connects");
+    let mut stream = connect().await;
+    assert_eq!(stream.receive_line(4).await.expect("a line"), b"one");
+    assert_eq!(stream.receive_line(3).await.expect("a line"), b"two");
+    let mut some = [0; 2];
+    stream.receive_exact(&mut some).await.expect("is there");
+    assert_eq!(&some, b"12");
+    let mut rest = Vec::new();
+    assert_eq!(stream.receive_some(&mut rest).await.expect("is there"), 3);
+    stream.shutdown().await.expect("closes its half");
+    assert_eq!(stream.receive_line(10).await.expect("a line"), b"67");
+    assert_eq!(stream.receive_line(10).await.expect_err("the end").reason, "connection closed by the peer");
+    // A line does not fail for what follows it.
+    let mut stream = connect().await;
+    stream.set_cap(9);
+    assert_eq!(stream.receive_line(9).await.expect("a line"), b"one");
+    assert_eq!(stream.receive_line(9).await.expect("a line"), b"two");
+    assert_eq!(stream.receive_line(9).await.expect_err("no more").reason, "answer exceeds 9 bytes");
+    // What was said in clear beyond an answer is not taken for the peer's words under TLS.
+    let mut stream = connect().await;
+    stream.receive_line(9).await.expect("a line");
+    let error = connector.start_tls(stream, "127.0.0.1", &TlsOptions::default()).await.err().expect("refused");
+    assert_eq!((error.phase, error.fault), (Phase::Tls, None));
+    assert_eq!(error.reason, "the peer sent more than its answer before TLS");
+}
+
 async fn problem_of(issued: &Issued, options: Json) -> (String, String) {
     let server = Server::tls(issued, "").await;
     let mut check =

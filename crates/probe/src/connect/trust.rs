@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
 use std::time::Duration;
 
 use disk::Disk;
@@ -34,6 +33,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certi
 use x509_parser::public_key::PublicKey;
 
 use super::{Error, MinTls, Phase, TlsOptions};
+use crate::blocking::{Threads, Unseen};
 use crate::fact::Fact;
 use crate::kind::Fault;
 
@@ -280,13 +280,36 @@ impl TlsSeen {
     }
 }
 
-/// TLS settings by their content, so that ten thousand checks share one.
+/// TLS settings by their content, so that ten thousand checks share one. Their files are read on threads for what blocks:
+/// one on a mount that hangs costs a thread and the checks that name it, and stops no worker.
 pub(super) struct TrustStore {
+    clock: Arc<dyn Clock>,
+    threads: Threads,
+    files: Arc<Files>,
+    settings: Mutex<HashMap<SettingsKey, Arc<Slot>>>,
+}
+
+/// What reads files and makes settings of them. It blocks.
+struct Files {
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
     provider: Arc<CryptoProvider>,
     system_roots: Mutex<Option<Kept<RootCertStore>>>,
-    settings: Mutex<HashMap<SettingsKey, Kept<Settings>>>,
+}
+
+/// Settings of one content.
+struct Slot {
+    /// What their look is called among those that block.
+    name: Arc<str>,
+    kept: Mutex<Option<Kept<Settings>>>,
+    /// Whose turn it is to read: the others wait for what it finds.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Slot {
+    fn fresh(&self, clock: &dyn Clock) -> Option<Arc<Settings>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.fresh(clock)
+    }
 }
 
 /// What was made of files, and when by the monotonic clock: files are renewed while we run.
@@ -301,7 +324,7 @@ impl<T> Kept<T> {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct SettingsKey {
     ca_file: Option<PathBuf>,
     min: MinTls,
@@ -316,29 +339,18 @@ struct Settings {
 
 impl TrustStore {
     pub(super) fn new(clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Self {
-        Self {
-            clock,
+        let files = Files {
+            clock: Arc::clone(&clock),
             disk,
             provider: Arc::new(rustls::crypto::ring::default_provider()),
             system_roots: Mutex::default(),
-            settings: Mutex::default(),
-        }
+        };
+        Self { clock, threads: Threads::default(), files: Arc::new(files), settings: Mutex::default() }
     }
 
     pub(super) fn forget(&self) {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        *self.system_roots.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// The authorities that the system trusts, shared by all settings that trust them.
-    fn system_roots(&self) -> Result<Arc<RootCertStore>, String> {
-        let mut kept = self.system_roots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = kept.as_ref().and_then(|kept| kept.fresh(&*self.clock)) {
-            return Ok(made);
-        }
-        let made = Arc::new(roots_of(rustls_native_certs::load_native_certs())?);
-        *kept = Some(Kept { made: Arc::clone(&made), at: self.clock.monotonic() });
-        Ok(made)
+        *self.files.system_roots.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Shakes hands. A chain that does not verify is not an error here: it is in what is returned.
@@ -349,7 +361,7 @@ impl TrustStore {
         options: &TlsOptions,
         deadline: Instant,
     ) -> Result<(TlsStream<TcpStream>, TlsSeen), Error> {
-        let settings = self.settings(options)?;
+        let settings = self.settings(options, deadline).await?;
         let name = options.server_name.as_deref().unwrap_or(host).to_owned();
         let name = ServerName::try_from(name).map_err(|_| {
             Error::ours(Phase::Tls, Fault::Setup, "the server name is neither a DNS name nor an address")
@@ -380,7 +392,7 @@ impl TrustStore {
         Ok((tcp, seen))
     }
 
-    fn settings(&self, options: &TlsOptions) -> Result<Arc<Settings>, Error> {
+    fn slot(&self, options: &TlsOptions) -> (SettingsKey, Arc<Slot>) {
         let key = SettingsKey {
             ca_file: options.ca_file.clone(),
             min: options.min_tls_version,
@@ -388,11 +400,54 @@ impl TrustStore {
             alpn: options.alpn.clone(),
         };
         let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = settings.get(&key).and_then(|kept| kept.fresh(&*self.clock)) {
+        if let Some(slot) = settings.get(&key) {
+            return (key, Arc::clone(slot));
+        }
+        let name = Arc::from(format!("{key:?}"));
+        let slot = Arc::new(Slot { name, kept: Mutex::default(), turn: tokio::sync::Mutex::default() });
+        settings.insert(key.clone(), Arc::clone(&slot));
+        (key, slot)
+    }
+
+    async fn settings(&self, options: &TlsOptions, deadline: Instant) -> Result<Arc<Settings>, Error> {
+        let (key, slot) = self.slot(options);
+        if let Some(made) = slot.fresh(&*self.clock) {
             return Ok(made);
         }
-        let made = Arc::new(self.make(&key).map_err(|reason| Error::ours(Phase::Tls, Fault::Setup, reason))?);
-        settings.insert(key, Kept { made: Arc::clone(&made), at: self.clock.monotonic() });
+        let Ok(_turn) = timeout_at(deadline, slot.turn.lock()).await else { return Err(unread(Unseen::Late)) };
+        if let Some(made) = slot.fresh(&*self.clock) {
+            return Ok(made);
+        }
+        let files = Arc::clone(&self.files);
+        let made = self.threads.look(&slot.name, deadline, move || files.make(&key)).await.map_err(unread)?;
+        let made = Arc::new(made.map_err(|reason| Error::ours(Phase::Tls, Fault::Setup, reason))?);
+        let kept = Kept { made: Arc::clone(&made), at: self.clock.monotonic() };
+        *slot.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        Ok(made)
+    }
+}
+
+/// Says why no settings could be made of files.
+fn unread(unseen: Unseen) -> Error {
+    let (fault, reason) = match unseen {
+        Unseen::Late => (Fault::Resources, "reading the files of TLS takes longer than the check's timeout"),
+        Unseen::Stuck => (Fault::Resources, "the look before at the files of TLS still hangs"),
+        Unseen::Busy => (Fault::Resources, "too many looks at the files of TLS hang"),
+        Unseen::Died => (Fault::Internal, "reading the files of TLS failed by a fault of ours"),
+    };
+    Error::ours(Phase::Tls, fault, reason)
+}
+
+impl Files {
+    /// The authorities that the system trusts, shared by all settings that trust them. Nothing is locked while they are
+    /// read: whoever forgets them must not wait for a disk.
+    fn system_roots(&self) -> Result<Arc<RootCertStore>, String> {
+        let kept = || self.system_roots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = kept().as_ref().and_then(|kept| kept.fresh(&*self.clock)) {
+            return Ok(made);
+        }
+        let made = Arc::new(roots_of(rustls_native_certs::load_native_certs())?);
+        *kept() = Some(Kept { made: Arc::clone(&made), at: self.clock.monotonic() });
         Ok(made)
     }
 
@@ -645,21 +700,46 @@ mod tests {
     }
 
     /// A client certificate that was renewed was presented in its old form until the next reload.
-    #[test]
-    fn files_are_read_again_after_a_while() {
+    #[tokio::test]
+    async fn files_are_read_again_after_a_while() {
         let clock = Arc::new(model::StepClock::new(Timestamp::UNIX_EPOCH));
         let store = TrustStore::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::new(disk::OsDisk));
         let ca = crate::testing::Authority::new();
         let options = TlsOptions { ca_file: Some(ca.ca_file()), ..TlsOptions::default() };
-        let made = || store.settings(&options).expect("sound");
-        let first = made();
-        assert!(Arc::ptr_eq(&first, &made()));
+        let later = Instant::now() + Duration::from_secs(60);
+        let made = async || store.settings(&options, later).await.unwrap_or_else(|error| panic!("{}", error.reason));
+        let first = made().await;
+        assert!(Arc::ptr_eq(&first, &made().await));
         clock.advance(PROBE_TRUST_AGE_MAX);
-        assert!(!Arc::ptr_eq(&first, &made()));
-        let of_system = || store.settings(&TlsOptions::default()).is_ok();
-        assert_eq!(of_system(), of_system());
+        assert!(!Arc::ptr_eq(&first, &made().await));
+        let system = TlsOptions::default();
+        let of_system = async || store.settings(&system, later).await.is_ok();
+        assert_eq!(of_system().await, of_system().await);
         store.forget();
-        assert!(store.system_roots.lock().expect("no panic").is_none());
+        assert!(store.files.system_roots.lock().expect("no panic").is_none());
+    }
+
+    /// The file of an authority on a mount that hangs stopped the worker, and with it all checks that it ran.
+    #[tokio::test]
+    async fn files_that_hang_stop_no_worker() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let hung = dir.path().join("ca.pem");
+        // Whoever opens it hangs until somebody writes, as on a dead mount.
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &hung, mode).expect("makes");
+        let ca = crate::testing::Authority::new();
+        let store = TrustStore::new(Arc::new(model::StepClock::new(Timestamp::UNIX_EPOCH)), Arc::new(disk::OsDisk));
+        let of = |ca_file: &Path| TlsOptions { ca_file: Some(ca_file.to_owned()), ..TlsOptions::default() };
+        let within = |ms| Instant::now() + Duration::from_millis(ms);
+        let options = of(&hung);
+        let (first, second) = tokio::join!(store.settings(&options, within(50)), store.settings(&options, within(50)));
+        for error in [first.err().expect("hangs"), second.err().expect("hangs")] {
+            assert_eq!((error.phase, error.fault), (Phase::Tls, Some(Fault::Resources)), "{}", error.reason);
+        }
+        // It has one thread, however often it is asked for, and other files are read meanwhile.
+        let error = store.settings(&options, within(60_000)).await.err().expect("still hangs");
+        assert_eq!(error.reason, "the look before at the files of TLS still hangs");
+        assert!(store.settings(&of(&ca.ca_file()), within(60_000)).await.is_ok());
     }
 
     #[test]

@@ -18,6 +18,9 @@ const LOOKS_PER_INTERVAL: u32 = 20;
 const CADENCE_MIN: Duration = Duration::from_secs(1);
 const CADENCE_MAX: Duration = Duration::from_secs(30);
 const GRACE_DEFAULT: Duration = Duration::from_secs(60);
+/// How long a sign that fell due while we were not running is waited for after the start, where the grace is not longer:
+/// jobs try again, and a heartbeat of some minutes comes anew.
+const AFTER_START: Duration = Duration::from_secs(300);
 
 /// The kind.
 pub static KIND: Kind = Kind {
@@ -118,20 +121,24 @@ impl Heartbeat {
         let age = beats.ended.map(elapsed);
         let (running, waited) = (beats.started.map(elapsed), elapsed(beats.declared));
         let allowed = self.interval + self.grace;
+        let listened = elapsed(beats.heard_from);
+        // What fell due before the start may have been said while nobody listened, unless it was down already then.
+        let unheard = |elapsed: Duration, most: Duration| !beats.was_down && elapsed > most.saturating_add(listened);
+        let patience = AFTER_START.max(self.grace).min(allowed);
+        let late = |elapsed| elapsed > allowed && (listened > patience || !unheard(elapsed, allowed));
         let seen = match (age, running) {
-            (_, Some(running)) if self.max_runtime.is_some_and(|most| running > most) => {
+            (_, Some(running)) if self.max_runtime.is_some_and(|most| running > most && !unheard(running, most)) => {
                 Observation::down(format!("started {} ago and has not ended", span(running)))
             }
             (Some(_), _) if beats.exit != 0 => Observation::down(format!("reported failure, exit code {}", beats.exit)),
-            (Some(age), _) if age > allowed => {
+            (Some(age), _) if late(age) => {
                 Observation::down(format!("no sign of life for {}, expected every {}", span(age), span(self.interval)))
             }
-            (Some(_), _) => Observation::up(),
             // A restart is no sign of life.
-            (None, _) if beats.was_down => Observation::down("no sign of life since it was down before our restart"),
-            (None, _) if waited > allowed => Observation::down("no sign of life yet, and one is due"),
+            _ if beats.was_down => Observation::down("no sign of life since it was down before our restart"),
+            (None, _) if late(waited) => Observation::down("no sign of life yet, and one is due"),
             // Nothing is due: that is as it should be, and no blindness of ours.
-            (None, _) => Observation::up(),
+            _ => Observation::up(),
         };
         let mut seen = seen.fact("age", age.unwrap_or(waited));
         seen = seen.fact("runtime", beats.took).fact("exit_code", i64::from(beats.exit));

@@ -201,26 +201,61 @@ async fn a_heartbeat_is_late_only_after_its_grace() {
     assert_eq!(means.heartbeats.check_of("c"), None);
 }
 
+/// The last sign was forgotten at a restart: one that was overdue was expected anew, for a day where it comes daily.
 #[tokio::test]
-async fn signs_from_before_a_restart_count_by_civil_time() {
-    let clock = Arc::new(StepClock::new("2026-01-02T00:00:00Z".parse().expect("a time")));
-    let means = means_with(Arc::clone(&clock) as Arc<dyn Clock>);
-    means.heartbeats.declare([("c", "c")], &*clock);
+async fn a_restart_neither_hides_a_missed_heartbeat_nor_makes_one() {
     let at = |text: &str| text.parse::<Timestamp>().expect("a time");
-    assert_eq!(means.heartbeats.restore("x", Ping::Start, at("2026-01-01T00:00:00Z")), None);
-    means.heartbeats.restore("c", Ping::Start, at("2026-01-01T00:00:00Z"));
-    means.heartbeats.restore("c", Ping::Success, at("2026-01-01T00:01:00Z"));
-    let result = run_once(&[check(beating(json!({})))], &means, 1).await.remove(0);
-    assert_eq!(result.reason, "no sign of life for 23 h, expected every 60 min");
-    assert_eq!(result.figures["runtime_seconds"], 60.0);
-    means.heartbeats.restore("c", Ping::Success, at("2026-01-03T00:00:00Z"));
-    let result = run_once(&[check(beating(json!({})))], &means, 1).await.remove(0);
-    assert_eq!((result.state, result.figures["age_seconds"]), (State::Up, 0.0), "from the future: just now");
+    let kept = |ended: Option<&str>| crate::Kept {
+        declared: at("2025-12-01T00:00:00Z"),
+        started: None,
+        ended: ended.map(at),
+        exit: 0,
+        took: Some(Duration::from_secs(60)),
+    };
+    let (up, down) = (State::Up, State::Down);
+    let hourly = json!({"interval": "1h", "grace": "1m"});
+    let late = crate::Kept { started: Some(at("2026-01-01T23:00:00Z")), ..kept(Some("2026-01-01T23:30:00Z")) };
+    let running = crate::Kept { started: Some(at("2026-01-01T23:57:00Z")), ..kept(Some("2026-01-01T23:30:00Z")) };
+    let runs = json!({"interval": "1h", "grace": "1m", "max_runtime": "10m"});
+    // What was kept, whether it was down, and the states at minutes since the start.
+    for (job, kept, was_down, states) in [
+        // Due after the start, it is missed when it is due and not an hour later.
+        (hourly.clone(), kept(Some("2026-01-01T23:10:00Z")), false, vec![(0, up), (10, up), (12, down)]),
+        // Due while nobody listened: whoever tries again is waited for, and nobody for a day.
+        (hourly.clone(), kept(Some("2026-01-01T22:00:00Z")), false, vec![(0, up), (5, up), (6, down)]),
+        (json!({"interval": "1d"}), kept(Some("2025-12-31T23:00:00Z")), false, vec![(4, up), (6, down)]),
+        (json!({"interval": "1m", "grace": "1m"}), kept(Some("2026-01-01T23:00:00Z")), false, vec![(2, up), (3, down)]),
+        (json!({"interval": "1d", "grace": "1h"}), kept(None), false, vec![(59, up), (61, down)]),
+        // Down before, it is down until a sign.
+        (hourly.clone(), kept(Some("2026-01-01T22:00:00Z")), true, vec![(0, down), (9, down)]),
+        (hourly.clone(), crate::Kept { exit: 3, ..kept(Some("2026-01-01T23:59:00Z")) }, false, vec![(0, down)]),
+        // From the future: just now.
+        (hourly, kept(Some("2026-01-03T00:00:00Z")), false, vec![(0, up), (60, up), (62, down)]),
+        // The end of a run may have been said while nobody listened, but not of one that is still allowed.
+        (runs.clone(), late, false, vec![(0, up), (9, up)]),
+        (runs, running, false, vec![(0, up), (6, up), (8, down)]),
+    ] {
+        let clock = Arc::new(StepClock::new(at("2026-01-02T00:00:00Z")));
+        let means = means_with(Arc::clone(&clock) as Arc<dyn Clock>);
+        means.heartbeats.remember("c", kept);
+        means.heartbeats.declare([("c", "c")], &*clock);
+        if was_down {
+            means.heartbeats.restore_down("c");
+        }
+        let mut now = 0;
+        for (minute, state) in states {
+            clock.advance(Duration::from_secs((minute - now) * 60));
+            now = minute;
+            let result = run_once(&[check(beating(job.clone()))], &means, 1).await.remove(0);
+            assert_eq!(result.state, state, "{job} {kept:?} at {minute}: {}", result.reason);
+        }
+        means.heartbeats.ping("c", Ping::Success, &*clock);
+        let result = run_once(&[check(beating(job))], &means, 1).await.remove(0);
+        assert_eq!(result.state, up, "{}", result.reason);
+        assert_eq!(means.heartbeats.kept_of("c").and_then(|kept| kept.ended), Some(clock.now()));
+        assert_eq!(means.heartbeats.kept().len(), 1);
+    }
     assert!(Config::read(&json!({"c": {"kind": "heartbeat", "ping_id": "a b"}}), &Json::Null).is_err());
-    let days = check(beating(json!({"interval": "3d"})));
-    means.heartbeats.restore("c", Ping::Success, at("2025-12-20T00:00:00Z"));
-    let result = run_once(&[days], &means, 1).await.remove(0);
-    assert_eq!(result.reason, "no sign of life for 13 days, expected every 3 days");
 }
 
 #[tokio::test]

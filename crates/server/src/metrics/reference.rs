@@ -68,6 +68,8 @@ entries! {
         "How long the syncs of the write-ahead log took";
     ALERTS = "dihya_alerts_admitted_total" "counter" ["tenant", "level"]
         "Alerts admitted, from failing checks and over the API";
+    ALERTS_DROPPED = "dihya_alerts_dropped_total" "counter" ["tenant"]
+        "Alerts that were dropped because as many fire as can be kept";
     NOTIFICATIONS = "dihya_notification_attempts_total" "counter" ["tenant", "channel", "outcome"]
         "Attempts at notifications: delivered, retry or failed";
     OUTBOX_PENDING = "dihya_outbox_pending" "gauge" ["tenant", "channel"]
