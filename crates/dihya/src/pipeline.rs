@@ -72,7 +72,8 @@ impl Pipeline {
     /// # Errors
     /// When the tenant has no log.
     pub(crate) fn feed(&self, tenant: &Tenant, from: Position, view: Option<&'static str>) -> Result<Records, Refusal> {
-        let cursor = Some(self.ledger.cursor(tenant, from)?);
+        // No view folds events yet, and there are many.
+        let cursor = Some(self.ledger.cursor(tenant, from)?.passing_over(Kind::Event));
         Ok(Records { ledger: self.ledger.clone(), tenant: tenant.clone(), view, cursor })
     }
 
@@ -254,9 +255,6 @@ impl Feed for Records {
 impl Records {
     /// Makes a body of a record; `None` for the ledger's own, and for those whose payload retention deleted.
     fn record(&self, stored: &ledger::Stored) -> Option<Recorded> {
-        if stored.kind == Kind::Event {
-            return None; // no view folds events yet, and there are many
-        }
         let body = match Body::from_fields(stored.kind, &stored.fields()) {
             Ok(body) => body,
             Err(model::schema::SchemaError::NotABody { .. }) => return None,

@@ -18,6 +18,8 @@ pub(crate) enum Outcome {
 
 /// Events on their way, and what became of those before them.
 pub(crate) struct Admission<'a> {
+    /// Reads an item once more, where a group as a whole was refused.
+    again: &'a (dyn Fn(usize) -> Option<Event> + Sync),
     admit: &'a Arc<dyn Admit>,
     tenant: &'a Tenant,
     source: SourceId,
@@ -32,9 +34,14 @@ pub(crate) struct Admission<'a> {
 }
 
 impl<'a> Admission<'a> {
-    pub(crate) fn new(admit: &'a Arc<dyn Admit>, tenant: &'a Tenant, source: SourceId, items: usize) -> Self {
+    pub(crate) fn new(
+        admit: &'a Arc<dyn Admit>,
+        (tenant, source): (&'a Tenant, SourceId),
+        items: usize,
+        again: &'a (dyn Fn(usize) -> Option<Event> + Sync),
+    ) -> Self {
         let (group, outcomes) = (Vec::new(), vec![None; items]);
-        Self { admit, tenant, source, group, bytes: 0, outcomes, last: None, refused: None }
+        Self { again, admit, tenant, source, group, bytes: 0, outcomes, last: None, refused: None }
     }
 
     /// Takes an event of `bytes` bytes for the item with this number.
@@ -63,11 +70,12 @@ impl<'a> Admission<'a> {
         if items.is_empty() {
             return;
         }
-        match self.admit_all(events.clone()).await {
+        match self.admit_all(events).await {
             Err(Outcome::Never(_)) if items.len() > 1 => {
                 // One of them cannot be recorded: the others must not suffer for it.
-                for (item, event) in items.into_iter().zip(events) {
-                    let admitted = self.admit_all(vec![event]).await;
+                for item in items {
+                    let event = (self.again)(item).into_iter().collect();
+                    let admitted = self.admit_all(event).await;
                     self.settle(&[item], admitted);
                 }
             }
@@ -172,7 +180,8 @@ pub(crate) mod tests {
 
     async fn admit(door: &Arc<Door>, streams: &[&str]) -> Vec<Option<Outcome>> {
         let (admit, tenant) = (Arc::clone(door) as Arc<dyn Admit>, Tenant::default());
-        let mut admission = Admission::new(&admit, &tenant, SourceId::default(), streams.len());
+        let again = |item: usize| streams.get(item).map(|stream| event(stream));
+        let mut admission = Admission::new(&admit, (&tenant, SourceId::default()), streams.len(), &again);
         for (item, stream) in streams.iter().enumerate() {
             match *stream {
                 "" => admission.refuse(item, "no event"),
@@ -210,7 +219,8 @@ pub(crate) mod tests {
     async fn a_group_ends_at_its_bytes() {
         let door = Door::new(100);
         let (admit, tenant) = (Arc::clone(&door) as Arc<dyn Admit>, Tenant::default());
-        let mut admission = Admission::new(&admit, &tenant, SourceId::default(), 3);
+        let again = |_| None;
+        let mut admission = Admission::new(&admit, (&tenant, SourceId::default()), 3, &again);
         for item in 0..3 {
             admission.take(item, event("a"), INTAKE_GROUP_BYTES_MAX / 2).await;
         }

@@ -10,7 +10,6 @@ use memchr::memchr;
 use model::limits::{INTAKE_EVENT_BYTES_MAX, INTAKE_ITEMS_MAX};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
 
 use crate::admission::Outcome;
 use crate::elastic;
@@ -50,15 +49,13 @@ pub(crate) struct Item {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) String);
 
+/// `_type`, `routing`, `pipeline`, `version` and the like are passed over.
 #[derive(Deserialize)]
 struct Target {
     #[serde(rename = "_index")]
     index: Option<String>,
     #[serde(rename = "_id")]
     id: Option<Id>,
-    /// `_type`, `routing`, `pipeline`, `version`, ...: nothing of ours.
-    #[serde(flatten)]
-    _others: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Agents write ids as texts, and some as numbers.
@@ -118,6 +115,10 @@ pub(crate) fn split(body: &[u8], path_index: Option<&str>) -> Result<Vec<Item>, 
     Ok(items)
 }
 
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 /// The lines of a body, by where they stand.
 struct Lines<'a> {
     body: &'a [u8],
@@ -154,26 +155,30 @@ impl Item {
         Ok((stream, document))
     }
 
-    /// Returns the item's part of the answer, and whether it is an error.
-    pub(crate) fn answer(&self, outcome: Option<&Outcome>) -> (serde_json::Value, bool) {
-        let index = self.index.clone().unwrap_or_default();
-        let failed = |status: u16, kind: &str, reason: &str| {
-            let error = json!({"type": kind, "reason": reason});
-            json!({"_index": index, "_id": self.id, "status": status, "error": error})
-        };
-        let (inner, error) = match outcome {
+    /// Writes the item's part of the answer, and returns whether it is an error. As text: most answers are nothing but
+    /// thousands of these.
+    pub(crate) fn answer(&self, outcome: Option<&Outcome>, out: &mut String) -> bool {
+        let (act, index) = (self.act.as_str(), quoted(self.index.as_deref().unwrap_or_default()));
+        let failed = match outcome {
             Some(Outcome::Durable(position)) => {
-                let id = self.id.clone().unwrap_or_else(|| position.to_string());
-                let shards = json!({"total": 1, "successful": 1, "failed": 0});
-                let done = json!({"_index": index, "_id": id, "_version": 1, "result": "created", "_shards": shards,
-                    "_seq_no": position, "_primary_term": 1, "status": 201});
-                (done, false)
+                let id = self.id.as_deref().map_or_else(|| format!("\"{position}\""), quoted);
+                out.push_str(&format!(
+                    "{{\"{act}\":{{\"_index\":{index},\"_id\":{id},\"_version\":1,\"result\":\"created\",\"_shards\":\
+                     {{\"total\":1,\"successful\":1,\"failed\":0}},\"_seq_no\":{position},\"_primary_term\":1,\"status\":201}}}}"
+                ));
+                return false;
             }
-            Some(Outcome::Never(why)) => (failed(400, "document_parsing_exception", why), true),
-            Some(Outcome::Later(why)) => (failed(429, "es_rejected_execution_exception", why), true),
-            None => (failed(500, "exception", "the item was passed over"), true),
+            Some(Outcome::Never(why)) => (400, "document_parsing_exception", why.as_str()),
+            Some(Outcome::Later(why)) => (429, "es_rejected_execution_exception", why.as_str()),
+            None => (500, "exception", "the item was passed over"),
         };
-        (json!({ self.act.as_str(): inner }), error)
+        let (status, kind, reason) = failed;
+        let (id, reason) = (self.id.as_deref().map_or_else(|| "null".to_owned(), quoted), quoted(reason));
+        out.push_str(&format!(
+            "{{\"{act}\":{{\"_index\":{index},\"_id\":{id},\"status\":{status},\"error\":{{\"type\":\"{kind}\",\
+             \"reason\":{reason}}}}}}}"
+        ));
+        true
     }
 }
 
@@ -230,7 +235,9 @@ mod tests {
     fn each_outcome_has_the_form_that_clients_know() {
         let item = Item { act: Act::Create, index: Some("logs".into()), id: None, document: 0..0 };
         let status = |outcome: Option<Outcome>| {
-            let (answer, error) = item.answer(outcome.as_ref());
+            let mut text = String::new();
+            let error = item.answer(outcome.as_ref(), &mut text);
+            let answer: serde_json::Value = serde_json::from_str(&text).expect("is JSON");
             (answer["create"]["status"].as_u64(), answer["create"]["error"]["type"].as_str().map(str::to_owned), error)
         };
         assert_eq!(status(Some(Outcome::Durable(7))), (Some(201), None, false));
@@ -239,7 +246,9 @@ mod tests {
         let parsing = Some("document_parsing_exception".to_owned());
         assert_eq!(status(Some(Outcome::Never("bad".into()))), (Some(400), parsing, true));
         assert_eq!(status(None).0, Some(500));
-        assert_eq!(item.answer(Some(&Outcome::Durable(7))).0["create"]["_id"], "7");
+        let mut text = String::new();
+        item.answer(Some(&Outcome::Durable(7)), &mut text);
+        assert!(text.contains("\"_id\":\"7\""), "{text}");
     }
 
     #[test]

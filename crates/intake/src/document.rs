@@ -3,12 +3,15 @@
 //! Where a document says it in a known place, time, level, text and trace are taken out of it; what describes the sender
 //! becomes the resource; the rest stays as it is, under its own names.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::event::severity_of;
 use model::limits::VALUE_DEPTH_MAX;
 use model::{Event, Sector, Value};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 /// Why a document is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,23 +50,89 @@ const LEVELS: [&str; 7] = ["log.level", "level", "severity", "severity_text", "l
 
 /// Reads a document.
 pub(crate) fn read(json: &[u8]) -> Result<BTreeMap<String, Value>, Unread> {
-    let json: serde_json::Value = serde_json::from_slice(json).map_err(|_| Unread::NotJson)?;
-    if depth(&json) > VALUE_DEPTH_MAX {
-        return Err(Unread::TooDeep);
-    }
-    match Value::from(json) {
-        Value::Map(map) if map.is_empty() => Err(Unread::Empty),
-        Value::Map(map) => Ok(map),
-        _ => Err(Unread::NotAnObject),
+    let too_deep = Cell::new(false);
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let value = Reader { left: VALUE_DEPTH_MAX, too_deep: &too_deep }.deserialize(&mut json);
+    let value = value.and_then(|value| json.end().map(|()| value));
+    match value {
+        Ok(Value::Map(map)) if map.is_empty() => Err(Unread::Empty),
+        Ok(Value::Map(map)) => Ok(map),
+        Ok(_) => Err(Unread::NotAnObject),
+        Err(_) if too_deep.get() => Err(Unread::TooDeep),
+        Err(_) => Err(Unread::NotJson),
     }
 }
 
-/// How deep it nests; serde_json refuses more than 128 levels itself.
-fn depth(json: &serde_json::Value) -> usize {
-    match json {
-        serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        serde_json::Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
-        _ => 0,
+/// Reads JSON straight into values, as deep as it may nest.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    left: usize,
+    too_deep: &'a Cell<bool>,
+}
+
+impl Reader<'_> {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.left == 0 {
+            self.too_deep.set(true);
+            return Err(E::custom("too deep"));
+        }
+        Ok(Self { left: self.left - 1, ..self })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::U64(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::I64(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::F64(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let (inner, mut items) = (self.deeper()?, Vec::new());
+        while let Some(item) = seq.next_element_seed(inner)? {
+            items.push(item);
+        }
+        Ok(Value::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let (inner, mut entries) = (self.deeper()?, BTreeMap::new());
+        while let Some(key) = map.next_key::<String>()? {
+            entries.insert(key, map.next_value_seed(inner)?);
+        }
+        Ok(Value::Map(entries))
     }
 }
 
@@ -260,7 +329,8 @@ mod tests {
             ("7", Unread::NotAnObject),
             ("{}", Unread::Empty),
             (&deep(VALUE_DEPTH_MAX + 1), Unread::TooDeep),
-            (&deep(200), Unread::NotJson),
+            (&deep(200), Unread::TooDeep),
+            ("{} x", Unread::NotJson),
         ] {
             assert_eq!(read(json.as_bytes()), Err(why), "{json}");
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::limits::{INTAKE_BODY_BYTES_MAX, INTAKE_MEMORY_MAX, STREAMS_MAX};
-use model::{Admit, Clock, Event, SourceId, Tenant};
-use serde_json::{Value, json};
+use model::{Admit, Clock, Event, Receipt, SourceId, Tenant};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admission::{Admission, Outcome};
@@ -43,10 +43,15 @@ pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// The body, JSON.
-    pub body: Value,
+    pub body: String,
+    /// What is wrong, in words, where something is.
+    pub detail: String,
     /// Seconds after which the same request may succeed.
     pub retry_after: Option<u32>,
 }
+
+/// Reads the item with a number: the event, and how many bytes it took.
+type Reading<'a> = dyn Fn(usize) -> Result<(Event, usize), String> + Sync + 'a;
 
 /// There is no memory for a body now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,7 +105,7 @@ impl Receiver {
     /// Takes a `_bulk` body; `index` is that of the path.
     pub async fn bulk(&self, call: Call, index: Option<&str>) -> Answer {
         let start = self.clock.monotonic();
-        let body = match unpack(call.encoding, call.body).await {
+        let body = match unpack(call.encoding, call.body.clone()).await {
             Ok(body) => body,
             Err(undecoded) => return refusal(undecoded),
         };
@@ -109,60 +114,62 @@ impl Receiver {
             Err(Malformed(reason)) => return failed(400, &reason),
         };
         let observed_ns = self.now_ns();
-        let mut admission = Admission::new(&self.admit, &call.tenant, call.source, items.len());
-        for (number, item) in items.iter().enumerate() {
-            let read = item
-                .readable(&body)
-                .and_then(|(stream, bytes)| Ok((self.event(&call.tenant, stream, bytes, observed_ns)?, bytes.len())));
-            match read {
+        let read = |number: usize| {
+            let item = items.get(number).ok_or("there is no such item")?;
+            let (stream, bytes) = item.readable(&body)?;
+            Ok((self.event(&call.tenant, stream, bytes, observed_ns)?, bytes.len()))
+        };
+        let (outcomes, _) = self.admit(&call, items.len(), &read).await;
+        let mut answers = String::with_capacity(items.len() * 160);
+        let mut errors = false;
+        for (item, outcome) in items.iter().zip(&outcomes) {
+            if !answers.is_empty() {
+                answers.push(',');
+            }
+            errors |= item.answer(outcome.as_ref(), &mut answers);
+        }
+        let took = self.clock.monotonic().saturating_sub(start).as_millis();
+        let body = format!("{{\"took\":{took},\"errors\":{errors},\"items\":[{answers}]}}");
+        Answer { status: 200, body, detail: String::new(), retry_after: None }
+    }
+
+    /// Reads items one after the other and admits them.
+    async fn admit(&self, call: &Call, items: usize, read: &Reading<'_>) -> (Vec<Option<Outcome>>, Option<Receipt>) {
+        let again = |number: usize| read(number).ok().map(|(event, _)| event);
+        let mut admission = Admission::new(&self.admit, (&call.tenant, call.source), items, &again);
+        for number in 0..items {
+            match read(number) {
                 Ok((event, bytes)) => admission.take(number, event, bytes).await,
                 Err(why) => admission.refuse(number, why),
             }
         }
         admission.flush().await;
-        let mut errors = false;
-        let answers: Vec<Value> = items
-            .iter()
-            .zip(&admission.outcomes)
-            .map(|(item, outcome)| {
-                let (answer, error) = item.answer(outcome.as_ref());
-                errors |= error;
-                answer
-            })
-            .collect();
-        let took = self.clock.monotonic().saturating_sub(start).as_millis();
-        let took = u64::try_from(took).unwrap_or(u64::MAX);
-        Answer { status: 200, body: json!({"took": took, "errors": errors, "items": answers}), retry_after: None }
+        (admission.outcomes, admission.last)
     }
 
     /// Takes events of our own API for `stream`. Answers 202 when all that can be events are durable; 429 with how many
     /// are, when the rest is to be sent again; 400 when none is an event.
     pub async fn events(&self, call: Call, stream: &str) -> Answer {
-        let problem =
-            |status: u16, why: String, retry_after| Answer { status, body: json!({ "detail": why }), retry_after };
-        let body = match unpack(call.encoding, call.body).await {
+        let problem = |status: u16, why: String| Answer { status, body: String::new(), detail: why, retry_after: None };
+        let body = match unpack(call.encoding, call.body.clone()).await {
             Ok(body) => body,
-            Err(undecoded) => return problem(refusal(undecoded).status, undecoded.to_string(), None),
+            Err(undecoded) => return problem(refusal(undecoded).status, undecoded.to_string()),
         };
         let documents = match events::split(&body) {
             Ok(documents) => documents,
-            Err(why) => return problem(400, why.to_owned(), None),
+            Err(why) => return problem(400, why.to_owned()),
         };
         let Some(stream) = elastic::stream_of(stream) else {
-            return problem(400, "the name of the stream is not valid".to_owned(), None);
+            return problem(400, "the name of the stream is not valid".to_owned());
         };
         let observed_ns = self.now_ns();
-        let mut admission = Admission::new(&self.admit, &call.tenant, call.source, documents.len());
-        for (number, range) in documents.iter().enumerate() {
-            let read = events::document(&body, range.clone())
-                .and_then(|bytes| Ok((self.event(&call.tenant, stream.clone(), bytes, observed_ns)?, bytes.len())));
-            match read {
-                Ok((event, bytes)) => admission.take(number, event, bytes).await,
-                Err(why) => admission.refuse(number, why),
-            }
-        }
-        admission.flush().await;
-        sum_up(&admission)
+        let read = |number: usize| {
+            let range = documents.get(number).cloned().ok_or("there is no such event")?;
+            let bytes = events::document(&body, range)?;
+            Ok((self.event(&call.tenant, stream.clone(), bytes, observed_ns)?, bytes.len()))
+        };
+        let (outcomes, last) = self.admit(&call, documents.len(), &read).await;
+        sum_up(&outcomes, last.as_ref())
     }
 
     /// Reads a document as an event of a stream.
@@ -200,7 +207,8 @@ async fn unpack(encoding: Encoding, body: Bytes) -> Result<Bytes, Undecoded> {
 }
 
 fn failed(status: u16, reason: &str) -> Answer {
-    Answer { status, body: elastic::error(status, elastic::error_type(status), reason), retry_after: None }
+    let body = elastic::error(status, elastic::error_type(status), reason).to_string();
+    Answer { status, body, detail: reason.to_owned(), retry_after: None }
 }
 
 fn refusal(undecoded: Undecoded) -> Answer {
@@ -212,9 +220,9 @@ fn refusal(undecoded: Undecoded) -> Answer {
 }
 
 /// Tells the sender of events what became of them.
-fn sum_up(admission: &Admission<'_>) -> Answer {
-    let (mut accepted, mut refused, mut shown, mut later) = (0_u64, 0_u64, Vec::new(), None);
-    for (outcome, number) in admission.outcomes.iter().zip(1_u64..) {
+fn sum_up(outcomes: &[Option<Outcome>], last: Option<&Receipt>) -> Answer {
+    let (mut accepted, mut refused, mut reasons, mut later) = (0_u64, 0_u64, Vec::new(), None);
+    for (outcome, number) in outcomes.iter().zip(1_u64..) {
         match outcome {
             Some(Outcome::Durable(_)) => accepted += 1,
             Some(Outcome::Later(why)) => {
@@ -222,27 +230,45 @@ fn sum_up(admission: &Admission<'_>) -> Answer {
             }
             Some(Outcome::Never(why)) => {
                 refused += 1;
-                if shown.len() < REFUSED_SHOWN_MAX {
-                    shown.push(json!({"event": number, "reason": why}));
+                if reasons.len() < REFUSED_SHOWN_MAX {
+                    reasons.push(Reason { event: number, reason: why });
                 }
             }
             None => refused += 1,
         }
     }
-    let mut body = json!({"accepted": accepted, "refused": refused, "receipt": admission.last});
-    if let (Some(map), false) = (body.as_object_mut(), shown.is_empty()) {
-        map.insert("reasons".to_owned(), shown.into());
-    }
-    if let (Some(map), Some((number, why))) = (body.as_object_mut(), &later) {
-        map.insert("resume_at".to_owned(), (*number).into());
-        map.insert("detail".to_owned(), why.as_str().into());
-    }
+    let detail = later.as_ref().map(|(_, why)| why.clone()).or_else(|| Some(reasons.first()?.reason.to_owned()));
     let status = match later {
         Some(_) => 429,
         None if accepted == 0 => 400,
         None => 202,
     };
-    Answer { status, body, retry_after: (status == 429).then_some(RETRY_AFTER) }
+    let resume_at = later.map(|(number, _)| number);
+    let sum = Sum { accepted, refused, receipt: last, reasons, resume_at };
+    let body = serde_json::to_string(&sum).unwrap_or_default();
+    Answer { status, body, detail: detail.unwrap_or_default(), retry_after: (status == 429).then_some(RETRY_AFTER) }
+}
+
+/// What became of a request's events.
+#[derive(Serialize)]
+struct Sum<'a> {
+    accepted: u64,
+    refused: u64,
+    /// That of the last event that is durable.
+    receipt: Option<&'a Receipt>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<Reason<'a>>,
+    /// Number of the event from which on all are to be sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume_at: Option<u64>,
+}
+
+/// Why an event will never be taken.
+#[derive(Serialize)]
+struct Reason<'a> {
+    /// Its number in the body, from 1.
+    event: u64,
+    reason: &'a str,
 }
 
 #[cfg(test)]
@@ -251,7 +277,13 @@ mod tests {
 
     use model::{StepClock, Timestamp};
 
+    use serde_json::{Value, json};
+
     use super::*;
+
+    fn json_of(answer: &Answer) -> Value {
+        serde_json::from_str(&answer.body).unwrap_or_default()
+    }
     use crate::admission::tests::Door;
 
     fn receiver(room: usize) -> (Receiver, Arc<Door>) {
@@ -271,8 +303,8 @@ mod tests {
         let body = "{\"create\":{\"_index\":\"app-2026.11.27\"}}\n{\"message\":\"one\",\"log.level\":\"error\"}\n\
                     {\"index\":{}}\nnoise\n{\"delete\":{\"_id\":\"1\"}}\n{\"index\":{\"_id\":\"x\"}}\n{\"message\":\"two\"}\n";
         let answer = receiver.bulk(call(body), Some("web")).await;
-        assert_eq!((answer.status, answer.body["errors"].as_bool()), (200, Some(true)));
-        let items = answer.body["items"].as_array().expect("a list");
+        assert_eq!((answer.status, json_of(&answer)["errors"].as_bool()), (200, Some(true)));
+        let items = json_of(&answer)["items"].as_array().cloned().expect("a list");
         let statuses: Vec<_> = items
             .iter()
             .map(|item| item.as_object().expect("one").values().next().expect("one")["status"].clone())
@@ -288,10 +320,10 @@ mod tests {
     async fn a_full_ledger_asks_to_come_back_and_nothing_is_said_to_be_stored() {
         let (receiver, door) = receiver(0);
         let answer = receiver.bulk(call("{\"index\":{\"_index\":\"a\"}}\n{\"m\":1}\n"), None).await;
-        assert_eq!(answer.body["items"][0]["index"]["status"], 429);
+        assert_eq!(json_of(&answer)["items"][0]["index"]["status"], 429);
         let answer = receiver.events(call("{\"m\":1}\n{\"m\":2}\n"), "a").await;
         assert_eq!((answer.status, answer.retry_after), (429, Some(RETRY_AFTER)));
-        assert_eq!((answer.body["accepted"].as_u64(), answer.body["resume_at"].as_u64()), (Some(0), Some(1)));
+        assert_eq!((json_of(&answer)["accepted"].as_u64(), json_of(&answer)["resume_at"].as_u64()), (Some(0), Some(1)));
         assert!(door.events().is_empty());
     }
 
@@ -299,10 +331,10 @@ mod tests {
     async fn events_come_in_lines_and_arrays() {
         let (receiver, door) = receiver(100);
         let answer = receiver.events(call("{\"message\":\"a\"}\nnoise\n{\"message\":\"b\"}\n"), "shop").await;
-        assert_eq!(answer.status, 202, "{:?}", answer.body);
-        assert_eq!((answer.body["accepted"].as_u64(), answer.body["refused"].as_u64()), (Some(2), Some(1)));
-        assert_eq!(answer.body["reasons"][0], json!({"event": 2, "reason": "the document is not JSON"}));
-        assert_eq!(answer.body["receipt"]["position"], 1);
+        assert_eq!(answer.status, 202, "{:?}", json_of(&answer));
+        assert_eq!((json_of(&answer)["accepted"].as_u64(), json_of(&answer)["refused"].as_u64()), (Some(2), Some(1)));
+        assert_eq!(json_of(&answer)["reasons"][0], json!({"event": 2, "reason": "the document is not JSON"}));
+        assert_eq!(json_of(&answer)["receipt"]["position"], 1);
         assert_eq!(receiver.events(call("[{\"message\":\"c\"}]"), "shop").await.status, 202);
         for (body, stream) in [("", "shop"), ("[", "shop"), ("noise", "shop"), ("{\"a\":1}", "a b")] {
             assert_eq!(receiver.events(call(body), stream).await.status, 400, "{body}");
@@ -319,7 +351,7 @@ mod tests {
             Call { encoding: Encoding::Gzip, ..call(encoder.finish().expect("packs")) }
         };
         let body = b"{\"index\":{\"_index\":\"a\"}}\n{\"m\":1}\n";
-        assert_eq!(receiver.bulk(pack(body), None).await.body["errors"], false);
+        assert_eq!(json_of(&receiver.bulk(pack(body), None).await)["errors"], false);
         assert_eq!(receiver.events(pack(b"{\"m\":1}"), "a").await.status, 202);
         let bomb = vec![b' '; INTAKE_BODY_BYTES_MAX + 1];
         assert_eq!(receiver.bulk(pack(&bomb), None).await.status, 413);
@@ -327,7 +359,7 @@ mod tests {
         let broken = Call { encoding: Encoding::Gzip, ..call("text") };
         assert_eq!(receiver.bulk(broken, None).await.status, 400);
         let cut = receiver.bulk(call("{\"index\":{\"_index\":\"a\"}}\n"), None).await;
-        assert_eq!((cut.status, cut.body["error"]["type"].as_str()), (400, Some("illegal_argument_exception")));
+        assert_eq!((cut.status, json_of(&cut)["error"]["type"].as_str()), (400, Some("illegal_argument_exception")));
         assert_eq!(door.events().len(), 2);
     }
 

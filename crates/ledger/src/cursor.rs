@@ -46,11 +46,16 @@ impl Stored {
         fields
     }
 
-    fn read(position: Position, row: &Row<'_>, names: &Names) -> Result<Option<Self>, &'static str> {
+    fn read(
+        position: Position,
+        row: &Row<'_>,
+        names: &Names,
+        passed_over: Option<Kind>,
+    ) -> Result<Option<Self>, &'static str> {
         let entry = Entry::decode(row.entry).map_err(|malformed| malformed.why)?;
         let head = entry.head();
         // A record of a later version: this one cannot say what it means.
-        let Some(kind) = head.known_kind() else { return Ok(None) };
+        let Some(kind) = head.known_kind().filter(|kind| Some(*kind) != passed_over) else { return Ok(None) };
         let mut public = Vec::new();
         for (id, scalar) in entry.public() {
             let value = match scalar {
@@ -91,6 +96,7 @@ pub struct Cursor {
     shared: Arc<Shared>,
     origin: Arc<OriginShared>,
     next: Position,
+    passed_over: Option<Kind>,
     reader: Option<FrameReader>,
     durable: watch::Receiver<Position>,
     stopped: watch::Receiver<Option<Arc<str>>>,
@@ -99,7 +105,14 @@ pub struct Cursor {
 impl Cursor {
     pub(crate) fn new(shared: Arc<Shared>, origin: Arc<OriginShared>, from: Position) -> Self {
         let (durable, stopped) = (origin.durable.subscribe(), shared.stopped.subscribe());
-        Self { shared, origin, next: from, reader: None, durable, stopped }
+        Self { shared, origin, next: from, passed_over: None, reader: None, durable, stopped }
+    }
+
+    /// Leaves out the records of one kind, which then cost little to read over.
+    #[must_use]
+    pub const fn passing_over(mut self, kind: Kind) -> Self {
+        self.passed_over = Some(kind);
+        self
     }
 
     /// Returns the position that the next read starts from.
@@ -126,8 +139,15 @@ impl Cursor {
             let names = self.origin.names();
             for group in groups {
                 let wrong = |why| Error::Contradiction { origin: self.origin.origin.to_string(), why };
-                take_rows(&group.rows(), group.position, &mut self.next, (max, durable), &names, &mut records)
-                    .map_err(wrong)?;
+                take_rows(
+                    &group.rows(),
+                    group.position,
+                    &mut self.next,
+                    (max, durable),
+                    (&names, self.passed_over),
+                    &mut records,
+                )
+                .map_err(wrong)?;
             }
         }
         Ok(records)
@@ -154,7 +174,8 @@ impl Cursor {
             let rows = Rows::decode(frame.body, frame.count).ok_or(corrupt("a frame's lengths do not add up"))?;
             let names = self.origin.names();
             let end = frame.position + u64::from(frame.count);
-            take_rows(&rows, frame.position, &mut self.next, (max, durable), &names, records).map_err(corrupt)?;
+            take_rows(&rows, frame.position, &mut self.next, (max, durable), (&names, self.passed_over), records)
+                .map_err(corrupt)?;
             if self.next < end {
                 reader.back_to(before);
             }
@@ -181,7 +202,7 @@ fn take_rows(
     first: Position,
     next: &mut Position,
     (max, durable): (usize, Position),
-    names: &Names,
+    (names, passed_over): (&Names, Option<Kind>),
     records: &mut Vec<Stored>,
 ) -> Result<(), &'static str> {
     for (row, position) in rows.iter().zip(first..) {
@@ -191,7 +212,7 @@ fn take_rows(
         if position >= durable || records.len() >= max {
             break;
         }
-        records.extend(Stored::read(position, &row, names)?);
+        records.extend(Stored::read(position, &row, names, passed_over)?);
         *next = position + 1;
     }
     Ok(())

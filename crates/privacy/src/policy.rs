@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{Config, FieldAction};
 use crate::detect::Type;
 use crate::generalise::generalise;
-use crate::redact::Redactor;
+use crate::redact::{Finding, Redactor};
 
 /// Changes whenever a rule finds more or less than before: stands in every receipt.
 pub const RULES_VERSION: u32 = 2;
@@ -179,100 +179,162 @@ impl Policy {
             redactor: &self.redactor,
             stream: fitting.max_by_key(|policy| policy.pattern.len()),
             receipt: &mut receipt,
+            path: String::new(),
+            scratch: String::new(),
         };
-        let cleared = ClearedEvent {
-            attributes: clearing.map("attributes", event.attributes, 0),
-            resource: clearing.map("resource", event.resource, 0),
-            body: match event.body {
-                Value::Map(map) => Value::Map(clearing.map("body", map, 0)),
-                body => clearing.value("body", "", body, 0).unwrap_or(Value::Null),
-            },
-        };
-        (cleared, receipt)
+        let Event { mut attributes, mut resource, mut body } = event;
+        clearing.part("attributes", &mut attributes);
+        clearing.part("resource", &mut resource);
+        match &mut body {
+            Value::Map(map) => clearing.part("body", map),
+            body => {
+                "body".clone_into(&mut clearing.path);
+                if !clearing.value("", body, 0) {
+                    *body = Value::Null;
+                }
+            }
+        }
+        (ClearedEvent { attributes, resource, body }, receipt)
     }
 }
 
-/// The clearing of one event.
+/// The clearing of one event, in place: most of what comes is left as it is.
 struct Clearing<'a> {
     redactor: &'a Redactor,
     stream: Option<&'a Stream>,
     receipt: &'a mut Receipt,
+    /// Where the value that is judged stands.
+    path: String,
+    /// A value with its name before it, as it would stand in a text.
+    scratch: String,
 }
 
 impl Clearing<'_> {
-    fn map(&mut self, path: &str, map: BTreeMap<String, Value>, depth: usize) -> BTreeMap<String, Value> {
-        let mut cleared = BTreeMap::new();
-        for (key, value) in map {
-            let path = format!("{path}.{key}");
-            if let Some(value) = self.value(&path, &key, value, depth) {
-                // A name may itself be somebody's address.
-                let name = self.text("", &key);
-                cleared.insert(name, value);
-            }
-        }
-        cleared
+    fn part(&mut self, name: &str, map: &mut BTreeMap<String, Value>) {
+        name.clone_into(&mut self.path);
+        self.map(map, 0);
     }
 
-    fn value(&mut self, path: &str, key: &str, value: Value, depth: usize) -> Option<Value> {
+    fn map(&mut self, map: &mut BTreeMap<String, Value>, depth: usize) {
+        let (mut dropped, mut renamed) = (Vec::new(), Vec::new());
+        for (key, value) in map.iter_mut() {
+            let len = self.path.len();
+            self.path.push('.');
+            self.path.push_str(key);
+            let stays = self.value(key, value, depth);
+            self.path.truncate(len);
+            if !stays {
+                dropped.push(key.clone());
+            } else if !is_plain_name(key)
+                && let Some(name) = self.text("", key)
+            {
+                // A name may itself be somebody's address.
+                renamed.push((key.clone(), name));
+            }
+        }
+        for key in dropped {
+            map.remove(&key);
+        }
+        for (key, name) in renamed {
+            if let Some(value) = map.remove(&key) {
+                map.insert(name, value);
+            }
+        }
+    }
+
+    /// Clears what stands at the path; `false` when it is to go.
+    fn value(&mut self, key: &str, value: &mut Value, depth: usize) -> bool {
         if depth > limits::VALUE_DEPTH_MAX {
-            return None;
+            return false;
         }
-        match self.stream.and_then(|stream| stream.decide(path)) {
-            Some(action) => self.act(key, value, action),
-            None => match value {
-                Value::Map(map) => Some(Value::Map(self.map(path, map, depth + 1))),
-                Value::List(items) => Some(Value::List(
-                    items.into_iter().filter_map(|item| self.value(path, key, item, depth + 1)).collect(),
-                )),
-                _ if self.stream.is_some_and(|stream| stream.drops_unknown) && !key.is_empty() => {
-                    self.receipt.count("FIELD", 1);
-                    None
+        if let Some(action) = self.stream.and_then(|stream| stream.decide(&self.path)) {
+            return match self.act(key, std::mem::replace(value, Value::Null), action) {
+                Some(cleared) => {
+                    *value = cleared;
+                    true
                 }
-                value => self.leaf(key, value),
-            },
+                None => false,
+            };
         }
+        match value {
+            Value::Map(map) => self.map(map, depth + 1),
+            Value::List(items) => items.retain_mut(|item| self.value(key, item, depth + 1)),
+            _ if self.stream.is_some_and(|stream| stream.drops_unknown) && !key.is_empty() => {
+                self.receipt.count("FIELD", 1);
+                return false;
+            }
+            value => self.leaf(key, value),
+        }
+        true
     }
 
     /// Judges a value by its name and its content.
-    fn leaf(&mut self, key: &str, value: Value) -> Option<Value> {
-        Some(match value {
-            Value::Text(text) => Value::Text(self.text(key, &text)),
-            Value::U64(_) | Value::I64(_) | Value::F64(_) => {
-                let written = written(&value);
-                let cleared = self.text(key, &written);
-                if cleared == written { value } else { Value::Text(cleared) }
-            }
-            Value::Bytes(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Value::Text(self.text(key, &text)),
+    fn leaf(&mut self, key: &str, value: &mut Value) {
+        let cleared = match value {
+            Value::Text(text) => self.text(key, text),
+            Value::U64(_) | Value::I64(_) | Value::F64(_) => self.text(key, &written(value)),
+            Value::Bytes(bytes) => match String::from_utf8(std::mem::take(bytes)) {
+                Ok(text) => Some(self.text(key, &text).unwrap_or(text)),
                 // Nobody can say what is in it.
-                Err(_) => Value::Null,
+                Err(_) => {
+                    *value = Value::Null;
+                    None
+                }
             },
-            other => other,
-        })
+            Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => None,
+        };
+        if let Some(cleared) = cleared {
+            *value = Value::Text(cleared);
+        }
     }
 
-    /// Clears a text as the value of `key`: what the name says counts as in free text.
-    fn text(&mut self, key: &str, text: &str) -> String {
+    /// Clears a text as the value of `key`: what the name says counts as in free text. `None` when nothing is found.
+    fn text(&mut self, key: &str, text: &str) -> Option<String> {
         let quote = ['"', '\'', '`'].into_iter().find(|quote| !text.contains(*quote) && !key.contains(*quote));
         if let (Some(quote), false) = (quote, key.is_empty() || text.contains('\n')) {
-            let whole = format!("{quote}{key}{quote}:{quote}{text}{quote}");
-            let explained = self.redactor.explain(&whole);
-            let head = key.len() + 4;
-            let inside = explained.findings.iter().all(|finding| finding.range.start >= head);
-            let cleared =
-                inside.then(|| explained.cleared.get(head..)?.strip_suffix(quote)).flatten().map(str::to_owned);
-            if let Some(cleared) = cleared {
-                for finding in &explained.findings {
-                    self.receipt.count(finding.kind.name(), 1);
+            let mut whole = std::mem::take(&mut self.scratch);
+            whole.clear();
+            for part in [quote, ' ', quote, ':', quote, '\n', quote] {
+                match part {
+                    ' ' => whole.push_str(key),
+                    '\n' => whole.push_str(text),
+                    mark => whole.push(mark),
                 }
+            }
+            let cleared = self.inside(&whole, key.len() + 4, quote);
+            self.scratch = whole;
+            if let Some(cleared) = cleared {
                 return cleared;
             }
         }
+        if self.redactor.findings(text).is_empty() {
+            return None;
+        }
         let explained = self.redactor.explain(text);
-        for finding in &explained.findings {
+        self.count(&explained.findings);
+        (explained.cleared != text).then_some(explained.cleared)
+    }
+
+    /// Clears what stands between `head` and the last quote of `whole`: `Some(None)` when nothing is found, `None` when
+    /// what is found reaches outside.
+    fn inside(&mut self, whole: &str, head: usize, quote: char) -> Option<Option<String>> {
+        if self.redactor.findings(whole).is_empty() {
+            return Some(None);
+        }
+        let explained = self.redactor.explain(whole);
+        if explained.findings.iter().any(|finding| finding.range.start < head) {
+            return None;
+        }
+        let cleared = explained.cleared.get(head..)?.strip_suffix(quote)?.to_owned();
+        self.count(&explained.findings);
+        let before = whole.get(head..whole.len() - quote.len_utf8());
+        Some((before != Some(&*cleared)).then_some(cleared))
+    }
+
+    fn count(&mut self, findings: &[Finding]) {
+        for finding in findings {
             self.receipt.count(finding.kind.name(), 1);
         }
-        explained.cleared
     }
 
     /// Does to a field what the policy says.
@@ -304,6 +366,13 @@ impl Clearing<'_> {
         let found = self.redactor.findings(&whole);
         found.iter().map(|finding| finding.kind).next()
     }
+}
+
+/// Tells whether a name of a field is letters, in which nothing personal can be found: each is looked at for each event.
+fn is_plain_name(name: &str) -> bool {
+    name.len() <= 32
+        && name.bytes().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'.' | b'-' | b'@'))
+        && !name.bytes().skip(1).any(|byte| byte == b'@')
 }
 
 fn written(value: &Value) -> String {
@@ -439,6 +508,16 @@ mod tests {
             ("", "a", false),
         ] {
             assert_eq!(matches_glob(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// The shortcut for names of fields says nothing else than a reading would.
+        #[test]
+        fn nothing_is_found_in_plain_names(name in "@?[a-zA-Z_.-]{0,31}") {
+            if is_plain_name(&name) {
+                proptest::prop_assert!(Redactor::new().findings(&name).is_empty(), "{name}");
+            }
         }
     }
 }

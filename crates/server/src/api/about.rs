@@ -16,7 +16,7 @@ pub(crate) async fn root(request: Request) -> Response {
     if accepts(&request, "text/html") {
         return Redirect::temporary("/status").into_response();
     }
-    shaped(request.headers(), 200, &intake::elastic::banner("dihya"))
+    shaped(request.headers(), 200, intake::elastic::banner("dihya").to_string())
 }
 
 /// Says that the process answers.

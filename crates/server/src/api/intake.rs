@@ -52,15 +52,14 @@ pub(crate) async fn events(State(app): Shared, caller: Caller, mut params: Param
     let answer = app.parts.receiver.events(call, &stream).await;
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if status == StatusCode::ACCEPTED || status == StatusCode::TOO_MANY_REQUESTS {
-        let mut response = (status, axum::Json(answer.body)).into_response();
+        let media_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        let mut response = (status, media_type, answer.body).into_response();
         if let Some(seconds) = answer.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         return Ok(response);
     }
-    let first = || Some(answer.body.pointer("/reasons/0/reason")?.as_str()?.to_owned());
-    let detail = answer.body.get("detail").and_then(Value::as_str).map(str::to_owned);
-    Err(Problem::new(status, detail.or_else(first).unwrap_or_else(|| "no event could be read".to_owned())))
+    Err(Problem::new(status, answer.detail))
 }
 
 /// Takes a `_bulk`.
@@ -69,7 +68,7 @@ pub(crate) async fn bulk(State(app): Shared, caller: Caller, index: Index, reque
     match receive(&app, &caller, request).await {
         Ok((call, _room)) => {
             let answer = app.parts.receiver.bulk(call, index.0.as_deref()).await;
-            shaped(&headers, answer.status, &answer.body)
+            shaped(&headers, answer.status, answer.body)
         }
         Err(problem) => in_their_shape(&headers, &problem),
     }
@@ -77,21 +76,22 @@ pub(crate) async fn bulk(State(app): Shared, caller: Caller, index: Index, reque
 
 /// Says what licence there is.
 pub(crate) async fn licence(headers: HeaderMap) -> Response {
-    shaped(&headers, 200, &elastic::licence())
+    shaped(&headers, 200, elastic::licence().to_string())
 }
 
 /// Answers for a lifecycle policy.
 pub(crate) async fn policy(method: Method, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    named(&method, &headers, &elastic::policy(&name))
+    named(&method, &headers, elastic::policy(&name))
 }
 
 /// Answers for an index template or a data stream.
 pub(crate) async fn template(method: Method, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    named(&method, &headers, &elastic::template(&name))
+    named(&method, &headers, elastic::template(&name))
 }
 
-fn named(method: &Method, headers: &HeaderMap, found: &Value) -> Response {
-    if *method == Method::PUT { shaped(headers, 200, &elastic::acknowledged()) } else { shaped(headers, 200, found) }
+fn named(method: &Method, headers: &HeaderMap, found: Value) -> Response {
+    let body = if *method == Method::PUT { elastic::acknowledged() } else { found };
+    shaped(headers, 200, body.to_string())
 }
 
 /// Reads a body into memory that was set aside for it.
@@ -132,7 +132,8 @@ fn too_large() -> Problem {
 /// Answers a problem as Elasticsearch does.
 pub(crate) fn in_their_shape(headers: &HeaderMap, problem: &Problem) -> Response {
     let kind = elastic::error_type(problem.status);
-    let mut response = shaped(headers, problem.status, &elastic::error(problem.status, kind, &problem.detail));
+    let mut response =
+        shaped(headers, problem.status, elastic::error(problem.status, kind, &problem.detail).to_string());
     if let Some(seconds) = problem.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
@@ -144,11 +145,11 @@ pub(crate) fn in_their_shape(headers: &HeaderMap, problem: &Problem) -> Response
 }
 
 /// Answers with the headers that official clients insist on.
-pub(crate) fn shaped(headers: &HeaderMap, status: u16, body: &Value) -> Response {
+pub(crate) fn shaped(headers: &HeaderMap, status: u16, body: String) -> Response {
     let asked =
         headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/vnd.elastic"));
     let media_type = if asked { COMPATIBLE } else { "application/json" };
-    let mut response = Response::new(Body::from(body.to_string()));
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(elastic::PRODUCT.0, HeaderValue::from_static(elastic::PRODUCT.1));
