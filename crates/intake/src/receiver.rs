@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::limits::{INTAKE_BODY_BYTES_MAX, INTAKE_MEMORY_MAX, STREAMS_MAX};
+use model::limits::{
+    INTAKE_BODY_BYTES_MAX, INTAKE_MEMORY_MAX, INTAKE_TENANT_MEMORY_MAX, INTAKE_TURNS_MAX, STREAMS_MAX,
+};
 use model::{Admit, Clock, Event, Receipt, SourceId, Tenant};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -60,13 +62,17 @@ pub struct Full;
 
 /// Memory set aside for one body; given back when it goes.
 #[derive(Debug)]
-pub struct Room(#[expect(dead_code, reason = "gives the memory back when it is dropped")] OwnedSemaphorePermit);
+pub struct Room(#[expect(dead_code, reason = "gives the memory back when it is dropped")] [OwnedSemaphorePermit; 2]);
 
 /// Receives events for the whole instance. Cheap to share behind an `Arc`.
 pub struct Receiver {
     admit: Arc<dyn Admit>,
     clock: Arc<dyn Clock>,
     memory: Arc<Semaphore>,
+    /// Each tenant's share of it.
+    shares: Mutex<HashMap<Tenant, Arc<Semaphore>>>,
+    /// Requests whose events are taken apart.
+    turns: Semaphore,
     /// The streams that each tenant has sent to since the start.
     streams: Mutex<HashMap<Tenant, HashSet<String>>>,
 }
@@ -82,24 +88,34 @@ impl Receiver {
     #[must_use]
     pub fn new(admit: Arc<dyn Admit>, clock: Arc<dyn Clock>) -> Self {
         let memory = Arc::new(Semaphore::new(INTAKE_MEMORY_MAX / PERMIT_BYTES));
-        Self { admit, clock, memory, streams: Mutex::default() }
+        let turns = Semaphore::new(INTAKE_TURNS_MAX);
+        Self { admit, clock, memory, shares: Mutex::default(), turns, streams: Mutex::default() }
     }
 
-    /// Sets memory aside for a body before it is read. What is packed, or does not say how long it is, gets as much as the
+    /// Sets memory aside for a tenant's body before it is read. What is packed, or does not say how long it is, gets as much as the
     /// largest may take.
     ///
     /// # Errors
     /// When none becomes free in time: answer 429.
-    pub async fn room(&self, length: Option<u64>, encoding: Encoding) -> Result<Room, Full> {
+    pub async fn room(&self, tenant: &Tenant, length: Option<u64>, encoding: Encoding) -> Result<Room, Full> {
         let largest = INTAKE_BODY_BYTES_MAX as u64;
         let plain = length.filter(|_| encoding == Encoding::Identity).unwrap_or(largest).min(largest);
         let permits = usize::try_from(plain).unwrap_or(INTAKE_BODY_BYTES_MAX).div_ceil(PERMIT_BYTES).max(1);
         let permits = u32::try_from(permits).map_err(|_| Full)?;
-        let wait = Arc::clone(&self.memory).acquire_many_owned(permits);
-        match tokio::time::timeout(ROOM_WAIT, wait).await {
-            Ok(Ok(permit)) => Ok(Room(permit)),
-            _ => Err(Full),
-        }
+        let (share, memory) = (self.share(tenant), Arc::clone(&self.memory));
+        let wait = async {
+            // First of its own share: who has used that up holds nothing of the others' while he waits.
+            let own = share.acquire_many_owned(permits).await.map_err(|_| Full)?;
+            let all = memory.acquire_many_owned(permits).await.map_err(|_| Full)?;
+            Ok(Room([own, all]))
+        };
+        tokio::time::timeout(ROOM_WAIT, wait).await.unwrap_or(Err(Full))
+    }
+
+    fn share(&self, tenant: &Tenant) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = shares.entry(tenant.clone());
+        Arc::clone(share.or_insert_with(|| Arc::new(Semaphore::new(INTAKE_TENANT_MEMORY_MAX / PERMIT_BYTES))))
     }
 
     /// Takes a `_bulk` body; `index` is that of the path.
@@ -135,6 +151,8 @@ impl Receiver {
 
     /// Reads items one after the other and admits them.
     async fn admit(&self, call: &Call, items: usize, read: &Reading<'_>) -> (Vec<Option<Outcome>>, Option<Receipt>) {
+        // Never closed, so there is always a turn.
+        let _turn = self.turns.acquire().await;
         let again = |number: usize| read(number).ok().map(|(event, _)| event);
         let mut admission = Admission::new(&self.admit, (&call.tenant, call.source), items, &again);
         for number in 0..items {
@@ -376,19 +394,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn memory_is_bounded_whatever_comes() {
+    async fn memory_is_bounded_whatever_comes_and_whoever_sends() {
         let (receiver, _) = receiver(0);
+        let [one, two, three] = ["one", "two", "three"].map(|name| Tenant::new(name).expect("valid"));
+        let plain = Encoding::Identity;
         let mut rooms = Vec::new();
-        while let Ok(room) = receiver.room(None, Encoding::Identity).await {
+        while let Ok(room) = receiver.room(&one, None, plain).await {
             rooms.push(room);
         }
-        assert_eq!(rooms.len(), INTAKE_MEMORY_MAX / INTAKE_BODY_BYTES_MAX);
-        assert_eq!(receiver.room(Some(10 << 20), Encoding::Gzip).await.err(), Some(Full));
+        assert_eq!(rooms.len(), INTAKE_TENANT_MEMORY_MAX / INTAKE_BODY_BYTES_MAX);
+        let other = receiver.room(&two, Some(10), Encoding::Gzip).await.expect("one tenant leaves room for others");
+        let last = receiver.room(&three, None, plain).await.expect("room");
+        assert_eq!(receiver.room(&two, Some(u64::MAX), plain).await.err(), Some(Full), "all is taken");
         rooms.pop();
-        let small = receiver.room(Some(10), Encoding::Identity).await.expect("room for a small one");
-        assert_eq!(receiver.room(Some(u64::MAX), Encoding::Identity).await.err(), Some(Full));
-        drop(small);
-        assert!(receiver.room(Some(u64::MAX), Encoding::Identity).await.is_ok());
+        assert!(receiver.room(&one, Some(u64::MAX), plain).await.is_ok());
+        drop((other, last));
+        assert!(receiver.room(&two, Some(10), plain).await.is_ok());
         assert!(format!("{receiver:?}").contains("memory"));
     }
 }

@@ -33,6 +33,10 @@ pub const EXPOSURE_DAYS_MAX: usize = 400;
 pub const INTAKE_BODY_BYTES_MAX: usize = 24 << 20;
 /// Memory for bodies of events that are received at the same time; further ones wait a little and are told to come back.
 pub const INTAKE_MEMORY_MAX: usize = 96 << 20;
+/// What one tenant may have of it: a hostile one, or one that sends slowly, leaves room for the others.
+pub const INTAKE_TENANT_MEMORY_MAX: usize = 48 << 20;
+/// Most requests whose events are taken apart at the same time: a group of 2 MiB of JSON can be thirty in memory.
+pub const INTAKE_TURNS_MAX: usize = 8;
 /// Largest event, as JSON: cleared and encoded it fits a payload.
 pub const INTAKE_EVENT_BYTES_MAX: usize = 512 << 10;
 /// Most items of one body.
@@ -143,6 +147,8 @@ const _: () =
 const _: () =
     assert!(PAYLOAD_BYTES_MAX as u64 * 8 <= SEGMENT_BYTES_MAX, "a segment holds several of the largest frames");
 const _: () = assert!(CONNECTIONS_PER_CLIENT_MAX <= CONNECTIONS_MAX / 2, "one client leaves room for others");
+const _: () = assert!(INTAKE_BODY_BYTES_MAX <= INTAKE_TENANT_MEMORY_MAX, "the largest body of one tenant finds room");
+const _: () = assert!(INTAKE_TENANT_MEMORY_MAX <= INTAKE_MEMORY_MAX / 2, "one tenant leaves room for others");
 const _: () = assert!(INTAKE_GROUP_EVENTS_MAX <= APPEND_RECORDS_MAX, "a group of events is one append");
 const _: () = assert!(INTAKE_EVENT_BYTES_MAX * 2 <= PAYLOAD_BYTES_MAX, "what clearing adds finds room");
 const _: () = assert!(BATCH_RECORDS_MAX <= APPEND_QUEUE_MAX, "a full batch fits the queue");

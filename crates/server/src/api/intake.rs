@@ -108,7 +108,7 @@ async fn receive(app: &App, caller: &Caller, request: Request) -> Answer<(Call, 
     let room = app
         .parts
         .receiver
-        .room(length, encoding)
+        .room(&caller.account.tenant, length, encoding)
         .await
         .map_err(|full| Problem::new(StatusCode::TOO_MANY_REQUESTS, full.to_string()).after(RETRY_AFTER))?;
     let body = read(body).await?;
