@@ -54,6 +54,7 @@ mod whole;
 use std::ops::Range;
 
 use anchor::Anchors;
+use cue::Cues;
 use digits::Digits;
 use form::{CHARS_MAX, Chars};
 use lexicon::bit;
@@ -339,7 +340,8 @@ impl Hit {
 
 /// Finds all that must not be shown in `text`, in ascending order, without overlap.
 pub(crate) fn find(text: &str) -> Vec<Hit> {
-    let mut walk = Walk { text, bytes: text.as_bytes(), floor: 0, hits: Vec::new() };
+    let bytes = text.as_bytes();
+    let mut walk = Walk { text, bytes, floor: 0, cues: Cues::of(bytes), hits: Vec::new() };
     walk.run();
     unite(walk.hits)
 }
@@ -350,6 +352,7 @@ struct Walk<'a> {
     bytes: &'a [u8],
     /// Where the last hit ended: nothing that follows may reach back across it.
     floor: usize,
+    cues: Cues<'a>,
     hits: Vec<Hit>,
 }
 
@@ -461,7 +464,7 @@ impl Walk<'_> {
         }
         let (bytes, floor) = (self.bytes, self.floor);
         let mut said = None;
-        form::in_prose(bytes, &chars, &mut || *said.get_or_insert_with(|| cue::context(bytes, floor, at)))
+        form::in_prose(bytes, &chars, &mut || *said.get_or_insert_with(|| self.cues.context(floor, at)))
     }
 
     /// Looks at the run of digit groups that starts at `at`; returns where the walk goes on.
@@ -499,7 +502,8 @@ impl Walk<'_> {
     fn short(&mut self, start: usize, end: usize) -> usize {
         let (bytes, floor) = (self.bytes, self.floor);
         let mut said = None;
-        let mut said = || *said.get_or_insert_with(|| cue::context(bytes, floor, start));
+        let cues = &self.cues;
+        let mut said = || *said.get_or_insert_with(|| cues.context(floor, start));
         if end - start <= 2 && dob::month_may_follow(bytes, end) && said() & bit::DOB != 0 {
             let digits = Digits::read(bytes, start);
             if let Some(hit) = dob::at(bytes, &digits, 0) {
@@ -578,7 +582,7 @@ impl Walk<'_> {
         let (start, end) = (digits.start(group), digits.end(group));
         let first = digits.start(0);
         let left = digits.total_from(group);
-        let mut said = || *said.get_or_insert_with(|| cue::context(bytes, floor, first.max(floor)));
+        let mut said = || *said.get_or_insert_with(|| self.cues.context(floor, first.max(floor)));
         let lettered = bytes.get(end).is_some_and(u8::is_ascii_alphabetic);
         if bytes.get(start + 2) == Some(&b'-')
             && bytes.get(start + 5) == Some(&b'-')
@@ -610,7 +614,7 @@ impl Walk<'_> {
             }
         }
         let found = if left >= 13 { card::at(bytes, floor, digits, group) } else { None };
-        let found = found.or_else(|| if left >= 5 { phone::at(bytes, floor, digits, group) } else { None });
+        let found = found.or_else(|| if left >= 5 { phone::at(&self.cues, bytes, floor, digits, group) } else { None });
         if found.is_some() {
             return found;
         }
@@ -706,6 +710,9 @@ const TOKEN_WORD_MAX: usize = 15;
 
 /// Unites hits that overlap under the type that takes precedence.
 fn unite(mut hits: Vec<Hit>) -> Vec<Hit> {
+    if hits.is_sorted_by(|one, two| one.range.end <= two.range.start && one.range.start < two.range.start) {
+        return hits;
+    }
     hits.sort_by_key(|hit| (hit.range.start, hit.range.end));
     let mut united: Vec<Hit> = Vec::with_capacity(hits.len());
     for hit in hits {

@@ -20,6 +20,7 @@ struct Classes {
     sign: u64,
     close: u64,
     dash: u64,
+    line: u64,
 }
 
 /// Walks over the anchors of a text in ascending order.
@@ -62,17 +63,33 @@ impl<'a> Anchors<'a> {
 #[inline]
 fn mask_of(bytes: &[u8], base: usize) -> u64 {
     let before = base.checked_sub(1).map_or(b' ', |i| bytes[i]);
+    anchors(&classes_of(bytes, base), before, bytes.len() - base > BLOCK)
+}
+
+/// Returns the classes of the block at `base`; behind the end of the text stand spaces.
+#[inline]
+fn classes_of(bytes: &[u8], base: usize) -> Classes {
     let rest = bytes.get(base..).unwrap_or_default();
     match rest.first_chunk::<BLOCK>() {
-        Some(block) => anchors(&classes(block), before, rest.len() > BLOCK),
+        Some(block) => classes(block),
         None => {
             let mut block = [b' '; BLOCK];
-            for (slot, byte) in block.iter_mut().zip(rest) {
-                *slot = *byte;
+            if let Some(head) = block.get_mut(..rest.len()) {
+                head.copy_from_slice(rest);
             }
-            anchors(&classes(&block), before, false)
+            classes(&block)
         }
     }
+}
+
+/// Where words of letters and digits end in the block at `base`, and where its lines do; bit `i` stands for the byte `i`,
+/// which is the last of the word, or the line feed.
+#[inline]
+pub(crate) fn ends_of(bytes: &[u8], base: usize) -> (u64, u64) {
+    let classes = classes_of(bytes, base);
+    let word = classes.digit | classes.upper | classes.lower | classes.high;
+    let next = bytes.get(base + BLOCK).is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
+    (word & !(word >> 1 | u64::from(next) << (BLOCK - 1)), classes.line)
 }
 
 #[inline]
@@ -134,6 +151,7 @@ fn classes_at_once(block: &[u8; BLOCK]) -> Classes {
         classes.sign |= bits(_mm_or_si128(_mm_or_si128(is(b'@'), is(b':')), _mm_or_si128(is(b'='), is(b'['))));
         classes.close |= bits(is(b'>'));
         classes.dash |= bits(is(b'-'));
+        classes.line |= bits(is(b'\n'));
     }
     classes
 }
@@ -156,6 +174,7 @@ fn classes_one_by_one(block: &[u8; BLOCK]) -> Classes {
             b'@' | b':' | b'=' | b'[' => classes.sign |= bit,
             b'>' => classes.close |= bit,
             b'-' => classes.dash |= bit,
+            b'\n' => classes.line |= bit,
             _ => {}
         }
     }

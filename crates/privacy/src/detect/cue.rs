@@ -1,7 +1,9 @@
 //! What the words around a number say it is: a checksum alone misleads, and a key name decides.
 
+use std::cell::Cell;
 use std::ops::Range;
 
+use super::anchor::{BLOCK, ends_of};
 use super::lexicon::{FOLD, backwards, may_end, seed, step, unaccented};
 
 /// How far back a cue may stand.
@@ -106,14 +108,110 @@ pub(crate) fn context(bytes: &[u8], floor: usize, at: usize) -> u64 {
             };
             continue;
         }
-        let words = words_before(bytes, floor, end);
-        let cut = words.last == end || (words.last == floor && floor > 0 && !starts_word(bytes, floor));
-        if !cut {
-            said |= words.bits.unwrap_or(0);
-        }
-        end = words.last.min(end - 1);
+        said |= judge(bytes, floor, &mut end);
     }
     said
+}
+
+const fn is_word(byte: u8) -> bool {
+    FOLD[byte as usize] != 0 || byte >= 0x80
+}
+
+/// Where in a block words end that may be listed, and where lines do.
+#[derive(Clone, Copy, Debug)]
+struct Candidates {
+    /// Which block it is.
+    block: usize,
+    ends: u64,
+    lines: u64,
+}
+
+/// What [`context`] says, for one text whose numbers ask in turn: each word's end is judged once, by its last letters, and
+/// only those that may be listed are read.
+#[derive(Debug)]
+pub(crate) struct Cues<'a> {
+    bytes: &'a [u8],
+    // A window is shorter than a block, so it lies in two at most.
+    blocks: [Cell<Candidates>; 2],
+}
+
+impl<'a> Cues<'a> {
+    pub(crate) const fn of(bytes: &'a [u8]) -> Self {
+        let none = Candidates { block: usize::MAX, ends: 0, lines: 0 };
+        Self { bytes, blocks: [Cell::new(none), Cell::new(none)] }
+    }
+
+    fn block(&self, block: usize) -> Candidates {
+        let slot = &self.blocks[block % 2];
+        let known = slot.get();
+        if known.block == block {
+            return known;
+        }
+        let (mut words, lines) = ends_of(self.bytes, block * BLOCK);
+        let mut ends = 0;
+        while words != 0 {
+            let bit = words & words.wrapping_neg();
+            if may_end(self.bytes, 0, block * BLOCK + bit.trailing_zeros() as usize + 1) {
+                ends |= bit;
+            }
+            words ^= bit;
+        }
+        let found = Candidates { block, ends, lines };
+        slot.set(found);
+        found
+    }
+
+    /// Returns what [`context`] does. No token of ours may stand between `floor` and `at`: the walk's floor is behind it.
+    pub(crate) fn context(&self, floor: usize, at: usize) -> u64 {
+        let floor = floor.max(at.saturating_sub(REACH));
+        if at <= floor {
+            return 0;
+        }
+        let (first, shift) = (self.block(floor / BLOCK), floor % BLOCK);
+        let (mut ends, mut lines) = (first.ends >> shift, first.lines >> shift);
+        if (at - 1) / BLOCK != floor / BLOCK {
+            let second = self.block((at - 1) / BLOCK);
+            ends |= second.ends << (BLOCK - shift);
+            lines |= second.lines << (BLOCK - shift);
+        }
+        let window = (1_u64 << (at - floor)) - 1;
+        (ends, lines) = (ends & window, lines & window);
+        if is_word(self.bytes[at - 1]) && may_end(self.bytes, 0, at) {
+            // A word that goes on behind `at` ends there all the same.
+            ends |= 1 << (at - 1 - floor);
+        }
+        ends &= !u64::MAX.checked_shr(lines.leading_zeros()).unwrap_or(0);
+        let mut said = 0;
+        while ends != 0 {
+            let last = BLOCK - 1 - ends.leading_zeros() as usize;
+            ends ^= 1 << last;
+            said |= self.word(floor, floor + last + 1);
+        }
+        debug_assert_eq!(said, context(self.bytes, floor, at), "the words before {at}");
+        said
+    }
+
+    /// Returns what the word that ends at `end` says, and the words inside it: `patientName`.
+    fn word(&self, floor: usize, mut end: usize) -> u64 {
+        let mut said = 0;
+        while end > floor && is_word(self.bytes[end - 1]) {
+            said |= judge(self.bytes, floor, &mut end);
+        }
+        said
+    }
+
+    /// Tells whether one of the words with these bits stands within reach before `at`.
+    pub(crate) fn precede(&self, floor: usize, at: usize, bits: u64) -> bool {
+        self.context(floor, at) & bits != 0
+    }
+}
+
+/// Returns what the word that ends at `end` says, and moves `end` to where it starts.
+fn judge(bytes: &[u8], floor: usize, end: &mut usize) -> u64 {
+    let words = words_before(bytes, floor, *end);
+    let cut = words.last == *end || (words.last == floor && floor > 0 && !starts_word(bytes, floor));
+    *end = words.last.min(*end - 1);
+    if cut { 0 } else { words.bits.unwrap_or(0) }
 }
 
 /// Returns where the token of ours starts that ends at `end`.

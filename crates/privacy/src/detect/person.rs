@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::lexicon::{FOLD, Table, bit, seed, step, unaccented};
+use super::lexicon::{FOLD, Table, bit, may_end, seed, step, unaccented};
 use super::{Hit, Type, cue, names, token_len};
 
 /// Longest name that is read, in bytes.
@@ -319,6 +319,9 @@ fn behind_role(text: &str, floor: usize, at: usize, end: usize, known: bool) -> 
     };
     let letter = |at: usize| bytes.get(at).is_some_and(|b| b.is_ascii_alphabetic() || *b >= 0x80);
     if role_end < floor + 2 || !letter(role_end - 1) || !letter(role_end - 2) {
+        return None;
+    }
+    if !may_end(bytes, floor, role_end) {
         return None;
     }
     let said = cue::words_before(bytes, floor, role_end).bits.unwrap_or(0);

@@ -5,7 +5,8 @@
 
 use super::digits::{Digits, Gap};
 use super::lexicon::bit;
-use super::{Hit, Type, cue};
+use super::cue::{self, Cues};
+use super::{Hit, Type};
 
 /// Country codes with the least and most digits of the national number.
 const COUNTRIES: [(&[u8], usize, usize); 36] = [
@@ -129,8 +130,52 @@ const BARE: [(&[usize], &[u8], bool); 24] = [
     (&[3, 4, 3], b"3", true),
 ];
 
+/// Which digits a number of a table can have in the place that the table names, by the widths of its first two groups; in
+/// the column 0, numbers of one group. What is not here fits no row.
+struct Openings([[u16; WIDTHS]; WIDTHS]);
+
+/// Widths of groups that any row has, and 0.
+const WIDTHS: usize = 13;
+
+impl Openings {
+    const fn put(&mut self, widths: &[usize], places: &[u8]) {
+        let second = if widths.len() > 1 { widths[1] } else { 0 };
+        let mut i = 0;
+        while i < places.len() {
+            self.0[widths[0]][second] |= 1 << (places[i] - b'0');
+            i += 1;
+        }
+    }
+
+    fn admit(&self, digits: &Digits, group: usize, digit: u8) -> bool {
+        let Some(row) = self.0.get(digits.width(group)) else { return false };
+        let pair = if group + 1 < digits.len() { row.get(digits.width(group + 1)) } else { None };
+        (row[0] | pair.copied().unwrap_or(0)) >> (digit - b'0') & 1 != 0
+    }
+}
+
+static TRUNK_OPENINGS: Openings = {
+    let mut openings = Openings([[0; WIDTHS]; WIDTHS]);
+    let mut i = 0;
+    while i < TRUNK.len() {
+        openings.put(TRUNK[i].0, TRUNK[i].1);
+        i += 1;
+    }
+    openings
+};
+
+static BARE_OPENINGS: Openings = {
+    let mut openings = Openings([[0; WIDTHS]; WIDTHS]);
+    let mut i = 0;
+    while i < BARE.len() {
+        openings.put(BARE[i].0, BARE[i].1);
+        i += 1;
+    }
+    openings
+};
+
 /// Looks at the groups from `group` on as a telephone number.
-pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
+pub(crate) fn at(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
     let lead = start.checked_sub(1).and_then(|i| bytes.get(i)).copied();
     if lead == Some(b'+') || (lead == Some(b' ') && start >= 2 && bytes[start - 2] == b'+' && start - 2 >= floor) {
@@ -141,9 +186,9 @@ pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> O
     if bytes[start] == b'0' {
         // `00.431` is a fraction.
         let zeros = bytes.get(start..start + 2) == Some(b"00") && bytes.get(start + 2) != Some(&b'.');
-        return if zeros { international(bytes, digits, group, 2, start) } else { trunk(bytes, floor, digits, group) };
+        return if zeros { international(bytes, digits, group, 2, start) } else { trunk(cues, bytes, floor, digits, group) };
     }
-    bare(bytes, floor, digits, group)
+    bare(cues, bytes, floor, digits, group)
 }
 
 /// A number with its country code, after `skip` zeros.
@@ -194,9 +239,12 @@ fn is_international(number: &[u8], dialled: bool) -> bool {
     }
 }
 
-fn trunk(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
+fn trunk(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
     let second = if digits.width(group) > 1 { bytes[start + 1] } else { *bytes.get(digits.start(group + 1))? };
+    if !TRUNK_OPENINGS.admit(digits, group, second) {
+        return None;
+    }
     let shape = TRUNK
         .iter()
         .filter(|(widths, _)| widths.first() == Some(&digits.width(group)))
@@ -206,12 +254,12 @@ fn trunk(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hi
     // Five digits and more in front are a British area, which is set off by a space; elsewhere a word must say so.
     let pair = shape.len() == 2 && shape[0] == 5;
     let british = shape == [5, 6] && digits.gap(group + 1) == Gap::One(b' ');
-    finish(bytes, floor, digits, group, shape.len(), pair && !british)
+    finish(cues, bytes, floor, digits, group, shape.len(), pair && !british)
 }
 
-fn bare(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
+fn bare(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
-    if digits.width(group) > 10 {
+    if !BARE_OPENINGS.admit(digits, group, bytes[start]) {
         return None;
     }
     // `(0)6 12 34 56 78` and `1-800-555-0199` start one group before the number proper.
@@ -221,7 +269,7 @@ fn bare(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit
         .filter(|(widths, firsts, _)| firsts.contains(&bytes[start]) && fits(bytes, digits, group, widths))
         .filter(|(widths, _, _)| **widths != [3, 3, 4] || is_nanp(bytes, digits, group))
         .max_by_key(|(widths, _, _)| widths.len())?;
-    finish(bytes, floor, digits, group, shape.0.len(), shape.2)
+    finish(cues, bytes, floor, digits, group, shape.0.len(), shape.2)
 }
 
 /// Tells whether exchange codes are possible (they start with 2 to 9), or the number is an Italian mobile's.
@@ -248,10 +296,18 @@ fn fits(bytes: &[u8], digits: &Digits, group: usize, widths: &[usize]) -> bool {
     uniform && first_fits && digits.stands_alone(bytes, group, end - 1)
 }
 
-fn finish(bytes: &[u8], floor: usize, digits: &Digits, group: usize, groups: usize, needs_cue: bool) -> Option<Hit> {
+fn finish(
+    cues: &Cues<'_>,
+    bytes: &[u8],
+    floor: usize,
+    digits: &Digits,
+    group: usize,
+    groups: usize,
+    needs_cue: bool,
+) -> Option<Hit> {
     let start = digits.start(group);
     let mut cued = None;
-    let mut is_cued = || *cued.get_or_insert_with(|| cue::precedes(bytes, floor, start, bit::PHONE));
+    let mut is_cued = || *cued.get_or_insert_with(|| cues.precede(floor, start, bit::PHONE));
     let fraction = start > 0 && matches!(bytes[start - 1], b'.' | b'#' | b'$' | b',');
     if (needs_cue || fraction || cue::names_an_id(bytes, start)) && !is_cued() {
         return None;
