@@ -55,8 +55,8 @@ use std::ops::Range;
 
 use anchor::Anchors;
 use cue::Cues;
-use digits::Digits;
-use form::{CHARS_MAX, Chars};
+use digits::{Digits, Gap};
+use form::CHARS_MAX;
 use lexicon::bit;
 
 /// What kind of personal value or secret a stretch of text is. The order is the precedence where several claim it.
@@ -376,6 +376,9 @@ impl Walk<'_> {
             b'@' => url::go_dsn(bytes, floor, at).or_else(|| email::at(self.text, floor, at)),
             b'-' => mac::at(bytes, floor, at).or_else(|| self.dashes(at)),
             b'[' => {
+                if is_clf_time(bytes, at) {
+                    return at + CLF_TIME.len();
+                }
                 let end = at + token_len(bytes.get(at..).unwrap_or_default()).unwrap_or(1);
                 self.floor = if end > at + 1 { end } else { floor };
                 return end;
@@ -458,13 +461,7 @@ impl Walk<'_> {
 
     /// Looks at an identifier of letters and digits that starts at `at`.
     fn identifier(&self, at: usize) -> Option<Hit> {
-        let chars = Chars::read(self.bytes, at);
-        if chars.len() < 3 {
-            return None;
-        }
-        let (bytes, floor) = (self.bytes, self.floor);
-        let mut said = None;
-        form::in_prose(bytes, &chars, &mut || *said.get_or_insert_with(|| self.cues.context(floor, at)))
+        form::in_prose(self.bytes, at, &mut || self.cues.context(self.floor, at), |chars| chars.len() >= 3)
     }
 
     /// Looks at the run of digit groups that starts at `at`; returns where the walk goes on.
@@ -481,7 +478,7 @@ impl Walk<'_> {
         {
             return self.take(Some(hit), at + 1);
         }
-        if let Some(len) = timestamp_len(bytes, at) {
+        if let Some(len) = timestamp_len(bytes, at).or_else(|| time_len(bytes, at)) {
             return at + len;
         }
         let end = at + digits::run_len(bytes, at);
@@ -584,6 +581,8 @@ impl Walk<'_> {
         let left = digits.total_from(group);
         let mut said = || *said.get_or_insert_with(|| self.cues.context(floor, first.max(floor)));
         let lettered = bytes.get(end).is_some_and(u8::is_ascii_alphabetic);
+        // What goes on with the number before is none of its own; few kinds start there.
+        let glued = group > 0 && matches!(digits.gap(group), Gap::One(b'-' | b'.' | b'_' | b'/'));
         if bytes.get(start + 2) == Some(&b'-')
             && bytes.get(start + 5) == Some(&b'-')
             && let Some(hit) = mac::at(bytes, floor, start + 2)
@@ -604,21 +603,23 @@ impl Walk<'_> {
         }
         // What a word vouches for is that before it is a telephone's, but nothing else starts with a plus.
         let plus = start > floor && bytes[start - 1] == b'+';
-        if (left >= 8 || lettered) && !plus {
-            let chars = Chars::read(bytes, start);
-            if chars.len() >= 7
-                && !(chars.len() == 13 && cue::names_an_id(bytes, start))
-                && let Some(hit) = form::in_prose(bytes, &chars, &mut said)
-            {
-                return Some(hit);
-            }
+        if (left >= 8 || lettered)
+            && !plus
+            && !glued
+            && let Some(hit) = form::in_prose(bytes, start, &mut said, |chars| {
+                chars.len() >= 7 && !(chars.len() == 13 && cue::names_an_id(bytes, start))
+            })
+        {
+            return Some(hit);
         }
-        let found = if left >= 13 { card::at(bytes, floor, digits, group) } else { None };
-        let found = found.or_else(|| if left >= 5 { phone::at(&self.cues, bytes, floor, digits, group) } else { None });
+        let found = if left >= 13 && !glued { card::at(bytes, floor, digits, group) } else { None };
+        let dialled = left >= 5 && (!glued || bytes[start] == b'0');
+        let found = found.or_else(|| if dialled { phone::at(&self.cues, bytes, floor, digits, group) } else { None });
         if found.is_some() {
             return found;
         }
         if digits.width(group) <= 4
+            && !glued
             && letters_between(bytes, end)
             && let Some(hit) = self.identifier(start)
         {
@@ -637,7 +638,7 @@ impl Walk<'_> {
         {
             return Some(hit);
         }
-        if digits.width(group) <= 5 {
+        if digits.width(group) == 5 || digits.width(group) < 5 && !glued {
             return address::at(self.text, floor, start, end, &mut said);
         }
         None
@@ -670,8 +671,43 @@ fn letters_between(bytes: &[u8], at: usize) -> bool {
         && bytes.get(at + 2 + letters).is_some_and(u8::is_ascii_digit)
 }
 
+/// The time stamp of web servers' access logs (Common Log Format); `d` is a digit, `a` a letter, `s` a sign.
+const CLF_TIME: &[u8; 28] = b"[dd/aaa/dddd:dd:dd:dd sdddd]";
+
+/// Tells whether a time stamp of the Common Log Format stands at `at`: it is nobody's date.
+fn is_clf_time(bytes: &[u8], at: usize) -> bool {
+    let Some(text) = bytes.get(at..at + CLF_TIME.len()) else { return false };
+    text[3] == b'/'
+        && text[27] == b']'
+        && text.iter().zip(CLF_TIME).all(|(byte, form)| match form {
+            b'd' => byte.is_ascii_digit(),
+            b'a' => byte.is_ascii_alphabetic(),
+            b's' => matches!(byte, b'+' | b'-'),
+            form => byte == form,
+        })
+}
+
+/// Returns the length of the time of day at `at`, where nothing around it makes its numbers anything else.
+fn time_len(bytes: &[u8], at: usize) -> Option<usize> {
+    let [a, b, b':', c, d, b':', e, f, rest @ ..] = bytes.get(at..)? else { return None };
+    let end = at + 8;
+    let before = at.checked_sub(1).and_then(|i| bytes.get(i)).copied().unwrap_or(b' ');
+    let digits = [a, b, c, d, e, f].iter().all(|b| b.is_ascii_digit());
+    let ends = !rest.first().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b':') && is_alone(bytes, end);
+    (digits
+        && ends
+        && before != b':'
+        && !address::may_lead(bytes, end)
+        && !address::may_follow(bytes, at, at + 2)
+        && !dob::month_may_follow(bytes, end))
+    .then_some(8)
+}
+
 /// Returns the length of the RFC 3339 time stamp at `at`: most lines start with one, and it is nobody's number.
 fn timestamp_len(bytes: &[u8], at: usize) -> Option<usize> {
+    if bytes.get(at + 4) != Some(&b'-') || bytes.get(at + 13) != Some(&b':') {
+        return None;
+    }
     const FORM: &[u8; 19] = b"dddd-dd-ddTdd:dd:dd";
     let text = bytes.get(at..at + FORM.len())?;
     let fits = text.iter().zip(FORM).all(|(byte, form)| match form {

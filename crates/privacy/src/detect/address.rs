@@ -54,7 +54,7 @@ const STARTS: [[u8; 2]; 34] = [
 ];
 
 /// Tells cheaply whether a street can stand before the number at `start..end`: its word's end, or a postcode behind.
-fn may_follow(bytes: &[u8], start: usize, end: usize) -> bool {
+pub(crate) fn may_follow(bytes: &[u8], start: usize, end: usize) -> bool {
     let Some(gap) = start.checked_sub(1).filter(|gap| bytes[*gap] == b' ') else { return false };
     let Some([a, b]) = gap.checked_sub(2).and_then(|from| bytes.get(from..gap)) else { return false };
     let german = matches!(

@@ -195,9 +195,27 @@ static ALONE: LazyLock<(u32, u32)> = LazyLock::new(|| {
     (with_digit, with_digit | of(&[Type::UkNino, Type::ItCf, Type::Vat]))
 });
 
+/// Tells cheaply whether a form can act alone on what starts at `start`: by the width of its first group. They are solid,
+/// or grouped 2-2-2-3-2, 2-2-3-3-3, 4-3-3-3, 4-9 or 2-2-2-2-1.
+fn may_act_alone(bytes: &[u8], start: usize) -> bool {
+    let run = bytes.iter().skip(start).take(21).take_while(|b| b.is_ascii_alphanumeric()).count();
+    match bytes.get(start) {
+        Some(b'0'..=b'9') => match run {
+            // The second group has two digits too.
+            2 => bytes.iter().skip(start + 2).take(4).filter(|b| b.is_ascii_digit()).count() >= 2,
+            _ => matches!(run, 13 | 20),
+        },
+        _ => matches!(run, 2 | 4 | 13 | 16 | 20),
+    }
+}
+
 /// Looks at what starts at `start` in prose; `said` tells what the words before say, and is asked only where it matters.
-pub(crate) fn in_prose(bytes: &[u8], chars: &Chars, said: &mut dyn FnMut() -> u64) -> Option<Hit> {
-    let start = chars.start;
+pub(crate) fn in_prose(
+    bytes: &[u8],
+    start: usize,
+    said: &mut dyn FnMut() -> u64,
+    admits: impl Fn(&Chars) -> bool,
+) -> Option<Hit> {
     let lead = start.checked_sub(1).and_then(|i| bytes.get(i));
     let joined = lead.is_some_and(|b| matches!(b, b'-' | b'.' | b'_' | b'/'))
         && start >= 2
@@ -206,6 +224,13 @@ pub(crate) fn in_prose(bytes: &[u8], chars: &Chars, said: &mut dyn FnMut() -> u6
         return None;
     }
     let bits = said() & CUES;
+    if bits == 0 && !may_act_alone(bytes, start) {
+        return None;
+    }
+    let chars = &Chars::read(bytes, start);
+    if !admits(chars) {
+        return None;
+    }
     let forms = match (bits, chars.chars[0].is_ascii_digit()) {
         (0, true) => ALONE.0,
         (0, false) => ALONE.1,

@@ -134,10 +134,20 @@ fn collect(bytes: &[u8], start: usize, number: &mut [u8]) -> Option<usize> {
 /// Returns the number's remainder (ISO 7064 MOD 97-10) with its first four characters moved to the end.
 pub(super) fn mod_97(number: &[u8]) -> u32 {
     let (head, tail) = number.split_at(4.min(number.len()));
-    tail.iter().chain(head).fold(0, |rest, byte| match byte {
-        b'0'..=b'9' => (rest * 10 + u32::from(byte - b'0')) % 97,
-        letter => (rest * 100 + u32::from(letter.saturating_sub(b'A')) + 10) % 97,
-    })
+    // A remainder is taken where another letter might not fit: 97 * 10^16 is below 2^64.
+    let (mut rest, mut room) = (0_u64, 16);
+    for byte in tail.iter().chain(head) {
+        let (shift, value) = match byte {
+            b'0'..=b'9' => (10, u64::from(byte - b'0')),
+            letter => (100, u64::from(letter.saturating_sub(b'A')) + 10),
+        };
+        if room < 2 {
+            (rest, room) = (rest % 97, 16);
+        }
+        room -= if shift == 10 { 1 } else { 2 };
+        rest = rest * shift + value;
+    }
+    u32::try_from(rest % 97).unwrap_or_default()
 }
 
 #[cfg(test)]

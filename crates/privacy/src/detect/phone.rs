@@ -306,10 +306,8 @@ fn finish(
     needs_cue: bool,
 ) -> Option<Hit> {
     let start = digits.start(group);
-    let mut cued = None;
-    let mut is_cued = || *cued.get_or_insert_with(|| cues.precede(floor, start, bit::PHONE));
     let fraction = start > 0 && matches!(bytes[start - 1], b'.' | b'#' | b'$' | b',');
-    if (needs_cue || fraction || cue::names_an_id(bytes, start)) && !is_cued() {
+    if !cues.precede(floor, start, bit::PHONE) && (needs_cue || fraction || cue::names_an_id(bytes, start)) {
         return None;
     }
     // `(212) 555-0199`: the parenthesis goes too, so that what is left reads well.
