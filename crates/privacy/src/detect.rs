@@ -341,7 +341,8 @@ impl Hit {
 /// Finds all that must not be shown in `text`, in ascending order, without overlap.
 pub(crate) fn find(text: &str) -> Vec<Hit> {
     let bytes = text.as_bytes();
-    let mut walk = Walk { text, bytes, floor: 0, cues: Cues::of(bytes), hits: Vec::new() };
+    let (anchors, cues) = (Anchors::of(bytes), Cues::of(bytes));
+    let mut walk = Walk { text, bytes, floor: 0, anchors, cues, hits: Vec::new() };
     walk.run();
     unite(walk.hits)
 }
@@ -352,15 +353,15 @@ struct Walk<'a> {
     bytes: &'a [u8],
     /// Where the last hit ended: nothing that follows may reach back across it.
     floor: usize,
+    anchors: Anchors<'a>,
     cues: Cues<'a>,
     hits: Vec<Hit>,
 }
 
 impl Walk<'_> {
     fn run(&mut self) {
-        let mut anchors = Anchors::of(self.bytes);
         let mut at = 0;
-        while let Some(next) = anchors.next(at) {
+        while let Some(next) = self.anchors.next(at) {
             at = self.look(next).max(next + 1);
         }
     }
@@ -481,12 +482,16 @@ impl Walk<'_> {
         if let Some(len) = timestamp_len(bytes, at).or_else(|| time_len(bytes, at)) {
             return at + len;
         }
+        if let Some(hit) = ip::alone(bytes, at) {
+            self.hits.extend(username::before_address(bytes, self.floor, hit.range.start));
+            return self.take(Some(hit), at + 1);
+        }
         let end = at + digits::run_len(bytes, at);
         if bytes.get(end).is_some_and(u8::is_ascii_alphabetic) {
             // A hash, an id: longer than any identifier that is looked for.
-            let len = bytes.iter().skip(at).take_while(|b| b.is_ascii_alphanumeric()).count();
-            if len > LONGEST {
-                return at + len;
+            let (_, end) = self.anchors.word(at);
+            if end - at > LONGEST {
+                return end;
             }
         }
         if end - at <= 5 && is_alone(bytes, end) {
@@ -514,7 +519,10 @@ impl Walk<'_> {
     /// Looks at the word with a digit in it at `at`, letters in front.
     fn token(&mut self, at: usize) -> usize {
         let bytes = self.bytes;
-        if let Some(hit) = iban::at(bytes, self.floor, at) {
+        let (word, end) = self.anchors.word(at);
+        if at == word + 2
+            && let Some(hit) = iban::at(bytes, self.floor, at)
+        {
             return self.take(Some(hit), at + 1);
         }
         if let Some(hit) = secret::prefixed(bytes, self.floor, at) {
@@ -525,16 +533,9 @@ impl Walk<'_> {
             // `ip10.0.0.1`: a letter before does not make an address a word.
             return self.groups(at);
         }
-        let lead = bytes
-            .get(self.floor..at)
-            .unwrap_or_default()
-            .iter()
-            .rev()
-            .take(CHARS_MAX)
-            .take_while(|b| b.is_ascii_alphanumeric())
-            .count();
+        let lead = (at - word.max(self.floor)).min(CHARS_MAX);
         let start = at - lead;
-        let len = lead + bytes.iter().skip(at).take_while(|b| b.is_ascii_alphanumeric()).count();
+        let len = end - start;
         let hit = match len {
             4 if bytes.get(start + 4) == Some(&b'.') => mac::dotted(bytes, start),
             3..=CHARS_MAX if lead <= 6 || matches!(len, 9 | 16 | 20) => self.identifier(start),

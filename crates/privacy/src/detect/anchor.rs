@@ -28,11 +28,14 @@ pub(crate) struct Anchors<'a> {
     bytes: &'a [u8],
     base: usize,
     mask: u64,
+    /// The letters and digits of ASCII in the block.
+    words: u64,
 }
 
 impl<'a> Anchors<'a> {
     pub(crate) fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, base: 0, mask: mask_of(bytes, 0) }
+        let (mask, words) = masks_of(bytes, 0);
+        Self { bytes, base: 0, mask, words }
     }
 
     /// Returns the place of the next anchor from `at` on. `at` never goes back.
@@ -43,7 +46,7 @@ impl<'a> Anchors<'a> {
             if self.base >= self.bytes.len() {
                 return None;
             }
-            self.mask = mask_of(self.bytes, self.base);
+            (self.mask, self.words) = masks_of(self.bytes, self.base);
         }
         if at > self.base {
             self.mask &= u64::MAX << (at - self.base);
@@ -53,17 +56,39 @@ impl<'a> Anchors<'a> {
             if self.base >= self.bytes.len() {
                 return None;
             }
-            self.mask = mask_of(self.bytes, self.base);
+            (self.mask, self.words) = masks_of(self.bytes, self.base);
         }
         Some(self.base + self.mask.trailing_zeros() as usize)
     }
+
+    /// Returns where the word of letters and digits starts and ends in which the byte at `at` stands; `at` is an anchor in
+    /// the block that was asked for last.
+    #[inline]
+    pub(crate) fn word(&self, at: usize) -> (usize, usize) {
+        let place = at - self.base;
+        let after = (!(self.words >> place)).trailing_zeros() as usize;
+        let before = (!(self.words << (BLOCK - 1 - place))).leading_zeros() as usize;
+        let (mut start, mut end) = (at + 1 - before, at + after);
+        if before > place {
+            while start > 0 && self.bytes[start - 1].is_ascii_alphanumeric() {
+                start -= 1;
+            }
+        }
+        if place + after >= BLOCK {
+            while self.bytes.get(end).is_some_and(u8::is_ascii_alphanumeric) {
+                end += 1;
+            }
+        }
+        (start, end)
+    }
 }
 
-/// Returns the anchors of the block at `base`.
+/// Returns the anchors of the block at `base`, and its letters and digits.
 #[inline]
-fn mask_of(bytes: &[u8], base: usize) -> u64 {
+fn masks_of(bytes: &[u8], base: usize) -> (u64, u64) {
     let before = base.checked_sub(1).map_or(b' ', |i| bytes[i]);
-    anchors(&classes_of(bytes, base), before, bytes.len() - base > BLOCK)
+    let classes = classes_of(bytes, base);
+    (anchors(&classes, before, bytes.len() - base > BLOCK), classes.digit | classes.upper | classes.lower)
 }
 
 /// Returns the classes of the block at `base`; behind the end of the text stand spaces.

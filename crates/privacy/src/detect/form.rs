@@ -209,6 +209,12 @@ fn may_act_alone(bytes: &[u8], start: usize) -> bool {
     }
 }
 
+/// Which forms each word vouches for, as [`BY_LENGTH`] counts them, by the place of the word's bit.
+static BY_CUE: LazyLock<[u32; 64]> = LazyLock::new(|| {
+    let vouched = |bit: usize| (0..FORMS.len()).filter(move |i| FORMS[*i].cue >> bit & 1 != 0);
+    std::array::from_fn(|bit| vouched(bit).fold(0, |set, i| set | 1 << i))
+});
+
 /// Looks at what starts at `start` in prose; `said` tells what the words before say, and is asked only where it matters.
 pub(crate) fn in_prose(
     bytes: &[u8],
@@ -231,11 +237,12 @@ pub(crate) fn in_prose(
     if !admits(chars) {
         return None;
     }
-    let forms = match (bits, chars.chars[0].is_ascii_digit()) {
-        (0, true) => ALONE.0,
-        (0, false) => ALONE.1,
-        _ => u32::MAX,
-    };
+    let mut forms = if chars.chars[0].is_ascii_digit() { ALONE.0 } else { ALONE.1 };
+    let mut words = bits;
+    while words != 0 {
+        forms |= BY_CUE[words.trailing_zeros() as usize];
+        words &= words - 1;
+    }
     best(bytes, chars, forms, |form, len, value| {
         // What any number passes is judged last.
         (form.shape)(value)

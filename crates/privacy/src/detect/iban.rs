@@ -97,8 +97,22 @@ const LENGTHS: [(&[u8; 2], usize); 89] = [
 
 /// Returns the length of `country`'s numbers.
 pub(super) fn length(country: [u8; 2]) -> Option<usize> {
-    LENGTHS.binary_search_by(|(code, _)| (**code).cmp(&country)).ok().map(|place| LENGTHS[place].1)
+    let [a, b] = country.map(|letter| usize::from(letter.wrapping_sub(b'A')));
+    let len = *BY_COUNTRY.get(a)?.get(b)?;
+    (len > 0).then_some(usize::from(len))
 }
+
+/// [`LENGTHS`] by the two letters.
+static BY_COUNTRY: [[u8; 26]; 26] = {
+    let mut lengths = [[0; 26]; 26];
+    let mut i = 0;
+    while i < LENGTHS.len() {
+        let (country, len) = LENGTHS[i];
+        lengths[(country[0] - b'A') as usize][(country[1] - b'A') as usize] = len as u8;
+        i += 1;
+    }
+    lengths
+};
 
 /// Looks at the check digits at `at`, two letters in front of them.
 pub(crate) fn at(bytes: &[u8], floor: usize, at: usize) -> Option<Hit> {

@@ -45,14 +45,46 @@ pub(crate) fn v4(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
     }
     let mut octets = [0_u8; 4];
     for (octet, index) in octets.iter_mut().zip(group..) {
-        let text = std::str::from_utf8(bytes.get(digits.start(index)..digits.end(index))?).ok()?;
-        *octet = text.parse().ok()?;
+        // Of five digits and more the number might wrap into the range again.
+        let digits = bytes.get(digits.start(index)..digits.end(index)).filter(|digits| digits.len() <= 16)?;
+        *octet = u8::try_from(super::form::number(digits)).ok()?;
     }
-    let address = Ipv4Addr::from(octets);
-    if address.is_loopback() || address.is_unspecified() || octets[0] == 255 || is_version(bytes, &range, octets) {
+    is_somebodys(bytes, range, octets)
+}
+
+/// Looks at the number at `at` as an IPv4 address with no other number near it: what most addresses are.
+pub(crate) fn alone(bytes: &[u8], at: usize) -> Option<Hit> {
+    let (mut octets, mut end) = ([0_u8; 4], at);
+    for (i, octet) in octets.iter_mut().enumerate() {
+        if i > 0 {
+            if bytes.get(end) != Some(&b'.') {
+                return None;
+            }
+            end += 1;
+        }
+        let (mut value, first) = (0_u16, end);
+        while let Some(digit) = bytes.get(end).filter(|b| b.is_ascii_digit() && end - first < 4) {
+            value = value * 10 + u16::from(digit - b'0');
+            end += 1;
+        }
+        if end == first || end - first > 3 {
+            return None;
+        }
+        *octet = u8::try_from(value).ok()?;
+    }
+    let gap = bytes.iter().skip(end).take(4).take_while(|b| super::digits::is_separator(**b)).count();
+    let joined = gap < 4 && bytes.get(end + gap).is_some_and(u8::is_ascii_digit);
+    if joined || bytes.get(end).is_some_and(u8::is_ascii_alphabetic) {
         return None;
     }
-    Some(Hit::new(range, Type::Ipv4))
+    is_somebodys(bytes, at..end, octets)
+}
+
+/// Returns the address if it is neither this machine's nor a version.
+fn is_somebodys(bytes: &[u8], range: std::ops::Range<usize>, octets: [u8; 4]) -> Option<Hit> {
+    let address = Ipv4Addr::from(octets);
+    let nobodys = address.is_loopback() || address.is_unspecified() || octets[0] == 255;
+    (!nobodys && !is_version(bytes, &range, octets)).then(|| Hit::new(range, Type::Ipv4))
 }
 
 /// Tells whether an IPv4 address stands at `at` although a letter is in front of it.

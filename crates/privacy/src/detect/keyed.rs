@@ -121,6 +121,18 @@ pub(crate) struct Value {
     pub(crate) in_query: bool,
 }
 
+/// What ends a value that has no quotes.
+static ENDS: [bool; 256] = {
+    let mut table = [false; 256];
+    let ends = b"&,;\"'<|\n\t})]";
+    let mut i = 0;
+    while i < ends.len() {
+        table[ends[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
 /// Returns what stands behind the separator at `at`: between quotes, up to the next tag, or up to the end of the word's
 /// sentence.
 fn value_of(bytes: &[u8], at: usize) -> Option<Value> {
@@ -152,7 +164,7 @@ fn value_of(bytes: &[u8], at: usize) -> Option<Value> {
     }
     let len = rest
         .iter()
-        .position(|b| matches!(b, b'&' | b',' | b';' | b'"' | b'\'' | b'<' | b'|' | b'\n' | b'\t' | b'}' | b')' | b']'))
+        .position(|b| ENDS[usize::from(*b)])
         .unwrap_or(rest.len());
     let mut end = start + len;
     while bytes.get(end).is_some_and(|b| (0x80..0xC0).contains(b)) {

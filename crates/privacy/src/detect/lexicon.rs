@@ -392,9 +392,74 @@ impl Trios {
 
 static ENDS: Trios = Trios::of(ENTRIES, true);
 
+/// Which four letters can end a listed word, by a hash of them: what [`ENDS`] admits by chance.
+struct Fours([u64; 512]);
+
+impl Fours {
+    const fn of(entries: &[(u64, &str)]) -> Self {
+        let mut fours = Self([0; 512]);
+        let mut entry = 0;
+        while entry < entries.len() {
+            let (bits, words) = entries[entry];
+            let words = words.as_bytes();
+            let mut start = 0;
+            while start < words.len() {
+                let mut end = start;
+                while end < words.len() && words[end] != b' ' {
+                    end += 1;
+                }
+                if end >= start + 4 {
+                    fours.put([words[end - 1], words[end - 2], words[end - 3], words[end - 4]]);
+                }
+                if end >= start + 3 && bits & PLURAL != 0 {
+                    fours.put([b's', words[end - 1], words[end - 2], words[end - 3]]);
+                }
+                start = end + 1;
+            }
+            entry += 1;
+        }
+        fours
+    }
+
+    const fn slot(letters: [u8; 4]) -> usize {
+        let [a, b, c, d] = letters;
+        let all = (a as u32 & 31) << 15 | (b as u32 & 31) << 10 | (c as u32 & 31) << 5 | d as u32 & 31;
+        (all.wrapping_mul(0x9E37_79B1) >> 17) as usize
+    }
+
+    const fn put(&mut self, letters: [u8; 4]) {
+        let slot = Self::slot(letters);
+        self.0[slot / 64] |= 1 << (slot % 64);
+    }
+
+    /// Tells whether a listed word can end with these letters, the last first.
+    fn admit(&self, letters: [u8; 4]) -> bool {
+        let slot = Self::slot(letters);
+        self.0[slot / 64] & 1 << (slot % 64) != 0
+    }
+}
+
+static FOURS: Fours = Fours::of(ENTRIES);
+
 /// Tells whether a listed word, or a group of words, can end with the letters before `end`.
 #[inline]
 pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
+    if let Some([c, b, a]) = end.checked_sub(3).filter(|from| *from >= floor).and_then(|from| bytes.get(from..end))
+        && FOLD[usize::from(*a)] != 0
+        && FOLD[usize::from(*b)] != 0
+        && FOLD[usize::from(*c)] != 0
+    {
+        if !ENDS.admits(*a, *b, *c) {
+            return false;
+        }
+        return match end.checked_sub(4).filter(|from| *from >= floor).map(|from| bytes[from]) {
+            // Listed words of three letters and fewer start behind a letter with a capital only.
+            Some(d) if FOLD[usize::from(d)] != 0 && ![a, b, c].iter().any(|letter| letter.is_ascii_uppercase()) => {
+                FOURS.admit([*a, *b, *c, d])
+            }
+            _ => true,
+        };
+    }
     let mut letters = [0_u8; 3];
     let (mut count, mut at, mut parted) = (0, end, true);
     while count < 3 && at > floor {
