@@ -428,7 +428,7 @@ impl Walk<'_> {
     fn pair(&self, at: usize) -> Option<Hit> {
         let end = cue::Key::end(self.bytes, at);
         let secret = if secret::may_end_key(self.bytes, end) { secret::value(self.bytes, at) } else { None };
-        secret.or_else(|| if lexicon::may_end(self.bytes, self.floor, end) { self.keyed(at) } else { None })
+        secret.or_else(|| if lexicon::may_say(self.bytes, self.floor, end) { self.keyed(at) } else { None })
     }
 
     /// Looks at the value whose key ends at the separator at `at`.
@@ -465,6 +465,13 @@ impl Walk<'_> {
         form::in_prose(self.bytes, at, &mut || self.cues.context(self.floor, at), |chars| chars.len() >= 3)
     }
 
+    /// Looks at an identifier that starts with the number at `at`.
+    fn number_in_prose(&self, at: usize, said: &mut dyn FnMut() -> u64) -> Option<Hit> {
+        form::in_prose(self.bytes, at, said, |chars| {
+            chars.len() >= 7 && !(chars.len() == 13 && cue::names_an_id(self.bytes, at))
+        })
+    }
+
     /// Looks at the run of digit groups that starts at `at`; returns where the walk goes on.
     fn number(&mut self, at: usize) -> usize {
         let bytes = self.bytes;
@@ -479,25 +486,55 @@ impl Walk<'_> {
         {
             return self.take(Some(hit), at + 1);
         }
-        if let Some(len) = timestamp_len(bytes, at).or_else(|| time_len(bytes, at)) {
-            return at + len;
-        }
-        if let Some(hit) = ip::alone(bytes, at) {
-            self.hits.extend(username::before_address(bytes, self.floor, hit.range.start));
-            return self.take(Some(hit), at + 1);
-        }
         let end = at + digits::run_len(bytes, at);
-        if bytes.get(end).is_some_and(u8::is_ascii_alphabetic) {
-            // A hash, an id: longer than any identifier that is looked for.
-            let (_, end) = self.anchors.word(at);
-            if end - at > LONGEST {
-                return end;
-            }
+        let passed = match bytes.get(end) {
+            Some(b'-') => timestamp_len(bytes, at),
+            Some(b':') => time_len(bytes, at),
+            Some(b'.') => return self.dotted(at, end),
+            Some(b'A'..=b'Z' | b'a'..=b'z') => return self.lettered(at, end),
+            _ => None,
+        };
+        if let Some(len) = passed {
+            return at + len;
         }
         if end - at <= 5 && is_alone(bytes, end) {
             return self.short(at, end);
         }
         self.groups(at)
+    }
+
+    /// Looks at the number at `at` that a dot follows, at `end`.
+    fn dotted(&mut self, at: usize, end: usize) -> usize {
+        let (bytes, floor) = (self.bytes, self.floor);
+        if let Some(quad) = ip::alone(bytes, at) {
+            if let Some(hit) = quad.hit(bytes) {
+                self.hits.extend(username::before_address(bytes, floor, hit.range.start));
+                return self.take(Some(hit), at + 1);
+            }
+            // This machine's address is nothing else either, where no word says so.
+            if quad.is_loopback() && self.cues.context(floor, at) == 0 && !address::may_follow(bytes, at, end) {
+                return quad.range.end;
+            }
+        }
+        if end - at <= 5 && is_alone(bytes, end) { self.short(at, end) } else { self.groups(at) }
+    }
+
+    /// Looks at the number at `at` that a letter follows, at `end`.
+    fn lettered(&mut self, at: usize, end: usize) -> usize {
+        let bytes = self.bytes;
+        let (_, word) = self.anchors.word(at);
+        if word - at > LONGEST {
+            // A hash, an id: longer than any identifier that is looked for.
+            return word;
+        }
+        // Nor a house (`12345quater`), a date or a Corsican's number.
+        let nobodys = word - at > 11 && end - at != 8 && !(end - at == 6 && matches!(bytes[end], b'A' | b'B' | b'a' | b'b'));
+        if !nobodys {
+            return self.groups(at);
+        }
+        let plus = at > self.floor && bytes[at - 1] == b'+';
+        let hit = if plus { None } else { self.number_in_prose(at, &mut || self.cues.context(self.floor, at)) };
+        self.take(hit, word)
     }
 
     /// Looks at a number of up to five digits with no other beside it: a house's, a postcode, a day of a month.
@@ -607,9 +644,7 @@ impl Walk<'_> {
         if (left >= 8 || lettered)
             && !plus
             && !glued
-            && let Some(hit) = form::in_prose(bytes, start, &mut said, |chars| {
-                chars.len() >= 7 && !(chars.len() == 13 && cue::names_an_id(bytes, start))
-            })
+            && let Some(hit) = self.number_in_prose(start, &mut said)
         {
             return Some(hit);
         }
@@ -706,7 +741,7 @@ fn time_len(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// Returns the length of the RFC 3339 time stamp at `at`: most lines start with one, and it is nobody's number.
 fn timestamp_len(bytes: &[u8], at: usize) -> Option<usize> {
-    if bytes.get(at + 4) != Some(&b'-') || bytes.get(at + 13) != Some(&b':') {
+    if bytes.get(at + 13) != Some(&b':') {
         return None;
     }
     const FORM: &[u8; 19] = b"dddd-dd-ddTdd:dd:dd";

@@ -227,10 +227,11 @@ fn backward(text: &str, floor: usize, start: usize, end: usize) -> Option<Range<
     let name = head.strip_suffix(", ").or_else(|| head.strip_suffix(' '))?;
     let from = floor.max(start.saturating_sub(48)).min(start - head.len()).max(start - head.len());
     let last = name.rsplit(' ').next()?;
+    if !last.chars().next().is_some_and(char::is_uppercase) {
+        return None;
+    }
     let lower = last.to_lowercase();
-    let capital = last.chars().next().is_some_and(char::is_uppercase);
-    let german = capital
-        && last.len() > 5
+    let german = last.len() > 5
         && ["strasse", "straße", "str.", "gasse", "allee", "platz", "weg", "damm", "ufer", "laan", "straat"]
             .iter()
             .any(|end| lower.ends_with(end));
@@ -246,7 +247,7 @@ fn backward(text: &str, floor: usize, start: usize, end: usize) -> Option<Range<
     if german {
         return Some(from + name.len() - last.len()..rest(text, house_end));
     }
-    if !capital || !followed(house_end) {
+    if !followed(house_end) {
         return None;
     }
     // A street's word one to four words before.

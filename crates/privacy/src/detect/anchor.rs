@@ -107,14 +107,28 @@ fn classes_of(bytes: &[u8], base: usize) -> Classes {
     }
 }
 
-/// Where words of letters and digits end in the block at `base`, and where its lines do; bit `i` stands for the byte `i`,
-/// which is the last of the word, or the line feed.
+/// Where words and lines end in a block; bit `i` stands for the byte `i`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    /// The last bytes of words: letters, accented ones too, and digits.
+    pub(crate) words: u64,
+    /// The line feeds.
+    pub(crate) lines: u64,
+    /// Whether a capital stands behind a small letter or a digit, or at the start of the block.
+    pub(crate) humps: bool,
+}
+
+/// Returns where words and lines end in the block at `base`.
 #[inline]
-pub(crate) fn ends_of(bytes: &[u8], base: usize) -> (u64, u64) {
+pub(crate) fn ends_of(bytes: &[u8], base: usize) -> Ends {
     let classes = classes_of(bytes, base);
     let word = classes.digit | classes.upper | classes.lower | classes.high;
     let next = bytes.get(base + BLOCK).is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
-    (word & !(word >> 1 | u64::from(next) << (BLOCK - 1)), classes.line)
+    Ends {
+        words: word & !(word >> 1 | u64::from(next) << (BLOCK - 1)),
+        lines: classes.line,
+        humps: classes.upper & ((classes.lower | classes.digit) << 1 | 1) != 0,
+    }
 }
 
 #[inline]
@@ -129,10 +143,10 @@ fn anchors(classes: &Classes, before: u8, more: bool) -> u64 {
     let closes = classes.close & (alpha << 1 | was_letter);
     let options = classes.dash & (classes.dash << 1 | was_dash);
     // Where the pattern may go on in the next block, the detector decides.
-    let beyond = if more { u64::MAX << 58 } else { 0 };
+    let beyond = if more { u64::MAX << 55 } else { 0 };
     let hardware =
         classes.dash & (classes.dash >> 3 | beyond) & (classes.dash >> 6 | beyond) & (classes.dash >> 9 | beyond);
-    numbers | words | classes.sign | closes | options | hardware & !(u64::MAX << 58) | hardware & beyond
+    numbers | words | classes.sign | closes | options | hardware
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::anchor::{BLOCK, ends_of};
-use super::lexicon::{FOLD, backwards, may_end, seed, step, unaccented};
+use super::anchor::{BLOCK, Ends, ends_of};
+use super::lexicon::{FOLD, backwards, may_end, may_end_with, may_say, seed, step, unaccented};
 
 /// How far back a cue may stand.
 const REACH: usize = 40;
@@ -39,6 +39,8 @@ pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
         return words;
     }
     let (mut hash, mut count, mut at) = (seed(), 1, end);
+    // The letters so far, the last first, five bits each.
+    let (mut letters, mut tail) = (0, 0);
     while at > floor {
         let byte = bytes[at - 1];
         let mut folded = FOLD[usize::from(byte)];
@@ -59,7 +61,9 @@ pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
             }
         }
         hash = step(hash, folded);
+        (letters, tail) = (letters + 1, tail << 5 | u32::from(folded & 31));
         at -= width;
+        let listed = letters != 4 || may_end_with(tail);
         if starts_word(bytes, at) {
             if words.last == end {
                 words.last = at;
@@ -69,8 +73,33 @@ pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
                 words.start = at;
             }
         }
+        if !listed {
+            // No longer word can be listed; where the last one starts is still asked.
+            if words.last == end {
+                words.last = start_of_last(bytes, floor, at, end);
+            }
+            break;
+        }
     }
     words
+}
+
+/// Returns where the word starts of which the letters from `at` on were read, or `end` where `floor` cuts it.
+fn start_of_last(bytes: &[u8], floor: usize, mut at: usize, end: usize) -> usize {
+    while at > floor {
+        let byte = bytes[at - 1];
+        if FOLD[usize::from(byte)] != 0 {
+            at -= 1;
+        } else if byte >= 0x80 {
+            at -= letter_before(bytes, floor, at).1;
+        } else {
+            break;
+        }
+        if starts_word(bytes, at) {
+            return at;
+        }
+    }
+    end
 }
 
 /// Returns the folded letter that ends before `at`, and how many bytes it takes.
@@ -147,11 +176,13 @@ impl<'a> Cues<'a> {
         if known.block == block {
             return known;
         }
-        let (mut words, lines) = ends_of(self.bytes, block * BLOCK);
+        let Ends { mut words, lines, humps } = ends_of(self.bytes, block * BLOCK);
+        // `patientName`: of a word that may be listed, the words inside are judged too.
+        let may = if humps { may_end } else { may_say };
         let mut ends = 0;
         while words != 0 {
             let bit = words & words.wrapping_neg();
-            if may_end(self.bytes, 0, block * BLOCK + bit.trailing_zeros() as usize + 1) {
+            if may(self.bytes, 0, block * BLOCK + bit.trailing_zeros() as usize + 1) {
                 ends |= bit;
             }
             words ^= bit;
@@ -244,7 +275,7 @@ impl Key {
     /// Reads the key whose separator (`=`, `:` or `>`) is at `at`.
     pub(crate) fn before(bytes: &[u8], floor: usize, at: usize) -> Option<Self> {
         let end = Self::end(bytes, at);
-        if end <= floor || !may_end(bytes, floor, end) {
+        if end <= floor || !may_say(bytes, floor, end) {
             return None;
         }
         let words = words_before(bytes, floor, end);

@@ -197,8 +197,7 @@ static ALONE: LazyLock<(u32, u32)> = LazyLock::new(|| {
 
 /// Tells cheaply whether a form can act alone on what starts at `start`: by the width of its first group. They are solid,
 /// or grouped 2-2-2-3-2, 2-2-3-3-3, 4-3-3-3, 4-9 or 2-2-2-2-1.
-fn may_act_alone(bytes: &[u8], start: usize) -> bool {
-    let run = bytes.iter().skip(start).take(21).take_while(|b| b.is_ascii_alphanumeric()).count();
+fn may_act_alone(bytes: &[u8], start: usize, run: usize) -> bool {
     match bytes.get(start) {
         Some(b'0'..=b'9') => match run {
             // The second group has two digits too.
@@ -209,10 +208,11 @@ fn may_act_alone(bytes: &[u8], start: usize) -> bool {
     }
 }
 
-/// Which forms each word vouches for, as [`BY_LENGTH`] counts them, by the place of the word's bit.
-static BY_CUE: LazyLock<[u32; 64]> = LazyLock::new(|| {
+/// Which forms each word vouches for, as [`BY_LENGTH`] counts them, and how long they can be, by the place of the word's bit.
+static BY_CUE: LazyLock<([u32; 64], [usize; 64])> = LazyLock::new(|| {
     let vouched = |bit: usize| (0..FORMS.len()).filter(move |i| FORMS[*i].cue >> bit & 1 != 0);
-    std::array::from_fn(|bit| vouched(bit).fold(0, |set, i| set | 1 << i))
+    let longest = |bit| vouched(bit).map(|i| FORMS[i].lengths.end - 1).max().unwrap_or(0);
+    (std::array::from_fn(|bit| vouched(bit).fold(0, |set, i| set | 1 << i)), std::array::from_fn(longest))
 });
 
 /// Looks at what starts at `start` in prose; `said` tells what the words before say, and is asked only where it matters.
@@ -230,19 +230,22 @@ pub(crate) fn in_prose(
         return None;
     }
     let bits = said() & CUES;
-    if bits == 0 && !may_act_alone(bytes, start) {
+    let (mut forms, mut longest, mut words) = (0, 0, bits);
+    while words != 0 {
+        let word = words.trailing_zeros() as usize;
+        forms |= BY_CUE.0[word];
+        longest = longest.max(BY_CUE.1[word]);
+        words &= words - 1;
+    }
+    let run = bytes.iter().skip(start).take(CHARS_MAX).take_while(|b| b.is_ascii_alphanumeric()).count();
+    if run > longest && !may_act_alone(bytes, start, run) {
         return None;
     }
     let chars = &Chars::read(bytes, start);
     if !admits(chars) {
         return None;
     }
-    let mut forms = if chars.chars[0].is_ascii_digit() { ALONE.0 } else { ALONE.1 };
-    let mut words = bits;
-    while words != 0 {
-        forms |= BY_CUE[words.trailing_zeros() as usize];
-        words &= words - 1;
-    }
+    forms |= if chars.chars[0].is_ascii_digit() { ALONE.0 } else { ALONE.1 };
     best(bytes, chars, forms, |form, len, value| {
         // What any number passes is judged last.
         (form.shape)(value)

@@ -49,11 +49,30 @@ pub(crate) fn v4(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
         let digits = bytes.get(digits.start(index)..digits.end(index)).filter(|digits| digits.len() <= 16)?;
         *octet = u8::try_from(super::form::number(digits)).ok()?;
     }
-    is_somebodys(bytes, range, octets)
+    Quad { range, octets }.hit(bytes)
 }
 
-/// Looks at the number at `at` as an IPv4 address with no other number near it: what most addresses are.
-pub(crate) fn alone(bytes: &[u8], at: usize) -> Option<Hit> {
+/// Four numbers below 256 with dots between them.
+pub(crate) struct Quad {
+    pub(crate) range: std::ops::Range<usize>,
+    octets: [u8; 4],
+}
+
+impl Quad {
+    /// Returns the address if it is neither this machine's nor a version.
+    pub(crate) fn hit(&self, bytes: &[u8]) -> Option<Hit> {
+        let address = Ipv4Addr::from(self.octets);
+        let nobodys = address.is_loopback() || address.is_unspecified() || self.octets[0] == 255;
+        (!nobodys && !is_version(bytes, &self.range, self.octets)).then(|| Hit::new(self.range.clone(), Type::Ipv4))
+    }
+
+    pub(crate) const fn is_loopback(&self) -> bool {
+        self.octets[0] == 127
+    }
+}
+
+/// Reads the quad at `at` if no other number is near it: what most addresses are.
+pub(crate) fn alone(bytes: &[u8], at: usize) -> Option<Quad> {
     let (mut octets, mut end) = ([0_u8; 4], at);
     for (i, octet) in octets.iter_mut().enumerate() {
         if i > 0 {
@@ -77,14 +96,7 @@ pub(crate) fn alone(bytes: &[u8], at: usize) -> Option<Hit> {
     if joined || bytes.get(end).is_some_and(u8::is_ascii_alphabetic) {
         return None;
     }
-    is_somebodys(bytes, at..end, octets)
-}
-
-/// Returns the address if it is neither this machine's nor a version.
-fn is_somebodys(bytes: &[u8], range: std::ops::Range<usize>, octets: [u8; 4]) -> Option<Hit> {
-    let address = Ipv4Addr::from(octets);
-    let nobodys = address.is_loopback() || address.is_unspecified() || octets[0] == 255;
-    (!nobodys && !is_version(bytes, &range, octets)).then(|| Hit::new(range, Type::Ipv4))
+    Some(Quad { range: at..end, octets })
 }
 
 /// Tells whether an IPv4 address stands at `at` although a letter is in front of it.

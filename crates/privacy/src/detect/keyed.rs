@@ -17,6 +17,9 @@ pub(crate) fn at(text: &str, key: &Key, at: usize) -> Option<Hit> {
     if bits & OF_VALUES == 0 {
         return None;
     }
+    if bits & OF_VALUES == MAYBE_PERSON && bytes[at] != b'>' && person::is_small(text, at + 1) {
+        return None;
+    }
     let value = value_of(bytes, at)?;
     let start = value.range.start;
     if token_len(bytes.get(start..)?).is_some() {

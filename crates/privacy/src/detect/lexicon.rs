@@ -393,11 +393,11 @@ impl Trios {
 static ENDS: Trios = Trios::of(ENTRIES, true);
 
 /// Which four letters can end a listed word, by a hash of them: what [`ENDS`] admits by chance.
-struct Fours([u64; 512]);
+struct Fours([u64; 1024]);
 
 impl Fours {
     const fn of(entries: &[(u64, &str)]) -> Self {
-        let mut fours = Self([0; 512]);
+        let mut fours = Self([0; 1024]);
         let mut entry = 0;
         while entry < entries.len() {
             let (bits, words) = entries[entry];
@@ -423,8 +423,11 @@ impl Fours {
 
     const fn slot(letters: [u8; 4]) -> usize {
         let [a, b, c, d] = letters;
-        let all = (a as u32 & 31) << 15 | (b as u32 & 31) << 10 | (c as u32 & 31) << 5 | d as u32 & 31;
-        (all.wrapping_mul(0x9E37_79B1) >> 17) as usize
+        Self::slot_of((a as u32 & 31) << 15 | (b as u32 & 31) << 10 | (c as u32 & 31) << 5 | d as u32 & 31)
+    }
+
+    const fn slot_of(letters: u32) -> usize {
+        (letters.wrapping_mul(0x9E37_79B1) >> 16) as usize
     }
 
     const fn put(&mut self, letters: [u8; 4]) {
@@ -441,7 +444,48 @@ impl Fours {
 
 static FOURS: Fours = Fours::of(ENTRIES);
 
-/// Tells whether a listed word, or a group of words, can end with the letters before `end`.
+/// Tells whether a listed word can end with four letters, five bits each, the last in front.
+pub(super) fn may_end_with(letters: u32) -> bool {
+    let slot = Fours::slot_of(letters);
+    FOURS.0[slot / 64] & 1 << (slot % 64) != 0
+}
+
+/// The listed words of three letters and fewer, the last letter first.
+static SHORTS: Trios = {
+    let mut shorts = Trios([0; 512]);
+    let mut entry = 0;
+    while entry < ENTRIES.len() {
+        let (bits, words) = ENTRIES[entry];
+        let words = words.as_bytes();
+        let mut start = 0;
+        while start < words.len() {
+            let mut end = start;
+            while end < words.len() && words[end] != b' ' {
+                end += 1;
+            }
+            let (mut letters, mut plural) = ([0; 3], [(b's' & 31) as usize, 0, 0]);
+            let mut i = 0;
+            while i < end - start && i < 3 {
+                letters[i] = (words[end - 1 - i] & 31) as usize;
+                if i < 2 {
+                    plural[i + 1] = letters[i];
+                }
+                i += 1;
+            }
+            if end > start && end - start <= 3 {
+                shorts.put(letters);
+            }
+            if end > start && end - start <= 2 && bits & PLURAL != 0 {
+                shorts.put(plural);
+            }
+            start = end + 1;
+        }
+        entry += 1;
+    }
+    shorts
+};
+
+/// Tells whether a listed word, or a group of words, can end with the letters before `end`: by three of them.
 #[inline]
 pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
     if let Some([c, b, a]) = end.checked_sub(3).filter(|from| *from >= floor).and_then(|from| bytes.get(from..end))
@@ -449,20 +493,36 @@ pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
         && FOLD[usize::from(*b)] != 0
         && FOLD[usize::from(*c)] != 0
     {
-        if !ENDS.admits(*a, *b, *c) {
-            return false;
-        }
-        return match end.checked_sub(4).filter(|from| *from >= floor).map(|from| bytes[from]) {
-            // Listed words of three letters and fewer start behind a letter with a capital only.
-            Some(d) if FOLD[usize::from(d)] != 0 && ![a, b, c].iter().any(|letter| letter.is_ascii_uppercase()) => {
-                FOURS.admit([*a, *b, *c, d])
-            }
-            _ => true,
-        };
+        return ENDS.admits(*a, *b, *c);
     }
-    let mut letters = [0_u8; 3];
+    // Where there are fewer letters, only shorter words admit the rest. Accents are not told this way.
+    last_letters(bytes, floor, end).is_none_or(|([a, b, c, _], _)| ENDS.admits(a, b, c))
+}
+
+/// Tells what [`may_end`] does, by four letters: for callers who ask for what the words say and for nothing else.
+#[inline]
+pub(crate) fn may_say(bytes: &[u8], floor: usize, end: usize) -> bool {
+    if let Some([c, b, a]) = end.checked_sub(3).filter(|from| *from >= floor).and_then(|from| bytes.get(from..end))
+        && FOLD[usize::from(*a)] != 0
+        && FOLD[usize::from(*b)] != 0
+        && FOLD[usize::from(*c)] != 0
+        && !ENDS.admits(*a, *b, *c)
+    {
+        return false;
+    }
+    match last_letters(bytes, floor, end) {
+        Some((letters, 4)) => admits(letters),
+        Some(([a, b, c, _], _)) => ENDS.admits(a, b, c),
+        None => true,
+    }
+}
+
+/// Returns the last four letters before `end` and how many there are, one separator allowed between any two; `None` where
+/// one has an accent.
+fn last_letters(bytes: &[u8], floor: usize, end: usize) -> Option<([u8; 4], usize)> {
+    let mut letters = [0_u8; 4];
     let (mut count, mut at, mut parted) = (0, end, true);
-    while count < 3 && at > floor {
+    while count < 4 && at > floor {
         at -= 1;
         let byte = bytes[at];
         if FOLD[usize::from(byte)] != 0 {
@@ -470,16 +530,21 @@ pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
             count += 1;
             parted = false;
         } else if byte >= 0x80 {
-            // Accents are not told this way.
-            return true;
+            return None;
         } else if parted || !matches!(byte, b'_' | b'-' | b'.' | b' ' | b'\'') {
             break;
         } else {
             parted = true;
         }
     }
-    // Where there are fewer letters, only shorter words admit the rest.
-    ENDS.admits(letters[0], letters[1], letters[2])
+    Some((letters, count))
+}
+
+/// Tells whether a listed word can end with these letters, the last first.
+fn admits(letters: [u8; 4]) -> bool {
+    let [a, b, c, _] = letters;
+    ENDS.admits(a, b, c)
+        && (FOURS.admit(letters) || SHORTS.admits(a, b, c) || SHORTS.admits(a, b, 0) || SHORTS.admits(a, 0, 0))
 }
 
 /// Which three letters a month's name can start with.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::lexicon::{FOLD, Table, bit, may_end, seed, step, unaccented};
+use super::lexicon::{FOLD, Table, bit, may_say, seed, step, unaccented};
 use super::{Hit, Type, cue, names, token_len};
 
 /// Longest name that is read, in bytes.
@@ -28,6 +28,18 @@ const NOT_NAMES: &str = " ne nee nir ins ine nif rpps adeli tel mail siret siren
     can may must should of to in on at by or no yes my your his her their our this that these those new old all any portal space area group team \
     relations services support care success manager center centre hospital hopital hôpital clinique ecole école lycee lycée college université university \
     default local remote public private internal external primary secondary main master slave replica index shard region zone exception ";
+
+/// Tells whether a word in small letters of ASCII stands at `at`, or behind a space, that no name starts with.
+pub(super) fn is_small(text: &str, at: usize) -> bool {
+    let bytes = text.as_bytes();
+    let start = at + usize::from(bytes.get(at) == Some(&b' '));
+    let Some(word) = bytes.get(start..).filter(|word| word.first().is_some_and(u8::is_ascii_lowercase)) else {
+        return false;
+    };
+    let len = word.iter().take(NAME_MAX).take_while(|b| b.is_ascii_alphabetic()).count();
+    let ends = word.get(len).is_none_or(|b| *b < 0x80 && !matches!(b, b'-' | b'\''));
+    ends && !text.get(start..start + len).is_some_and(is_particle)
+}
 
 /// Looks at the value of a key that names a person; `sure` where the name alone says so.
 pub(crate) fn under_key(text: &str, value: Range<usize>, quoted: bool, sure: bool, pluses: bool) -> Option<Hit> {
@@ -359,7 +371,7 @@ fn behind_role(text: &str, floor: usize, at: usize, end: usize, known: bool) -> 
     if role_end < floor + 2 || !letter(role_end - 1) || !letter(role_end - 2) {
         return None;
     }
-    if !may_end(bytes, floor, role_end) {
+    if !may_say(bytes, floor, role_end) {
         return None;
     }
     let said = cue::words_before(bytes, floor, role_end).bits.unwrap_or(0);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lexicon::{bit, may_end};
+use super::lexicon::{bit, may_say};
 use super::{Hit, Type, cue, token_len};
 
 /// Accounts of systems and programs, and what stands where there is no name.
@@ -45,7 +45,7 @@ pub(crate) fn at(bytes: &[u8], value: Range<usize>, weak: bool) -> Option<Hit> {
 /// Looks at the word with digits at `start`, where the word before may say that it names a user: `for user jdupont42`.
 pub(crate) fn in_prose(bytes: &[u8], floor: usize, start: usize) -> Option<Hit> {
     let end = start.checked_sub(1).filter(|end| *end > floor && bytes[*end] == b' ')?;
-    if !matches!(bytes[end - 1], b'r' | b'n' | b'e' | b't') || !may_end(bytes, floor, end) {
+    if !matches!(bytes[end - 1], b'r' | b'n' | b'e' | b't') || !may_say(bytes, floor, end) {
         return None;
     }
     let words = cue::words_before(bytes, floor, end);
