@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::anchor::{BLOCK, Ends, ends_of};
-use super::lexicon::{FOLD, backwards, may_end, may_end_with, may_say, seed, step, unaccented};
+use super::lexicon::{FOLD, backwards, may_end, may_go_on, may_say, seed, step, tail, unaccented};
 
 /// How far back a cue may stand.
 const REACH: usize = 40;
@@ -40,7 +40,7 @@ pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
     }
     let (mut hash, mut count, mut at) = (seed(), 1, end);
     // The letters so far, the last first, five bits each.
-    let (mut letters, mut tail) = (0, 0);
+    let (mut letters, mut read) = (0, 0);
     while at > floor {
         let byte = bytes[at - 1];
         let mut folded = FOLD[usize::from(byte)];
@@ -61,9 +61,9 @@ pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
             }
         }
         hash = step(hash, folded);
-        (letters, tail) = (letters + 1, tail << 5 | u32::from(folded & 31));
+        (letters, read) = (letters + 1, tail(read, folded));
         at -= width;
-        let listed = letters != 4 || may_end_with(tail);
+        let listed = may_go_on(read, letters);
         if starts_word(bytes, at) {
             if words.last == end {
                 words.last = at;

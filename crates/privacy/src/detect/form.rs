@@ -204,7 +204,14 @@ fn may_act_alone(bytes: &[u8], start: usize, run: usize) -> bool {
             2 => bytes.iter().skip(start + 2).take(4).filter(|b| b.is_ascii_digit()).count() >= 2,
             _ => matches!(run, 13 | 20),
         },
-        _ => matches!(run, 2 | 4 | 13 | 16 | 20),
+        // Countries are two letters, a code of Italy starts with six.
+        Some(_) => match run {
+            2 | 4 | 13 => bytes.get(start + 1).is_some_and(u8::is_ascii_alphabetic),
+            16 => bytes.get(start..start + 6).is_some_and(|name| name.iter().all(u8::is_ascii_alphabetic)),
+            20 => true,
+            _ => false,
+        },
+        None => false,
     }
 }
 

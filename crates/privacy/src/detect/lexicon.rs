@@ -392,12 +392,13 @@ impl Trios {
 
 static ENDS: Trios = Trios::of(ENTRIES, true);
 
-/// Which four letters can end a listed word, by a hash of them: what [`ENDS`] admits by chance.
-struct Fours([u64; 1024]);
+/// Which letters can end a listed word that has at least as many, by a hash of them: what [`ENDS`] admits by chance.
+struct Tails([u64; 1024]);
 
-impl Fours {
-    const fn of(entries: &[(u64, &str)]) -> Self {
-        let mut fours = Self([0; 1024]);
+impl Tails {
+    /// Gathers the last `count` letters of the listed words.
+    const fn of(entries: &[(u64, &str)], count: usize) -> Self {
+        let mut tails = Self([0; 1024]);
         let mut entry = 0;
         while entry < entries.len() {
             let (bits, words) = entries[entry];
@@ -408,46 +409,56 @@ impl Fours {
                 while end < words.len() && words[end] != b' ' {
                     end += 1;
                 }
-                if end >= start + 4 {
-                    fours.put([words[end - 1], words[end - 2], words[end - 3], words[end - 4]]);
-                }
-                if end >= start + 3 && bits & PLURAL != 0 {
-                    fours.put([b's', words[end - 1], words[end - 2], words[end - 3]]);
+                tails.put(words, start, end, count, 0);
+                if bits & PLURAL != 0 {
+                    tails.put(words, start, end, count - 1, tail(0, b's'));
                 }
                 start = end + 1;
             }
             entry += 1;
         }
-        fours
+        tails
     }
 
-    const fn slot(letters: [u8; 4]) -> usize {
-        let [a, b, c, d] = letters;
-        Self::slot_of((a as u32 & 31) << 15 | (b as u32 & 31) << 10 | (c as u32 & 31) << 5 | d as u32 & 31)
-    }
-
-    const fn slot_of(letters: u32) -> usize {
-        (letters.wrapping_mul(0x9E37_79B1) >> 16) as usize
-    }
-
-    const fn put(&mut self, letters: [u8; 4]) {
+    const fn put(&mut self, words: &[u8], start: usize, end: usize, count: usize, behind: u64) {
+        if end < start + count {
+            return;
+        }
+        let (mut letters, mut i) = (behind, 0);
+        while i < count {
+            i += 1;
+            letters = tail(letters, words[end - i]);
+        }
         let slot = Self::slot(letters);
         self.0[slot / 64] |= 1 << (slot % 64);
     }
 
-    /// Tells whether a listed word can end with these letters, the last first.
-    fn admit(&self, letters: [u8; 4]) -> bool {
+    const fn slot(letters: u64) -> usize {
+        (letters.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize
+    }
+
+    /// Tells whether a listed word can end with these letters, made by [`tail`].
+    const fn admits(&self, letters: u64) -> bool {
         let slot = Self::slot(letters);
         self.0[slot / 64] & 1 << (slot % 64) != 0
     }
 }
 
-static FOURS: Fours = Fours::of(ENTRIES);
+/// Takes one more letter in front of those at the end of a word, five bits each.
+pub(super) const fn tail(letters: u64, before: u8) -> u64 {
+    letters << 5 | (before & 31) as u64
+}
 
-/// Tells whether a listed word can end with four letters, five bits each, the last in front.
-pub(super) fn may_end_with(letters: u32) -> bool {
-    let slot = Fours::slot_of(letters);
-    FOURS.0[slot / 64] & 1 << (slot % 64) != 0
+static FOURS: Tails = Tails::of(ENTRIES, 4);
+static SIXES: Tails = Tails::of(ENTRIES, 6);
+
+/// Tells whether a listed word of `count` letters or more can end with these letters.
+pub(super) fn may_go_on(letters: u64, count: usize) -> bool {
+    match count {
+        4 => FOURS.admits(letters),
+        6 => SIXES.admits(letters),
+        _ => true,
+    }
 }
 
 /// The listed words of three letters and fewer, the last letter first.
@@ -544,7 +555,7 @@ fn last_letters(bytes: &[u8], floor: usize, end: usize) -> Option<([u8; 4], usiz
 fn admits(letters: [u8; 4]) -> bool {
     let [a, b, c, _] = letters;
     ENDS.admits(a, b, c)
-        && (FOURS.admit(letters) || SHORTS.admits(a, b, c) || SHORTS.admits(a, b, 0) || SHORTS.admits(a, 0, 0))
+        && (FOURS.admits(letters.into_iter().fold(0, tail)) || SHORTS.admits(a, b, c) || SHORTS.admits(a, b, 0) || SHORTS.admits(a, 0, 0))
 }
 
 /// Which three letters a month's name can start with.
