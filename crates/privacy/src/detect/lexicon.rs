@@ -513,13 +513,10 @@ pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
 /// Tells what [`may_end`] does, by four letters: for callers who ask for what the words say and for nothing else.
 #[inline]
 pub(crate) fn may_say(bytes: &[u8], floor: usize, end: usize) -> bool {
-    if let Some([c, b, a]) = end.checked_sub(3).filter(|from| *from >= floor).and_then(|from| bytes.get(from..end))
-        && FOLD[usize::from(*a)] != 0
-        && FOLD[usize::from(*b)] != 0
-        && FOLD[usize::from(*c)] != 0
-        && !ENDS.admits(*a, *b, *c)
+    if let Some([d, c, b, a]) = end.checked_sub(4).filter(|from| *from >= floor).and_then(|from| bytes.get(from..end))
+        && [a, b, c, d].iter().all(|letter| FOLD[usize::from(**letter)] != 0)
     {
-        return false;
+        return admits([*a, *b, *c, *d]);
     }
     match last_letters(bytes, floor, end) {
         Some((letters, 4)) => admits(letters),

@@ -130,27 +130,29 @@ const BARE: [(&[usize], &[u8], bool); 24] = [
     (&[3, 4, 3], b"3", true),
 ];
 
-/// Which digits a number of a table can have in the place that the table names, by the widths of its first two groups; in
-/// the column 0, numbers of one group. What is not here fits no row.
-struct Openings([[u16; WIDTHS]; WIDTHS]);
+/// Which rows of a table a number can fit, by the widths of its first two groups; in the column 0, rows of one group. Bit
+/// `i` stands for row `i`.
+struct Openings([[u64; WIDTHS]; WIDTHS]);
 
 /// Widths of groups that any row has, and 0.
 const WIDTHS: usize = 13;
 
 impl Openings {
-    const fn put(&mut self, widths: &[usize], places: &[u8]) {
-        let second = if widths.len() > 1 { widths[1] } else { 0 };
-        let mut i = 0;
-        while i < places.len() {
-            self.0[widths[0]][second] |= 1 << (places[i] - b'0');
-            i += 1;
-        }
+    const fn put(&mut self, widths: &[usize], row: usize) {
+        self.0[widths[0]][if widths.len() > 1 { widths[1] } else { 0 }] |= 1 << row;
     }
 
-    fn admit(&self, digits: &Digits, group: usize, digit: u8) -> bool {
-        let Some(row) = self.0.get(digits.width(group)) else { return false };
-        let pair = if group + 1 < digits.len() { row.get(digits.width(group + 1)) } else { None };
-        (row[0] | pair.copied().unwrap_or(0)) >> (digit - b'0') & 1 != 0
+    /// Returns the rows that the groups from `group` on can fit, in ascending order.
+    fn rows(&self, digits: &Digits, group: usize) -> impl Iterator<Item = usize> {
+        let mut rows = self.0.get(digits.width(group)).map_or(0, |seconds| {
+            let second = if group + 1 < digits.len() { seconds.get(digits.width(group + 1)) } else { None };
+            seconds[0] | second.copied().unwrap_or(0)
+        });
+        std::iter::from_fn(move || {
+            let row = (rows != 0).then(|| rows.trailing_zeros() as usize)?;
+            rows &= rows - 1;
+            Some(row)
+        })
     }
 }
 
@@ -158,7 +160,7 @@ static TRUNK_OPENINGS: Openings = {
     let mut openings = Openings([[0; WIDTHS]; WIDTHS]);
     let mut i = 0;
     while i < TRUNK.len() {
-        openings.put(TRUNK[i].0, TRUNK[i].1);
+        openings.put(TRUNK[i].0, i);
         i += 1;
     }
     openings
@@ -168,7 +170,7 @@ static BARE_OPENINGS: Openings = {
     let mut openings = Openings([[0; WIDTHS]; WIDTHS]);
     let mut i = 0;
     while i < BARE.len() {
-        openings.put(BARE[i].0, BARE[i].1);
+        openings.put(BARE[i].0, i);
         i += 1;
     }
     openings
@@ -242,12 +244,9 @@ fn is_international(number: &[u8], dialled: bool) -> bool {
 fn trunk(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
     let second = if digits.width(group) > 1 { bytes[start + 1] } else { *bytes.get(digits.start(group + 1))? };
-    if !TRUNK_OPENINGS.admit(digits, group, second) {
-        return None;
-    }
-    let shape = TRUNK
-        .iter()
-        .filter(|(widths, _)| widths.first() == Some(&digits.width(group)))
+    let shape = TRUNK_OPENINGS
+        .rows(digits, group)
+        .map(|row| TRUNK[row])
         .filter(|(widths, seconds)| seconds.contains(&second) && fits(bytes, digits, group, widths))
         .max_by_key(|(widths, _)| widths.len())?
         .0;
@@ -259,15 +258,12 @@ fn trunk(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: us
 
 fn bare(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
-    if !BARE_OPENINGS.admit(digits, group, bytes[start]) {
-        return None;
-    }
     // `(0)6 12 34 56 78` and `1-800-555-0199` start one group before the number proper.
-    let shape = BARE
-        .iter()
-        .filter(|(widths, _, _)| widths.first() == Some(&digits.width(group)))
+    let shape = BARE_OPENINGS
+        .rows(digits, group)
+        .map(|row| BARE[row])
         .filter(|(widths, firsts, _)| firsts.contains(&bytes[start]) && fits(bytes, digits, group, widths))
-        .filter(|(widths, _, _)| **widths != [3, 3, 4] || is_nanp(bytes, digits, group))
+        .filter(|(widths, _, _)| *widths != [3, 3, 4] || is_nanp(bytes, digits, group))
         .max_by_key(|(widths, _, _)| widths.len())?;
     finish(cues, bytes, floor, digits, group, shape.0.len(), shape.2)
 }
