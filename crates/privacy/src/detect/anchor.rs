@@ -112,6 +112,8 @@ fn classes_of(bytes: &[u8], base: usize) -> Classes {
 pub(crate) struct Ends {
     /// The last bytes of words: letters, accented ones too, and digits.
     pub(crate) words: u64,
+    /// Those of words of three and more of ASCII, all three in the block.
+    pub(crate) threes: u64,
     /// The line feeds.
     pub(crate) lines: u64,
     /// Whether a capital stands behind a small letter or a digit, or at the start of the block.
@@ -124,8 +126,10 @@ pub(crate) fn ends_of(bytes: &[u8], base: usize) -> Ends {
     let classes = classes_of(bytes, base);
     let word = classes.digit | classes.upper | classes.lower | classes.high;
     let next = bytes.get(base + BLOCK).is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
+    let (ascii, words) = (word & !classes.high, word & !(word >> 1 | u64::from(next) << (BLOCK - 1)));
     Ends {
-        words: word & !(word >> 1 | u64::from(next) << (BLOCK - 1)),
+        words,
+        threes: words & ascii & ascii << 1 & ascii << 2,
         lines: classes.line,
         humps: classes.upper & ((classes.lower | classes.digit) << 1 | 1) != 0,
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::anchor::{BLOCK, Ends, ends_of};
-use super::lexicon::{FOLD, backwards, may_end, may_go_on, may_say, seed, step, tail, unaccented};
+use super::lexicon::{FOLD, backwards, ends_word, may_end, may_go_on, may_say, seed, step, tail, unaccented};
 
 /// How far back a cue may stand.
 const REACH: usize = 40;
@@ -146,6 +146,15 @@ const fn is_word(byte: u8) -> bool {
     FOLD[byte as usize] != 0 || byte >= 0x80
 }
 
+/// Returns the places of the bits that are set, in ascending order.
+fn places(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(place)
+    })
+}
+
 /// Where in a block words end that may be listed, and where lines do.
 #[derive(Clone, Copy, Debug)]
 struct Candidates {
@@ -176,16 +185,21 @@ impl<'a> Cues<'a> {
         if known.block == block {
             return known;
         }
-        let Ends { mut words, lines, humps } = ends_of(self.bytes, block * BLOCK);
+        let base = block * BLOCK;
+        let Ends { words, threes, lines, humps } = ends_of(self.bytes, base);
         // `patientName`: of a word that may be listed, the words inside are judged too.
         let may = if humps { may_end } else { may_say };
-        let mut ends = 0;
-        while words != 0 {
-            let bit = words & words.wrapping_neg();
-            if may(self.bytes, 0, block * BLOCK + bit.trailing_zeros() as usize + 1) {
-                ends |= bit;
+        let mut ends = words & !threes;
+        for place in places(threes) {
+            let at = base + place;
+            if ends_word(self.bytes[at], self.bytes[at - 1], self.bytes[at - 2]) {
+                ends |= 1 << place;
             }
-            words ^= bit;
+        }
+        for place in places(ends) {
+            if !may(self.bytes, 0, base + place + 1) {
+                ends ^= 1 << place;
+            }
         }
         let found = Candidates { block, ends, lines };
         slot.set(found);

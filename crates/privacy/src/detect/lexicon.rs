@@ -510,6 +510,12 @@ pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
     last_letters(bytes, floor, end).is_none_or(|([a, b, c, _], _)| ENDS.admits(a, b, c))
 }
 
+/// Tells whether a listed word can end with these letters, the last first.
+#[inline]
+pub(crate) fn ends_word(last: u8, second: u8, third: u8) -> bool {
+    ENDS.admits(last, second, third)
+}
+
 /// Tells what [`may_end`] does, by four letters: for callers who ask for what the words say and for nothing else.
 #[inline]
 pub(crate) fn may_say(bytes: &[u8], floor: usize, end: usize) -> bool {
