@@ -516,6 +516,12 @@ impl Walk<'_> {
                 return quad.range.end;
             }
         }
+        if let Some(last) = version_end(bytes, at, end)
+            && self.cues.context(floor, at) == 0
+            && !address::may_follow(bytes, at, end)
+        {
+            return last;
+        }
         if end - at <= 5 && is_alone(bytes, end) { self.short(at, end) } else { self.groups(at) }
     }
 
@@ -705,6 +711,28 @@ fn letters_between(bytes: &[u8], at: usize) -> bool {
         && (1..=3).contains(&letters)
         && is_gap(at + 1 + letters)
         && bytes.get(at + 2 + letters).is_some_and(u8::is_ascii_digit)
+}
+
+/// Returns where the numbers with dots between them end of which the first stands at `at..end`, where they can be neither an
+/// address, a place, a telephone's nor an identifier that acts alone: `5.0`, `537.36`, `131.0.6778.85`.
+fn version_end(bytes: &[u8], at: usize, end: usize) -> Option<usize> {
+    // An identifier's first group has two digits, or 13; a telephone's trunk or the way abroad is a zero.
+    if end - at == 2 || end - at > 5 || (bytes[at] == b'0' && end - at > 1) {
+        return None;
+    }
+    let (mut last, mut count, mut low, mut second, mut width) = (end, 1, end - at <= 3, 0, 0);
+    while bytes.get(last) == Some(&b'.') {
+        width = digits::run_len(bytes, last + 1);
+        // `00` may be dialled.
+        if width == 0 || bytes.get(last + 1..last + 3) == Some(b"00") {
+            return None;
+        }
+        (last, count, low) = (last + 1 + width, count + 1, low && width <= 3);
+        second = if count == 2 { width } else { second };
+    }
+    // Three decimals are a place.
+    let nobodys = width <= 2 && !(count >= 4 && low) && !phone::may_open(end - at, second);
+    (nobodys && bytes.get(last) != Some(&b'-') && is_alone(bytes, last)).then_some(last)
 }
 
 /// The time stamp of web servers' access logs (Common Log Format); `d` is a digit, `a` a letter, `s` a sign.

@@ -176,6 +176,11 @@ static BARE_OPENINGS: Openings = {
     openings
 };
 
+/// Tells whether a number without a trunk 0 can start with groups of these widths.
+pub(crate) fn may_open(first: usize, second: usize) -> bool {
+    BARE_OPENINGS.0.get(first).is_some_and(|row| row[0] | row.get(second).copied().unwrap_or(0) != 0)
+}
+
 /// Looks at the groups from `group` on as a telephone number.
 pub(crate) fn at(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
