@@ -534,7 +534,8 @@ impl Walk<'_> {
             return word;
         }
         // Nor a house (`12345quater`), a date or a Corsican's number.
-        let nobodys = word - at > 11 && end - at != 8 && !(end - at == 6 && matches!(bytes[end], b'A' | b'B' | b'a' | b'b'));
+        let nobodys =
+            word - at > 11 && end - at != 8 && !(end - at == 6 && matches!(bytes[end], b'A' | b'B' | b'a' | b'b'));
         if !nobodys {
             return self.groups(at);
         }
@@ -835,6 +836,33 @@ mod tests {
     fn overlapping_hits_are_united_under_the_graver_type() {
         let hits = vec![Hit::new(5..9, Type::Phone), Hit::new(0..6, Type::Email), Hit::new(9..10, Type::Ipv4)];
         assert_eq!(unite(hits), [Hit::new(0..9, Type::Email), Hit::new(9..10, Type::Ipv4)]);
+    }
+
+    #[test]
+    fn times_and_versions_are_nobodys() {
+        for (text, len) in [
+            ("18:04:11 up", Some(8)),
+            ("18:04:11.123", None),
+            ("18:04:11:22", None),
+            ("18:04:11 12", None),
+            ("18:04:11 rue", None),
+            ("18:04:1", None),
+        ] {
+            assert_eq!(time_len(text.as_bytes(), 0), len, "{text}");
+        }
+        for (text, end) in [
+            ("5.0 (X11", Some(3)),
+            ("131.0.6778.85\"", Some(13)),
+            ("1.2.3.4 up", None),
+            ("48.8566 N", None),
+            ("6.12.34.56.78", None),
+            ("1.2-3", None),
+            ("12.3 x", None),
+        ] {
+            let first = digits::run_len(text.as_bytes(), 0);
+            assert_eq!(version_end(text.as_bytes(), 0, first), end, "{text}");
+        }
+        assert!(is_clf_time(b"[22/Nov/2026:18:04:11 +0000] x", 0) && !is_clf_time(b"[22/Nov/2026:18:04:11]", 0));
     }
 
     #[test]

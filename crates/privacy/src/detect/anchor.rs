@@ -253,6 +253,35 @@ mod tests {
         assert_eq!(all(b"aa-bb-cc-dd-ee-ff"), [2, 5]);
     }
 
+    /// Dashes whose partners stand in the next block were anchors from the 58th byte on, not from the 55th.
+    #[test]
+    fn hardware_addresses_are_anchors_wherever_they_stand() {
+        for lead in 0..200 {
+            let text =
+                format!("{}aa-bb-cc-dd-ee-ff up, said the switch", "x ".repeat(lead / 2) + &" ".repeat(lead % 2));
+            assert!(all(text.as_bytes()).contains(&(lead + 2)), "{lead}");
+        }
+    }
+
+    #[test]
+    fn words_and_their_ends_are_known_across_blocks() {
+        for lead in 40..90 {
+            let text = format!("{}ab12cd ef", " ".repeat(lead));
+            let mut anchors = Anchors::of(text.as_bytes());
+            assert_eq!(anchors.next(0), Some(lead + 2));
+            assert_eq!(anchors.word(lead + 2), (lead, lead + 6));
+            let base = (lead + 5) / BLOCK * BLOCK;
+            let ends = ends_of(text.as_bytes(), base);
+            assert_eq!(ends.words >> (lead + 5 - base) & 1, 1, "{lead}");
+            assert_eq!(ends.threes & !ends.words, 0);
+        }
+        let ends = ends_of("no é\nfooBar".as_bytes(), 0);
+        assert_eq!(
+            (ends.words, ends.threes, ends.lines, ends.humps),
+            (0b1000_0001_0010, 0b1000_0000_0000, 1 << 5, true)
+        );
+    }
+
     proptest! {
         #[test]
         fn both_ways_to_classify_agree(bytes in proptest::collection::vec(any::<u8>(), BLOCK)) {

@@ -488,4 +488,47 @@ mod tests {
             assert_eq!(Key::before(text.as_bytes(), 0, text.len() - 1), None, "{text}");
         }
     }
+
+    #[test]
+    fn words_are_judged_once_as_they_are_judged_alone() {
+        let words = [
+            "né le",
+            "patientName",
+            "tel",
+            "SIRET",
+            "request_id",
+            "naïve",
+            "x",
+            "7",
+            "code icd10",
+            "Chrome",
+            "\n",
+            "= ",
+        ];
+        let rng = model::SeededRng::new(9);
+        let below = |bound: usize| usize::try_from(rng.below(bound as u64)).expect("small");
+        for _ in 0..2_000 {
+            let text: Vec<_> = (0..1 + below(20)).map(|_| words[below(words.len())]).collect();
+            let text = text.join([" ", "-", ", ", ""][below(4)]);
+            let (bytes, cues) = (text.as_bytes(), Cues::of(text.as_bytes()));
+            let mut floor = 0;
+            for at in (0..=bytes.len()).filter(|_| below(3) == 0) {
+                assert_eq!(cues.context(floor, at), context(bytes, floor, at), "{floor}..{at} of {text:?}");
+                if below(9) == 0 {
+                    floor = at;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_word_that_says_something_is_passed_over() {
+        for text in ["numéro_de_sécurité_sociale", "patient.first_name", "mr", "tels", "ms", "cvv2", "date of birth"]
+        {
+            for end in 1..=text.len() {
+                let (bytes, said) = (text.as_bytes(), words_before(text.as_bytes(), 0, end).bits);
+                assert!(said.is_none() || may_say(bytes, 0, end) && may_end(bytes, 0, end), "{end} of {text}");
+            }
+        }
+    }
 }

@@ -165,10 +165,7 @@ fn value_of(bytes: &[u8], at: usize) -> Option<Value> {
         let len = rest.iter().position(|b| *b == b'<')?;
         return (len > 0 && spaces == 0).then(|| Value { range: start..start + len, quoted: true, in_query: false });
     }
-    let len = rest
-        .iter()
-        .position(|b| ENDS[usize::from(*b)])
-        .unwrap_or(rest.len());
+    let len = rest.iter().position(|b| ENDS[usize::from(*b)]).unwrap_or(rest.len());
     let mut end = start + len;
     while bytes.get(end).is_some_and(|b| (0x80..0xC0).contains(b)) {
         end -= 1;

@@ -558,7 +558,10 @@ fn last_letters(bytes: &[u8], floor: usize, end: usize) -> Option<([u8; 4], usiz
 fn admits(letters: [u8; 4]) -> bool {
     let [a, b, c, _] = letters;
     ENDS.admits(a, b, c)
-        && (FOURS.admits(letters.into_iter().fold(0, tail)) || SHORTS.admits(a, b, c) || SHORTS.admits(a, b, 0) || SHORTS.admits(a, 0, 0))
+        && (FOURS.admits(letters.into_iter().fold(0, tail))
+            || SHORTS.admits(a, b, c)
+            || SHORTS.admits(a, b, 0)
+            || SHORTS.admits(a, 0, 0))
 }
 
 /// Which three letters a month's name can start with.

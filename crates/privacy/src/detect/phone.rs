@@ -3,9 +3,9 @@
 //! There is no checksum, so the form must be one that people write: known country and length, or known groups. Forms
 //! that ids and amounts share need a word such as `tel` in front.
 
+use super::cue::{self, Cues};
 use super::digits::{Digits, Gap};
 use super::lexicon::bit;
-use super::cue::{self, Cues};
 use super::{Hit, Type};
 
 /// Country codes with the least and most digits of the national number.
@@ -193,7 +193,11 @@ pub(crate) fn at(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, g
     if bytes[start] == b'0' {
         // `00.431` is a fraction.
         let zeros = bytes.get(start..start + 2) == Some(b"00") && bytes.get(start + 2) != Some(&b'.');
-        return if zeros { international(bytes, digits, group, 2, start) } else { trunk(cues, bytes, floor, digits, group) };
+        return if zeros {
+            international(bytes, digits, group, 2, start)
+        } else {
+            trunk(cues, bytes, floor, digits, group)
+        };
     }
     bare(cues, bytes, floor, digits, group)
 }
