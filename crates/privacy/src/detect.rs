@@ -462,12 +462,13 @@ impl Walk<'_> {
 
     /// Looks at an identifier of letters and digits that starts at `at`.
     fn identifier(&self, at: usize) -> Option<Hit> {
-        form::in_prose(self.bytes, at, &mut || self.cues.context(self.floor, at), |chars| chars.len() >= 3)
+        form::in_prose(self.bytes, at, &mut || self.cues.context(self.floor, at), |_| true, |chars| chars.len() >= 3)
     }
 
-    /// Looks at an identifier that starts with the number at `at`.
-    fn number_in_prose(&self, at: usize, said: &mut dyn FnMut() -> u64) -> Option<Hit> {
-        form::in_prose(self.bytes, at, said, |chars| {
+    /// Looks at an identifier that starts with the number at `at`; `alone` tells of its first group's width whether it may
+    /// need no word.
+    fn number_in_prose(&self, at: usize, said: &mut dyn FnMut() -> u64, alone: impl Fn(usize) -> bool) -> Option<Hit> {
+        form::in_prose(self.bytes, at, said, alone, |chars| {
             chars.len() >= 7 && !(chars.len() == 13 && cue::names_an_id(self.bytes, at))
         })
     }
@@ -540,7 +541,8 @@ impl Walk<'_> {
             return self.groups(at);
         }
         let plus = at > self.floor && bytes[at - 1] == b'+';
-        let hit = if plus { None } else { self.number_in_prose(at, &mut || self.cues.context(self.floor, at)) };
+        let hit =
+            if plus { None } else { self.number_in_prose(at, &mut || self.cues.context(self.floor, at), |_| true) };
         self.take(hit, word)
     }
 
@@ -651,7 +653,10 @@ impl Walk<'_> {
         if (left >= 8 || lettered)
             && !plus
             && !glued
-            && let Some(hit) = self.number_in_prose(start, &mut said)
+            && let Some(hit) = self.number_in_prose(start, &mut said, |width| {
+                // Those that start with two digits have three in the fourth group.
+                width != 2 || digits.is_cut() || group + 3 < digits.len() && digits.width(group + 3) == 3
+            })
         {
             return Some(hit);
         }
@@ -733,7 +738,8 @@ fn version_end(bytes: &[u8], at: usize, end: usize) -> Option<usize> {
     }
     // Three decimals are a place.
     let nobodys = width <= 2 && !(count >= 4 && low) && !phone::may_open(end - at, second);
-    (nobodys && bytes.get(last) != Some(&b'-') && is_alone(bytes, last)).then_some(last)
+    let ends = !bytes.get(last).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'-') && !digits::goes_on(bytes, last);
+    (nobodys && ends).then_some(last)
 }
 
 /// The time stamp of web servers' access logs (Common Log Format); `d` is a digit, `a` a letter, `s` a sign.

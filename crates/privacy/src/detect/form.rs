@@ -222,11 +222,13 @@ static BY_CUE: LazyLock<([u32; 64], [usize; 64])> = LazyLock::new(|| {
     (std::array::from_fn(|bit| vouched(bit).fold(0, |set, i| set | 1 << i)), std::array::from_fn(longest))
 });
 
-/// Looks at what starts at `start` in prose; `said` tells what the words before say, and is asked only where it matters.
+/// Looks at what starts at `start` in prose; `said` tells what the words before say, and is asked only where it matters, `alone` whether a
+/// first group of that width can be of a form that acts alone, and `admits` whether the characters are worth a look.
 pub(crate) fn in_prose(
     bytes: &[u8],
     start: usize,
     said: &mut dyn FnMut() -> u64,
+    alone: impl Fn(usize) -> bool,
     admits: impl Fn(&Chars) -> bool,
 ) -> Option<Hit> {
     let lead = start.checked_sub(1).and_then(|i| bytes.get(i));
@@ -245,7 +247,7 @@ pub(crate) fn in_prose(
         words &= words - 1;
     }
     let run = bytes.iter().skip(start).take(CHARS_MAX).take_while(|b| b.is_ascii_alphanumeric()).count();
-    if run > longest && !may_act_alone(bytes, start, run) {
+    if run > longest && !(alone(run) && may_act_alone(bytes, start, run)) {
         return None;
     }
     let chars = &Chars::read(bytes, start);

@@ -91,9 +91,7 @@ pub(crate) fn alone(bytes: &[u8], at: usize) -> Option<Quad> {
         }
         *octet = u8::try_from(value).ok()?;
     }
-    let gap = bytes.iter().skip(end).take(4).take_while(|b| super::digits::is_separator(**b)).count();
-    let joined = gap < 4 && bytes.get(end + gap).is_some_and(u8::is_ascii_digit);
-    if joined || bytes.get(end).is_some_and(u8::is_ascii_alphabetic) {
+    if super::digits::goes_on(bytes, end) || bytes.get(end).is_some_and(u8::is_ascii_alphabetic) {
         return None;
     }
     Some(Quad { range: at..end, octets })
