@@ -1,4 +1,4 @@
-//! Measures how fast one core redacts, on lines as services log them and on lines dense with personal data.
+//! Measures how fast one core redacts: lines as services log them, a web server's access log, lines dense with personal data.
 //!
 //! `cargo run --release -p privacy --example speed`
 
@@ -13,9 +13,9 @@ const BLOCK: usize = 64 << 10;
 fn main() {
     let redactor = Redactor::new();
     let mut json = Vec::new();
-    // `speed logs` and `speed dense` measure one of the two: for a profile.
+    // `speed logs` measures one of them: for a profile.
     let only = std::env::args().nth(1);
-    for (name, line) in [("logs", log as fn(&SeededRng) -> String), ("dense", dense)] {
+    for (name, line) in [("logs", log as fn(&SeededRng) -> String), ("access", access), ("dense", dense)] {
         if only.as_ref().is_some_and(|only| only != name) {
             continue;
         }
@@ -109,6 +109,42 @@ fn log(rng: &SeededRng) -> String {
         ),
         _ => format!(
             "{head} INFO  the quick brown fox jumps over the lazy dog while nothing of interest happens here at all"
+        ),
+    }
+}
+
+fn access(rng: &SeededRng) -> String {
+    let n = |bound| rng.below(bound);
+    let client = format!("{}.{}.{}.{}", 11 + n(200), n(256), n(256), n(255));
+    let time = format!("[{:02}/Nov/2026:{:02}:{:02}:{:02} +0000]", 1 + n(28), n(24), n(60), n(60));
+    match n(4) {
+        0 => format!(
+            "{client} - - {time} \"GET /static/app.{:08x}.js HTTP/1.1\" 200 {} \"-\" \"Mozilla/5.0 (X11; Linux x86_64) \
+             AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.{}.{} Safari/537.36\"",
+            n(1 << 32),
+            n(99_999),
+            n(9999),
+            n(99)
+        ),
+        1 => format!(
+            "{client} - - {time} \"POST /api/v1/orders/{} HTTP/1.1\" 201 {} \"https://shop.example/cart\" \"curl/8.5.0\"",
+            n(9_999_999),
+            n(999)
+        ),
+        2 => format!(
+            "127.0.0.1 - - {time} \"GET /livez HTTP/1.1\" {} {} \"-\" \"kube-probe/1.{}\"",
+            200 + n(4),
+            n(99),
+            20 + n(12)
+        ),
+        _ => format!(
+            "{{\"@timestamp\":\"2026-11-22T18:04:11.{:03}Z\",\"log.level\":\"INFO\",\"message\":\"request\",\
+             \"event.duration\":{},\"trace.id\":\"{:016x}{:016x}\",\"http.status\":{}}}",
+            n(1000),
+            n(9_999_999_999),
+            rng.next_u64(),
+            rng.next_u64(),
+            200 + n(300)
         ),
     }
 }

@@ -54,8 +54,9 @@ mod whole;
 use std::ops::Range;
 
 use anchor::Anchors;
-use digits::Digits;
-use form::{CHARS_MAX, Chars};
+use cue::Cues;
+use digits::{Digits, Gap};
+use form::CHARS_MAX;
 use lexicon::bit;
 
 /// What kind of personal value or secret a stretch of text is. The order is the precedence where several claim it.
@@ -339,7 +340,9 @@ impl Hit {
 
 /// Finds all that must not be shown in `text`, in ascending order, without overlap.
 pub(crate) fn find(text: &str) -> Vec<Hit> {
-    let mut walk = Walk { text, bytes: text.as_bytes(), floor: 0, hits: Vec::new() };
+    let bytes = text.as_bytes();
+    let (anchors, cues) = (Anchors::of(bytes), Cues::of(bytes));
+    let mut walk = Walk { text, bytes, floor: 0, anchors, cues, hits: Vec::new() };
     walk.run();
     unite(walk.hits)
 }
@@ -350,14 +353,15 @@ struct Walk<'a> {
     bytes: &'a [u8],
     /// Where the last hit ended: nothing that follows may reach back across it.
     floor: usize,
+    anchors: Anchors<'a>,
+    cues: Cues<'a>,
     hits: Vec<Hit>,
 }
 
 impl Walk<'_> {
     fn run(&mut self) {
-        let mut anchors = Anchors::of(self.bytes);
         let mut at = 0;
-        while let Some(next) = anchors.next(at) {
+        while let Some(next) = self.anchors.next(at) {
             at = self.look(next).max(next + 1);
         }
     }
@@ -373,6 +377,9 @@ impl Walk<'_> {
             b'@' => url::go_dsn(bytes, floor, at).or_else(|| email::at(self.text, floor, at)),
             b'-' => mac::at(bytes, floor, at).or_else(|| self.dashes(at)),
             b'[' => {
+                if is_clf_time(bytes, at) {
+                    return at + CLF_TIME.len();
+                }
                 let end = at + token_len(bytes.get(at..).unwrap_or_default()).unwrap_or(1);
                 self.floor = if end > at + 1 { end } else { floor };
                 return end;
@@ -421,7 +428,7 @@ impl Walk<'_> {
     fn pair(&self, at: usize) -> Option<Hit> {
         let end = cue::Key::end(self.bytes, at);
         let secret = if secret::may_end_key(self.bytes, end) { secret::value(self.bytes, at) } else { None };
-        secret.or_else(|| if lexicon::may_end(self.bytes, self.floor, end) { self.keyed(at) } else { None })
+        secret.or_else(|| if lexicon::may_say(self.bytes, self.floor, end) { self.keyed(at) } else { None })
     }
 
     /// Looks at the value whose key ends at the separator at `at`.
@@ -455,13 +462,15 @@ impl Walk<'_> {
 
     /// Looks at an identifier of letters and digits that starts at `at`.
     fn identifier(&self, at: usize) -> Option<Hit> {
-        let chars = Chars::read(self.bytes, at);
-        if chars.len() < 3 {
-            return None;
-        }
-        let (bytes, floor) = (self.bytes, self.floor);
-        let mut said = None;
-        form::in_prose(bytes, &chars, &mut || *said.get_or_insert_with(|| cue::context(bytes, floor, at)))
+        form::in_prose(self.bytes, at, &mut || self.cues.context(self.floor, at), |_| true, |chars| chars.len() >= 3)
+    }
+
+    /// Looks at an identifier that starts with the number at `at`; `alone` tells of its first group's width whether it may
+    /// need no word.
+    fn number_in_prose(&self, at: usize, said: &mut dyn FnMut() -> u64, alone: impl Fn(usize) -> bool) -> Option<Hit> {
+        form::in_prose(self.bytes, at, said, alone, |chars| {
+            chars.len() >= 7 && !(chars.len() == 13 && cue::names_an_id(self.bytes, at))
+        })
     }
 
     /// Looks at the run of digit groups that starts at `at`; returns where the walk goes on.
@@ -478,16 +487,16 @@ impl Walk<'_> {
         {
             return self.take(Some(hit), at + 1);
         }
-        if let Some(len) = timestamp_len(bytes, at) {
-            return at + len;
-        }
         let end = at + digits::run_len(bytes, at);
-        if bytes.get(end).is_some_and(u8::is_ascii_alphabetic) {
-            // A hash, an id: longer than any identifier that is looked for.
-            let len = bytes.iter().skip(at).take_while(|b| b.is_ascii_alphanumeric()).count();
-            if len > LONGEST {
-                return at + len;
-            }
+        let passed = match bytes.get(end) {
+            Some(b'-') => timestamp_len(bytes, at),
+            Some(b':') => time_len(bytes, at),
+            Some(b'.') => return self.dotted(at, end),
+            Some(b'A'..=b'Z' | b'a'..=b'z') => return self.lettered(at, end),
+            _ => None,
+        };
+        if let Some(len) = passed {
+            return at + len;
         }
         if end - at <= 5 && is_alone(bytes, end) {
             return self.short(at, end);
@@ -495,11 +504,54 @@ impl Walk<'_> {
         self.groups(at)
     }
 
+    /// Looks at the number at `at` that a dot follows, at `end`.
+    fn dotted(&mut self, at: usize, end: usize) -> usize {
+        let (bytes, floor) = (self.bytes, self.floor);
+        if let Some(quad) = ip::alone(bytes, at) {
+            if let Some(hit) = quad.hit(bytes) {
+                self.hits.extend(username::before_address(bytes, floor, hit.range.start));
+                return self.take(Some(hit), at + 1);
+            }
+            // This machine's address is nothing else either, where no word says so.
+            if quad.is_loopback() && self.cues.context(floor, at) == 0 && !address::may_follow(bytes, at, end) {
+                return quad.range.end;
+            }
+        }
+        if let Some(last) = version_end(bytes, at, end)
+            && self.cues.context(floor, at) == 0
+            && !address::may_follow(bytes, at, end)
+        {
+            return last;
+        }
+        if end - at <= 5 && is_alone(bytes, end) { self.short(at, end) } else { self.groups(at) }
+    }
+
+    /// Looks at the number at `at` that a letter follows, at `end`.
+    fn lettered(&mut self, at: usize, end: usize) -> usize {
+        let bytes = self.bytes;
+        let (_, word) = self.anchors.word(at);
+        if word - at > LONGEST {
+            // A hash, an id: longer than any identifier that is looked for.
+            return word;
+        }
+        // Nor a house (`12345quater`), a date or a Corsican's number.
+        let nobodys =
+            word - at > 11 && end - at != 8 && !(end - at == 6 && matches!(bytes[end], b'A' | b'B' | b'a' | b'b'));
+        if !nobodys {
+            return self.groups(at);
+        }
+        let plus = at > self.floor && bytes[at - 1] == b'+';
+        let hit =
+            if plus { None } else { self.number_in_prose(at, &mut || self.cues.context(self.floor, at), |_| true) };
+        self.take(hit, word)
+    }
+
     /// Looks at a number of up to five digits with no other beside it: a house's, a postcode, a day of a month.
     fn short(&mut self, start: usize, end: usize) -> usize {
         let (bytes, floor) = (self.bytes, self.floor);
         let mut said = None;
-        let mut said = || *said.get_or_insert_with(|| cue::context(bytes, floor, start));
+        let cues = &self.cues;
+        let mut said = || *said.get_or_insert_with(|| cues.context(floor, start));
         if end - start <= 2 && dob::month_may_follow(bytes, end) && said() & bit::DOB != 0 {
             let digits = Digits::read(bytes, start);
             if let Some(hit) = dob::at(bytes, &digits, 0) {
@@ -513,7 +565,10 @@ impl Walk<'_> {
     /// Looks at the word with a digit in it at `at`, letters in front.
     fn token(&mut self, at: usize) -> usize {
         let bytes = self.bytes;
-        if let Some(hit) = iban::at(bytes, self.floor, at) {
+        let (word, end) = self.anchors.word(at);
+        if at == word + 2
+            && let Some(hit) = iban::at(bytes, self.floor, at)
+        {
             return self.take(Some(hit), at + 1);
         }
         if let Some(hit) = secret::prefixed(bytes, self.floor, at) {
@@ -524,16 +579,9 @@ impl Walk<'_> {
             // `ip10.0.0.1`: a letter before does not make an address a word.
             return self.groups(at);
         }
-        let lead = bytes
-            .get(self.floor..at)
-            .unwrap_or_default()
-            .iter()
-            .rev()
-            .take(CHARS_MAX)
-            .take_while(|b| b.is_ascii_alphanumeric())
-            .count();
+        let lead = (at - word.max(self.floor)).min(CHARS_MAX);
         let start = at - lead;
-        let len = lead + bytes.iter().skip(at).take_while(|b| b.is_ascii_alphanumeric()).count();
+        let len = end - start;
         let hit = match len {
             4 if bytes.get(start + 4) == Some(&b'.') => mac::dotted(bytes, start),
             3..=CHARS_MAX if lead <= 6 || matches!(len, 9 | 16 | 20) => self.identifier(start),
@@ -578,8 +626,10 @@ impl Walk<'_> {
         let (start, end) = (digits.start(group), digits.end(group));
         let first = digits.start(0);
         let left = digits.total_from(group);
-        let mut said = || *said.get_or_insert_with(|| cue::context(bytes, floor, first.max(floor)));
+        let mut said = || *said.get_or_insert_with(|| self.cues.context(floor, first.max(floor)));
         let lettered = bytes.get(end).is_some_and(u8::is_ascii_alphabetic);
+        // What goes on with the number before is none of its own; few kinds start there.
+        let glued = group > 0 && matches!(digits.gap(group), Gap::One(b'-' | b'.' | b'_' | b'/'));
         if bytes.get(start + 2) == Some(&b'-')
             && bytes.get(start + 5) == Some(&b'-')
             && let Some(hit) = mac::at(bytes, floor, start + 2)
@@ -600,21 +650,24 @@ impl Walk<'_> {
         }
         // What a word vouches for is that before it is a telephone's, but nothing else starts with a plus.
         let plus = start > floor && bytes[start - 1] == b'+';
-        if (left >= 8 || lettered) && !plus {
-            let chars = Chars::read(bytes, start);
-            if chars.len() >= 7
-                && !(chars.len() == 13 && cue::names_an_id(bytes, start))
-                && let Some(hit) = form::in_prose(bytes, &chars, &mut said)
-            {
-                return Some(hit);
-            }
+        if (left >= 8 || lettered)
+            && !plus
+            && !glued
+            && let Some(hit) = self.number_in_prose(start, &mut said, |width| {
+                // Those that start with two digits have three in the fourth group.
+                width != 2 || digits.is_cut() || group + 3 < digits.len() && digits.width(group + 3) == 3
+            })
+        {
+            return Some(hit);
         }
-        let found = if left >= 13 { card::at(bytes, floor, digits, group) } else { None };
-        let found = found.or_else(|| if left >= 5 { phone::at(bytes, floor, digits, group) } else { None });
+        let found = if left >= 13 && !glued { card::at(bytes, floor, digits, group) } else { None };
+        let dialled = left >= 5 && (!glued || bytes[start] == b'0');
+        let found = found.or_else(|| if dialled { phone::at(&self.cues, bytes, floor, digits, group) } else { None });
         if found.is_some() {
             return found;
         }
         if digits.width(group) <= 4
+            && !glued
             && letters_between(bytes, end)
             && let Some(hit) = self.identifier(start)
         {
@@ -633,7 +686,7 @@ impl Walk<'_> {
         {
             return Some(hit);
         }
-        if digits.width(group) <= 5 {
+        if digits.width(group) == 5 || digits.width(group) < 5 && !glued {
             return address::at(self.text, floor, start, end, &mut said);
         }
         None
@@ -666,8 +719,66 @@ fn letters_between(bytes: &[u8], at: usize) -> bool {
         && bytes.get(at + 2 + letters).is_some_and(u8::is_ascii_digit)
 }
 
+/// Returns where the numbers with dots between them end of which the first stands at `at..end`, where they can be neither an
+/// address, a place, a telephone's nor an identifier that acts alone: `5.0`, `537.36`, `131.0.6778.85`.
+fn version_end(bytes: &[u8], at: usize, end: usize) -> Option<usize> {
+    // An identifier's first group has two digits, or 13; a telephone's trunk or the way abroad is a zero.
+    if end - at == 2 || end - at > 5 || (bytes[at] == b'0' && end - at > 1) {
+        return None;
+    }
+    let (mut last, mut count, mut low, mut second, mut width) = (end, 1, end - at <= 3, 0, 0);
+    while bytes.get(last) == Some(&b'.') {
+        width = digits::run_len(bytes, last + 1);
+        // `00` may be dialled.
+        if width == 0 || bytes.get(last + 1..last + 3) == Some(b"00") {
+            return None;
+        }
+        (last, count, low) = (last + 1 + width, count + 1, low && width <= 3);
+        second = if count == 2 { width } else { second };
+    }
+    // Three decimals are a place.
+    let nobodys = width <= 2 && !(count >= 4 && low) && !phone::may_open(end - at, second);
+    let ends = !bytes.get(last).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'-') && !digits::goes_on(bytes, last);
+    (nobodys && ends).then_some(last)
+}
+
+/// The time stamp of web servers' access logs (Common Log Format); `d` is a digit, `a` a letter, `s` a sign.
+const CLF_TIME: &[u8; 28] = b"[dd/aaa/dddd:dd:dd:dd sdddd]";
+
+/// Tells whether a time stamp of the Common Log Format stands at `at`: it is nobody's date.
+fn is_clf_time(bytes: &[u8], at: usize) -> bool {
+    let Some(text) = bytes.get(at..at + CLF_TIME.len()) else { return false };
+    text[3] == b'/'
+        && text[27] == b']'
+        && text.iter().zip(CLF_TIME).all(|(byte, form)| match form {
+            b'd' => byte.is_ascii_digit(),
+            b'a' => byte.is_ascii_alphabetic(),
+            b's' => matches!(byte, b'+' | b'-'),
+            form => byte == form,
+        })
+}
+
+/// Returns the length of the time of day at `at`, where nothing around it makes its numbers anything else.
+fn time_len(bytes: &[u8], at: usize) -> Option<usize> {
+    let [a, b, b':', c, d, b':', e, f, rest @ ..] = bytes.get(at..)? else { return None };
+    let end = at + 8;
+    let before = at.checked_sub(1).and_then(|i| bytes.get(i)).copied().unwrap_or(b' ');
+    let digits = [a, b, c, d, e, f].iter().all(|b| b.is_ascii_digit());
+    let ends = !rest.first().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b':') && is_alone(bytes, end);
+    (digits
+        && ends
+        && before != b':'
+        && !address::may_lead(bytes, end)
+        && !address::may_follow(bytes, at, at + 2)
+        && !dob::month_may_follow(bytes, end))
+    .then_some(8)
+}
+
 /// Returns the length of the RFC 3339 time stamp at `at`: most lines start with one, and it is nobody's number.
 fn timestamp_len(bytes: &[u8], at: usize) -> Option<usize> {
+    if bytes.get(at + 13) != Some(&b':') {
+        return None;
+    }
     const FORM: &[u8; 19] = b"dddd-dd-ddTdd:dd:dd";
     let text = bytes.get(at..at + FORM.len())?;
     let fits = text.iter().zip(FORM).all(|(byte, form)| match form {
@@ -706,6 +817,9 @@ const TOKEN_WORD_MAX: usize = 15;
 
 /// Unites hits that overlap under the type that takes precedence.
 fn unite(mut hits: Vec<Hit>) -> Vec<Hit> {
+    if hits.is_sorted_by(|one, two| one.range.end <= two.range.start && one.range.start < two.range.start) {
+        return hits;
+    }
     hits.sort_by_key(|hit| (hit.range.start, hit.range.end));
     let mut united: Vec<Hit> = Vec::with_capacity(hits.len());
     for hit in hits {
@@ -728,6 +842,33 @@ mod tests {
     fn overlapping_hits_are_united_under_the_graver_type() {
         let hits = vec![Hit::new(5..9, Type::Phone), Hit::new(0..6, Type::Email), Hit::new(9..10, Type::Ipv4)];
         assert_eq!(unite(hits), [Hit::new(0..9, Type::Email), Hit::new(9..10, Type::Ipv4)]);
+    }
+
+    #[test]
+    fn times_and_versions_are_nobodys() {
+        for (text, len) in [
+            ("18:04:11 up", Some(8)),
+            ("18:04:11.123", None),
+            ("18:04:11:22", None),
+            ("18:04:11 12", None),
+            ("18:04:11 rue", None),
+            ("18:04:1", None),
+        ] {
+            assert_eq!(time_len(text.as_bytes(), 0), len, "{text}");
+        }
+        for (text, end) in [
+            ("5.0 (X11", Some(3)),
+            ("131.0.6778.85\"", Some(13)),
+            ("1.2.3.4 up", None),
+            ("48.8566 N", None),
+            ("6.12.34.56.78", None),
+            ("1.2-3", None),
+            ("12.3 x", None),
+        ] {
+            let first = digits::run_len(text.as_bytes(), 0);
+            assert_eq!(version_end(text.as_bytes(), 0, first), end, "{text}");
+        }
+        assert!(is_clf_time(b"[22/Nov/2026:18:04:11 +0000] x", 0) && !is_clf_time(b"[22/Nov/2026:18:04:11]", 0));
     }
 
     #[test]

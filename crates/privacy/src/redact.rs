@@ -326,17 +326,23 @@ fn is_settled(bytes: &[u8], hit: &Hit) -> bool {
             )
         })
     };
-    let before = hit.range.start.checked_sub(1);
     let head = bytes.get(..hit.range.start).unwrap_or_default();
     let tail = bytes.get(hit.range.end..).unwrap_or_default();
-    let next = |byte: Option<&u8>| {
-        byte.is_some_and(|b| b.is_ascii_digit() || matches!(b, b'+' | b'(' | b'[' | b']' | b'/' | b'.' | b'-'))
-    };
-    let skipped = |b: &&u8| !matches!(b, b' ' | b',');
-    plain(before.and_then(|i| bytes.get(i)))
-        && plain(tail.first())
-        && !next(tail.iter().find(skipped))
-        && !next(head.iter().rev().find(skipped))
+    match (hit.kind, tail) {
+        // Nothing is told by what stands around credentials, and a port is none of the address.
+        (Type::UrlCredentials, [b'@', ..]) if head.ends_with(b"://") => return true,
+        (Type::Ipv4, [b':', next, ..]) if next.is_ascii_digit() => {}
+        // `[secret]=` reads as a key that names a secret.
+        (Type::Secret, [b'=', ..]) => return false,
+        _ if !plain(tail.first()) => return false,
+        _ => {}
+    }
+    // As many separators as the groups of one number can have between them, and one more.
+    let joins = |b: &&u8| matches!(b, b' ' | b',' | b'-' | b'.' | b'/' | b'_' | b'(' | b')' | b'[' | b']');
+    let goes_on = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_digit() || *b == b'+');
+    let after = tail.iter().take(4).take_while(joins).count();
+    let before = head.iter().rev().take(4).take_while(joins).count();
+    plain(head.last()) && !goes_on(tail.get(after)) && !goes_on(head.iter().rev().nth(before))
 }
 
 /// Puts tokens in the place of `hits`, which are places of the text that `pieces` make out of `text`; a token that a hit

@@ -54,7 +54,7 @@ const STARTS: [[u8; 2]; 34] = [
 ];
 
 /// Tells cheaply whether a street can stand before the number at `start..end`: its word's end, or a postcode behind.
-fn may_follow(bytes: &[u8], start: usize, end: usize) -> bool {
+pub(crate) fn may_follow(bytes: &[u8], start: usize, end: usize) -> bool {
     let Some(gap) = start.checked_sub(1).filter(|gap| bytes[*gap] == b' ') else { return false };
     let Some([a, b]) = gap.checked_sub(2).and_then(|from| bytes.get(from..gap)) else { return false };
     let german = matches!(
@@ -227,10 +227,11 @@ fn backward(text: &str, floor: usize, start: usize, end: usize) -> Option<Range<
     let name = head.strip_suffix(", ").or_else(|| head.strip_suffix(' '))?;
     let from = floor.max(start.saturating_sub(48)).min(start - head.len()).max(start - head.len());
     let last = name.rsplit(' ').next()?;
+    if !last.chars().next().is_some_and(char::is_uppercase) {
+        return None;
+    }
     let lower = last.to_lowercase();
-    let capital = last.chars().next().is_some_and(char::is_uppercase);
-    let german = capital
-        && last.len() > 5
+    let german = last.len() > 5
         && ["strasse", "straße", "str.", "gasse", "allee", "platz", "weg", "damm", "ufer", "laan", "straat"]
             .iter()
             .any(|end| lower.ends_with(end));
@@ -246,7 +247,7 @@ fn backward(text: &str, floor: usize, start: usize, end: usize) -> Option<Range<
     if german {
         return Some(from + name.len() - last.len()..rest(text, house_end));
     }
-    if !capital || !followed(house_end) {
+    if !followed(house_end) {
         return None;
     }
     // A street's word one to four words before.

@@ -20,6 +20,7 @@ struct Classes {
     sign: u64,
     close: u64,
     dash: u64,
+    line: u64,
 }
 
 /// Walks over the anchors of a text in ascending order.
@@ -27,11 +28,14 @@ pub(crate) struct Anchors<'a> {
     bytes: &'a [u8],
     base: usize,
     mask: u64,
+    /// The letters and digits of ASCII in the block.
+    words: u64,
 }
 
 impl<'a> Anchors<'a> {
     pub(crate) fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, base: 0, mask: mask_of(bytes, 0) }
+        let (mask, words) = masks_of(bytes, 0);
+        Self { bytes, base: 0, mask, words }
     }
 
     /// Returns the place of the next anchor from `at` on. `at` never goes back.
@@ -42,7 +46,7 @@ impl<'a> Anchors<'a> {
             if self.base >= self.bytes.len() {
                 return None;
             }
-            self.mask = mask_of(self.bytes, self.base);
+            (self.mask, self.words) = masks_of(self.bytes, self.base);
         }
         if at > self.base {
             self.mask &= u64::MAX << (at - self.base);
@@ -52,26 +56,82 @@ impl<'a> Anchors<'a> {
             if self.base >= self.bytes.len() {
                 return None;
             }
-            self.mask = mask_of(self.bytes, self.base);
+            (self.mask, self.words) = masks_of(self.bytes, self.base);
         }
         Some(self.base + self.mask.trailing_zeros() as usize)
     }
+
+    /// Returns where the word of letters and digits starts and ends in which the byte at `at` stands; `at` is an anchor in
+    /// the block that was asked for last.
+    #[inline]
+    pub(crate) fn word(&self, at: usize) -> (usize, usize) {
+        let place = at - self.base;
+        let after = (!(self.words >> place)).trailing_zeros() as usize;
+        let before = (!(self.words << (BLOCK - 1 - place))).leading_zeros() as usize;
+        let (mut start, mut end) = (at + 1 - before, at + after);
+        if before > place {
+            while start > 0 && self.bytes[start - 1].is_ascii_alphanumeric() {
+                start -= 1;
+            }
+        }
+        if place + after >= BLOCK {
+            while self.bytes.get(end).is_some_and(u8::is_ascii_alphanumeric) {
+                end += 1;
+            }
+        }
+        (start, end)
+    }
 }
 
-/// Returns the anchors of the block at `base`.
+/// Returns the anchors of the block at `base`, and its letters and digits.
 #[inline]
-fn mask_of(bytes: &[u8], base: usize) -> u64 {
+fn masks_of(bytes: &[u8], base: usize) -> (u64, u64) {
     let before = base.checked_sub(1).map_or(b' ', |i| bytes[i]);
+    let classes = classes_of(bytes, base);
+    (anchors(&classes, before, bytes.len() - base > BLOCK), classes.digit | classes.upper | classes.lower)
+}
+
+/// Returns the classes of the block at `base`; behind the end of the text stand spaces.
+#[inline]
+fn classes_of(bytes: &[u8], base: usize) -> Classes {
     let rest = bytes.get(base..).unwrap_or_default();
     match rest.first_chunk::<BLOCK>() {
-        Some(block) => anchors(&classes(block), before, rest.len() > BLOCK),
+        Some(block) => classes(block),
         None => {
             let mut block = [b' '; BLOCK];
-            for (slot, byte) in block.iter_mut().zip(rest) {
-                *slot = *byte;
+            if let Some(head) = block.get_mut(..rest.len()) {
+                head.copy_from_slice(rest);
             }
-            anchors(&classes(&block), before, false)
+            classes(&block)
         }
+    }
+}
+
+/// Where words and lines end in a block; bit `i` stands for the byte `i`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    /// The last bytes of words: letters, accented ones too, and digits.
+    pub(crate) words: u64,
+    /// Those of words of three and more of ASCII, all three in the block.
+    pub(crate) threes: u64,
+    /// The line feeds.
+    pub(crate) lines: u64,
+    /// Whether a capital stands behind a small letter or a digit, or at the start of the block.
+    pub(crate) humps: bool,
+}
+
+/// Returns where words and lines end in the block at `base`.
+#[inline]
+pub(crate) fn ends_of(bytes: &[u8], base: usize) -> Ends {
+    let classes = classes_of(bytes, base);
+    let word = classes.digit | classes.upper | classes.lower | classes.high;
+    let next = bytes.get(base + BLOCK).is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
+    let (ascii, words) = (word & !classes.high, word & !(word >> 1 | u64::from(next) << (BLOCK - 1)));
+    Ends {
+        words,
+        threes: words & ascii & ascii << 1 & ascii << 2,
+        lines: classes.line,
+        humps: classes.upper & ((classes.lower | classes.digit) << 1 | 1) != 0,
     }
 }
 
@@ -87,10 +147,10 @@ fn anchors(classes: &Classes, before: u8, more: bool) -> u64 {
     let closes = classes.close & (alpha << 1 | was_letter);
     let options = classes.dash & (classes.dash << 1 | was_dash);
     // Where the pattern may go on in the next block, the detector decides.
-    let beyond = if more { u64::MAX << 58 } else { 0 };
+    let beyond = if more { u64::MAX << 55 } else { 0 };
     let hardware =
         classes.dash & (classes.dash >> 3 | beyond) & (classes.dash >> 6 | beyond) & (classes.dash >> 9 | beyond);
-    numbers | words | classes.sign | closes | options | hardware & !(u64::MAX << 58) | hardware & beyond
+    numbers | words | classes.sign | closes | options | hardware
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -134,6 +194,7 @@ fn classes_at_once(block: &[u8; BLOCK]) -> Classes {
         classes.sign |= bits(_mm_or_si128(_mm_or_si128(is(b'@'), is(b':')), _mm_or_si128(is(b'='), is(b'['))));
         classes.close |= bits(is(b'>'));
         classes.dash |= bits(is(b'-'));
+        classes.line |= bits(is(b'\n'));
     }
     classes
 }
@@ -156,6 +217,7 @@ fn classes_one_by_one(block: &[u8; BLOCK]) -> Classes {
             b'@' | b':' | b'=' | b'[' => classes.sign |= bit,
             b'>' => classes.close |= bit,
             b'-' => classes.dash |= bit,
+            b'\n' => classes.line |= bit,
             _ => {}
         }
     }
@@ -189,6 +251,35 @@ mod tests {
         assert_eq!(all(b""), [0; 0]);
         assert_eq!(all(b"ab 12 Cd-3 <a> b > --x"), [3, 6, 9, 13, 20]);
         assert_eq!(all(b"aa-bb-cc-dd-ee-ff"), [2, 5]);
+    }
+
+    /// Dashes whose partners stand in the next block were anchors from the 58th byte on, not from the 55th.
+    #[test]
+    fn hardware_addresses_are_anchors_wherever_they_stand() {
+        for lead in 0..200 {
+            let text =
+                format!("{}aa-bb-cc-dd-ee-ff up, said the switch", "x ".repeat(lead / 2) + &" ".repeat(lead % 2));
+            assert!(all(text.as_bytes()).contains(&(lead + 2)), "{lead}");
+        }
+    }
+
+    #[test]
+    fn words_and_their_ends_are_known_across_blocks() {
+        for lead in 40..90 {
+            let text = format!("{}ab12cd ef", " ".repeat(lead));
+            let mut anchors = Anchors::of(text.as_bytes());
+            assert_eq!(anchors.next(0), Some(lead + 2));
+            assert_eq!(anchors.word(lead + 2), (lead, lead + 6));
+            let base = (lead + 5) / BLOCK * BLOCK;
+            let ends = ends_of(text.as_bytes(), base);
+            assert_eq!(ends.words >> (lead + 5 - base) & 1, 1, "{lead}");
+            assert_eq!(ends.threes & !ends.words, 0);
+        }
+        let ends = ends_of("no é\nfooBar".as_bytes(), 0);
+        assert_eq!(
+            (ends.words, ends.threes, ends.lines, ends.humps),
+            (0b1000_0001_0010, 0b1000_0000_0000, 1 << 5, true)
+        );
     }
 
     proptest! {

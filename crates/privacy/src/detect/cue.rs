@@ -1,8 +1,10 @@
 //! What the words around a number say it is: a checksum alone misleads, and a key name decides.
 
+use std::cell::Cell;
 use std::ops::Range;
 
-use super::lexicon::{FOLD, backwards, may_end, seed, step, unaccented};
+use super::anchor::{BLOCK, Ends, ends_of};
+use super::lexicon::{FOLD, backwards, ends_word, may_end, may_go_on, may_say, seed, step, tail, unaccented};
 
 /// How far back a cue may stand.
 const REACH: usize = 40;
@@ -37,6 +39,8 @@ pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
         return words;
     }
     let (mut hash, mut count, mut at) = (seed(), 1, end);
+    // The letters so far, the last first, five bits each.
+    let (mut letters, mut read) = (0, 0);
     while at > floor {
         let byte = bytes[at - 1];
         let mut folded = FOLD[usize::from(byte)];
@@ -57,7 +61,9 @@ pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
             }
         }
         hash = step(hash, folded);
+        (letters, read) = (letters + 1, tail(read, folded));
         at -= width;
+        let listed = may_go_on(read, letters);
         if starts_word(bytes, at) {
             if words.last == end {
                 words.last = at;
@@ -67,8 +73,33 @@ pub(crate) fn words_before(bytes: &[u8], floor: usize, end: usize) -> Words {
                 words.start = at;
             }
         }
+        if !listed {
+            // No longer word can be listed; where the last one starts is still asked.
+            if words.last == end {
+                words.last = start_of_last(bytes, floor, at, end);
+            }
+            break;
+        }
     }
     words
+}
+
+/// Returns where the word starts of which the letters from `at` on were read, or `end` where `floor` cuts it.
+fn start_of_last(bytes: &[u8], floor: usize, mut at: usize, end: usize) -> usize {
+    while at > floor {
+        let byte = bytes[at - 1];
+        if FOLD[usize::from(byte)] != 0 {
+            at -= 1;
+        } else if byte >= 0x80 {
+            at -= letter_before(bytes, floor, at).1;
+        } else {
+            break;
+        }
+        if starts_word(bytes, at) {
+            return at;
+        }
+    }
+    end
 }
 
 /// Returns the folded letter that ends before `at`, and how many bytes it takes.
@@ -106,14 +137,126 @@ pub(crate) fn context(bytes: &[u8], floor: usize, at: usize) -> u64 {
             };
             continue;
         }
-        let words = words_before(bytes, floor, end);
-        let cut = words.last == end || (words.last == floor && floor > 0 && !starts_word(bytes, floor));
-        if !cut {
-            said |= words.bits.unwrap_or(0);
-        }
-        end = words.last.min(end - 1);
+        said |= judge(bytes, floor, &mut end);
     }
     said
+}
+
+const fn is_word(byte: u8) -> bool {
+    FOLD[byte as usize] != 0 || byte >= 0x80
+}
+
+/// Returns the places of the bits that are set, in ascending order.
+fn places(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(place)
+    })
+}
+
+/// Where in a block words end that may be listed, and where lines do.
+#[derive(Clone, Copy, Debug)]
+struct Candidates {
+    /// Which block it is.
+    block: usize,
+    ends: u64,
+    lines: u64,
+}
+
+/// What [`context`] says, for one text whose numbers ask in turn: each word's end is judged once, by its last letters, and
+/// only those that may be listed are read.
+#[derive(Debug)]
+pub(crate) struct Cues<'a> {
+    bytes: &'a [u8],
+    // A window is shorter than a block, so it lies in two at most.
+    blocks: [Cell<Candidates>; 2],
+}
+
+impl<'a> Cues<'a> {
+    pub(crate) const fn of(bytes: &'a [u8]) -> Self {
+        let none = Candidates { block: usize::MAX, ends: 0, lines: 0 };
+        Self { bytes, blocks: [Cell::new(none), Cell::new(none)] }
+    }
+
+    fn block(&self, block: usize) -> Candidates {
+        let slot = &self.blocks[block % 2];
+        let known = slot.get();
+        if known.block == block {
+            return known;
+        }
+        let base = block * BLOCK;
+        let Ends { words, threes, lines, humps } = ends_of(self.bytes, base);
+        // `patientName`: of a word that may be listed, the words inside are judged too.
+        let may = if humps { may_end } else { may_say };
+        let mut ends = words & !threes;
+        for place in places(threes) {
+            let at = base + place;
+            if ends_word(self.bytes[at], self.bytes[at - 1], self.bytes[at - 2]) {
+                ends |= 1 << place;
+            }
+        }
+        for place in places(ends) {
+            if !may(self.bytes, 0, base + place + 1) {
+                ends ^= 1 << place;
+            }
+        }
+        let found = Candidates { block, ends, lines };
+        slot.set(found);
+        found
+    }
+
+    /// Returns what [`context`] does. No token of ours may stand between `floor` and `at`: the walk's floor is behind it.
+    pub(crate) fn context(&self, floor: usize, at: usize) -> u64 {
+        let floor = floor.max(at.saturating_sub(REACH));
+        if at <= floor {
+            return 0;
+        }
+        let (first, shift) = (self.block(floor / BLOCK), floor % BLOCK);
+        let (mut ends, mut lines) = (first.ends >> shift, first.lines >> shift);
+        if (at - 1) / BLOCK != floor / BLOCK {
+            let second = self.block((at - 1) / BLOCK);
+            ends |= second.ends << (BLOCK - shift);
+            lines |= second.lines << (BLOCK - shift);
+        }
+        let window = (1_u64 << (at - floor)) - 1;
+        (ends, lines) = (ends & window, lines & window);
+        if is_word(self.bytes[at - 1]) && may_end(self.bytes, 0, at) {
+            // A word that goes on behind `at` ends there all the same.
+            ends |= 1 << (at - 1 - floor);
+        }
+        ends &= !u64::MAX.checked_shr(lines.leading_zeros()).unwrap_or(0);
+        let mut said = 0;
+        while ends != 0 {
+            let last = BLOCK - 1 - ends.leading_zeros() as usize;
+            ends ^= 1 << last;
+            said |= self.word(floor, floor + last + 1);
+        }
+        debug_assert_eq!(said, context(self.bytes, floor, at), "the words before {at}");
+        said
+    }
+
+    /// Returns what the word that ends at `end` says, and the words inside it: `patientName`.
+    fn word(&self, floor: usize, mut end: usize) -> u64 {
+        let mut said = 0;
+        while end > floor && is_word(self.bytes[end - 1]) {
+            said |= judge(self.bytes, floor, &mut end);
+        }
+        said
+    }
+
+    /// Tells whether one of the words with these bits stands within reach before `at`.
+    pub(crate) fn precede(&self, floor: usize, at: usize, bits: u64) -> bool {
+        self.context(floor, at) & bits != 0
+    }
+}
+
+/// Returns what the word that ends at `end` says, and moves `end` to where it starts.
+fn judge(bytes: &[u8], floor: usize, end: &mut usize) -> u64 {
+    let words = words_before(bytes, floor, *end);
+    let cut = words.last == *end || (words.last == floor && floor > 0 && !starts_word(bytes, floor));
+    *end = words.last.min(*end - 1);
+    if cut { 0 } else { words.bits.unwrap_or(0) }
 }
 
 /// Returns where the token of ours starts that ends at `end`.
@@ -146,7 +289,7 @@ impl Key {
     /// Reads the key whose separator (`=`, `:` or `>`) is at `at`.
     pub(crate) fn before(bytes: &[u8], floor: usize, at: usize) -> Option<Self> {
         let end = Self::end(bytes, at);
-        if end <= floor || !may_end(bytes, floor, end) {
+        if end <= floor || !may_say(bytes, floor, end) {
             return None;
         }
         let words = words_before(bytes, floor, end);
@@ -343,6 +486,49 @@ mod tests {
         }
         for text in ["file_name=", "\"client ip address\":", "wholly_unknown=", " ="] {
             assert_eq!(Key::before(text.as_bytes(), 0, text.len() - 1), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_are_judged_once_as_they_are_judged_alone() {
+        let words = [
+            "né le",
+            "patientName",
+            "tel",
+            "SIRET",
+            "request_id",
+            "naïve",
+            "x",
+            "7",
+            "code icd10",
+            "Chrome",
+            "\n",
+            "= ",
+        ];
+        let rng = model::SeededRng::new(9);
+        let below = |bound: usize| usize::try_from(rng.below(bound as u64)).expect("small");
+        for _ in 0..2_000 {
+            let text: Vec<_> = (0..1 + below(20)).map(|_| words[below(words.len())]).collect();
+            let text = text.join([" ", "-", ", ", ""][below(4)]);
+            let (bytes, cues) = (text.as_bytes(), Cues::of(text.as_bytes()));
+            let mut floor = 0;
+            for at in (0..=bytes.len()).filter(|_| below(3) == 0) {
+                assert_eq!(cues.context(floor, at), context(bytes, floor, at), "{floor}..{at} of {text:?}");
+                if below(9) == 0 {
+                    floor = at;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_word_that_says_something_is_passed_over() {
+        for text in ["numéro_de_sécurité_sociale", "patient.first_name", "mr", "tels", "ms", "cvv2", "date of birth"]
+        {
+            for end in 1..=text.len() {
+                let (bytes, said) = (text.as_bytes(), words_before(text.as_bytes(), 0, end).bits);
+                assert!(said.is_none() || may_say(bytes, 0, end) && may_end(bytes, 0, end), "{end} of {text}");
+            }
         }
     }
 }

@@ -55,6 +55,11 @@ impl Digits {
         (first..self.len).map(|i| self.width(i)).sum()
     }
 
+    /// Tells whether the run may go on behind the last group that was read.
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.len == GROUPS_MAX
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
@@ -134,6 +139,12 @@ impl Digits {
 #[inline]
 pub(crate) fn run_len(bytes: &[u8], at: usize) -> usize {
     bytes.get(at..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count()
+}
+
+/// Tells whether another group of the same run follows the one that ends at `end`.
+pub(crate) fn goes_on(bytes: &[u8], end: usize) -> bool {
+    let gap = bytes.iter().skip(end).take(4).take_while(|b| is_separator(**b)).count();
+    gap < 4 && bytes.get(end + gap).is_some_and(u8::is_ascii_digit)
 }
 
 pub(crate) const fn is_separator(byte: u8) -> bool {

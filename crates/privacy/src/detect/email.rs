@@ -53,8 +53,12 @@ fn local_start(head: &str) -> Option<usize> {
         let inner = quoted.get(open + 1..)?;
         return (!inner.is_empty() && inner.len() <= LOCAL_MAX && !inner.contains('\n')).then_some(open);
     }
-    let mut start = head.len();
-    for (i, c) in head.char_indices().rev() {
+    let ascii = head.bytes().rev().take(LOCAL_MAX).take_while(|b| is_local(char::from(*b)) && b.is_ascii()).count();
+    let mut start = head.len() - ascii;
+    let beyond = start.checked_sub(1).is_some_and(|i| head.as_bytes()[i] >= 0x80);
+    let rest = if beyond { head } else { "" };
+    start = if beyond { head.len() } else { start };
+    for (i, c) in rest.char_indices().rev() {
         if !is_local(c) || head.len() - i > LOCAL_MAX {
             break;
         }

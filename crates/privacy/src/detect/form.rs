@@ -195,9 +195,42 @@ static ALONE: LazyLock<(u32, u32)> = LazyLock::new(|| {
     (with_digit, with_digit | of(&[Type::UkNino, Type::ItCf, Type::Vat]))
 });
 
-/// Looks at what starts at `start` in prose; `said` tells what the words before say, and is asked only where it matters.
-pub(crate) fn in_prose(bytes: &[u8], chars: &Chars, said: &mut dyn FnMut() -> u64) -> Option<Hit> {
-    let start = chars.start;
+/// Tells cheaply whether a form can act alone on what starts at `start`: by the width of its first group. They are solid,
+/// or grouped 2-2-2-3-2, 2-2-3-3-3, 4-3-3-3, 4-9 or 2-2-2-2-1.
+fn may_act_alone(bytes: &[u8], start: usize, run: usize) -> bool {
+    match bytes.get(start) {
+        Some(b'0'..=b'9') => match run {
+            // The second group has two digits too.
+            2 => bytes.iter().skip(start + 2).take(4).filter(|b| b.is_ascii_digit()).count() >= 2,
+            _ => matches!(run, 13 | 20),
+        },
+        // Countries are two letters, a code of Italy starts with six.
+        Some(_) => match run {
+            2 | 4 | 13 => bytes.get(start + 1).is_some_and(u8::is_ascii_alphabetic),
+            16 => bytes.get(start..start + 6).is_some_and(|name| name.iter().all(u8::is_ascii_alphabetic)),
+            20 => true,
+            _ => false,
+        },
+        None => false,
+    }
+}
+
+/// Which forms each word vouches for, as [`BY_LENGTH`] counts them, and how long they can be, by the place of the word's bit.
+static BY_CUE: LazyLock<([u32; 64], [usize; 64])> = LazyLock::new(|| {
+    let vouched = |bit: usize| (0..FORMS.len()).filter(move |i| FORMS[*i].cue >> bit & 1 != 0);
+    let longest = |bit| vouched(bit).map(|i| FORMS[i].lengths.end - 1).max().unwrap_or(0);
+    (std::array::from_fn(|bit| vouched(bit).fold(0, |set, i| set | 1 << i)), std::array::from_fn(longest))
+});
+
+/// Looks at what starts at `start` in prose; `said` tells what the words before say, and is asked only where it matters, `alone` whether a
+/// first group of that width can be of a form that acts alone, and `admits` whether the characters are worth a look.
+pub(crate) fn in_prose(
+    bytes: &[u8],
+    start: usize,
+    said: &mut dyn FnMut() -> u64,
+    alone: impl Fn(usize) -> bool,
+    admits: impl Fn(&Chars) -> bool,
+) -> Option<Hit> {
     let lead = start.checked_sub(1).and_then(|i| bytes.get(i));
     let joined = lead.is_some_and(|b| matches!(b, b'-' | b'.' | b'_' | b'/'))
         && start >= 2
@@ -206,11 +239,22 @@ pub(crate) fn in_prose(bytes: &[u8], chars: &Chars, said: &mut dyn FnMut() -> u6
         return None;
     }
     let bits = said() & CUES;
-    let forms = match (bits, chars.chars[0].is_ascii_digit()) {
-        (0, true) => ALONE.0,
-        (0, false) => ALONE.1,
-        _ => u32::MAX,
-    };
+    let (mut forms, mut longest, mut words) = (0, 0, bits);
+    while words != 0 {
+        let word = words.trailing_zeros() as usize;
+        forms |= BY_CUE.0[word];
+        longest = longest.max(BY_CUE.1[word]);
+        words &= words - 1;
+    }
+    let run = bytes.iter().skip(start).take(CHARS_MAX).take_while(|b| b.is_ascii_alphanumeric()).count();
+    if run > longest && !(alone(run) && may_act_alone(bytes, start, run)) {
+        return None;
+    }
+    let chars = &Chars::read(bytes, start);
+    if !admits(chars) {
+        return None;
+    }
+    forms |= if chars.chars[0].is_ascii_digit() { ALONE.0 } else { ALONE.1 };
     best(bytes, chars, forms, |form, len, value| {
         // What any number passes is judged last.
         (form.shape)(value)

@@ -97,8 +97,22 @@ const LENGTHS: [(&[u8; 2], usize); 89] = [
 
 /// Returns the length of `country`'s numbers.
 pub(super) fn length(country: [u8; 2]) -> Option<usize> {
-    LENGTHS.binary_search_by(|(code, _)| (**code).cmp(&country)).ok().map(|place| LENGTHS[place].1)
+    let [a, b] = country.map(|letter| usize::from(letter.wrapping_sub(b'A')));
+    let len = *BY_COUNTRY.get(a)?.get(b)?;
+    (len > 0).then_some(usize::from(len))
 }
+
+/// [`LENGTHS`] by the two letters.
+static BY_COUNTRY: [[u8; 26]; 26] = {
+    let mut lengths = [[0; 26]; 26];
+    let mut i = 0;
+    while i < LENGTHS.len() {
+        let (country, len) = LENGTHS[i];
+        lengths[(country[0] - b'A') as usize][(country[1] - b'A') as usize] = len as u8;
+        i += 1;
+    }
+    lengths
+};
 
 /// Looks at the check digits at `at`, two letters in front of them.
 pub(crate) fn at(bytes: &[u8], floor: usize, at: usize) -> Option<Hit> {
@@ -134,10 +148,20 @@ fn collect(bytes: &[u8], start: usize, number: &mut [u8]) -> Option<usize> {
 /// Returns the number's remainder (ISO 7064 MOD 97-10) with its first four characters moved to the end.
 pub(super) fn mod_97(number: &[u8]) -> u32 {
     let (head, tail) = number.split_at(4.min(number.len()));
-    tail.iter().chain(head).fold(0, |rest, byte| match byte {
-        b'0'..=b'9' => (rest * 10 + u32::from(byte - b'0')) % 97,
-        letter => (rest * 100 + u32::from(letter.saturating_sub(b'A')) + 10) % 97,
-    })
+    // A remainder is taken where another letter might not fit: 97 * 10^16 is below 2^64.
+    let (mut rest, mut room) = (0_u64, 16);
+    for byte in tail.iter().chain(head) {
+        let (shift, value) = match byte {
+            b'0'..=b'9' => (10, u64::from(byte - b'0')),
+            letter => (100, u64::from(letter.saturating_sub(b'A')) + 10),
+        };
+        if room < 2 {
+            (rest, room) = (rest % 97, 16);
+        }
+        room -= if shift == 10 { 1 } else { 2 };
+        rest = rest * shift + value;
+    }
+    u32::try_from(rest % 97).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -45,14 +45,56 @@ pub(crate) fn v4(bytes: &[u8], digits: &Digits, group: usize) -> Option<Hit> {
     }
     let mut octets = [0_u8; 4];
     for (octet, index) in octets.iter_mut().zip(group..) {
-        let text = std::str::from_utf8(bytes.get(digits.start(index)..digits.end(index))?).ok()?;
-        *octet = text.parse().ok()?;
+        // Of five digits and more the number might wrap into the range again.
+        let digits = bytes.get(digits.start(index)..digits.end(index)).filter(|digits| digits.len() <= 16)?;
+        *octet = u8::try_from(super::form::number(digits)).ok()?;
     }
-    let address = Ipv4Addr::from(octets);
-    if address.is_loopback() || address.is_unspecified() || octets[0] == 255 || is_version(bytes, &range, octets) {
+    Quad { range, octets }.hit(bytes)
+}
+
+/// Four numbers below 256 with dots between them.
+pub(crate) struct Quad {
+    pub(crate) range: std::ops::Range<usize>,
+    octets: [u8; 4],
+}
+
+impl Quad {
+    /// Returns the address if it is neither this machine's nor a version.
+    pub(crate) fn hit(&self, bytes: &[u8]) -> Option<Hit> {
+        let address = Ipv4Addr::from(self.octets);
+        let nobodys = address.is_loopback() || address.is_unspecified() || self.octets[0] == 255;
+        (!nobodys && !is_version(bytes, &self.range, self.octets)).then(|| Hit::new(self.range.clone(), Type::Ipv4))
+    }
+
+    pub(crate) const fn is_loopback(&self) -> bool {
+        self.octets[0] == 127
+    }
+}
+
+/// Reads the quad at `at` if no other number is near it: what most addresses are.
+pub(crate) fn alone(bytes: &[u8], at: usize) -> Option<Quad> {
+    let (mut octets, mut end) = ([0_u8; 4], at);
+    for (i, octet) in octets.iter_mut().enumerate() {
+        if i > 0 {
+            if bytes.get(end) != Some(&b'.') {
+                return None;
+            }
+            end += 1;
+        }
+        let (mut value, first) = (0_u16, end);
+        while let Some(digit) = bytes.get(end).filter(|b| b.is_ascii_digit() && end - first < 4) {
+            value = value * 10 + u16::from(digit - b'0');
+            end += 1;
+        }
+        if end == first || end - first > 3 {
+            return None;
+        }
+        *octet = u8::try_from(value).ok()?;
+    }
+    if super::digits::goes_on(bytes, end) || bytes.get(end).is_some_and(u8::is_ascii_alphabetic) {
         return None;
     }
-    Some(Hit::new(range, Type::Ipv4))
+    Some(Quad { range: at..end, octets })
 }
 
 /// Tells whether an IPv4 address stands at `at` although a letter is in front of it.

@@ -17,6 +17,9 @@ pub(crate) fn at(text: &str, key: &Key, at: usize) -> Option<Hit> {
     if bits & OF_VALUES == 0 {
         return None;
     }
+    if bits & OF_VALUES == MAYBE_PERSON && bytes[at] != b'>' && person::is_small(text, at + 1) {
+        return None;
+    }
     let value = value_of(bytes, at)?;
     let start = value.range.start;
     if token_len(bytes.get(start..)?).is_some() {
@@ -121,6 +124,18 @@ pub(crate) struct Value {
     pub(crate) in_query: bool,
 }
 
+/// What ends a value that has no quotes.
+static ENDS: [bool; 256] = {
+    let mut table = [false; 256];
+    let ends = b"&,;\"'<|\n\t})]";
+    let mut i = 0;
+    while i < ends.len() {
+        table[ends[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
 /// Returns what stands behind the separator at `at`: between quotes, up to the next tag, or up to the end of the word's
 /// sentence.
 fn value_of(bytes: &[u8], at: usize) -> Option<Value> {
@@ -150,10 +165,7 @@ fn value_of(bytes: &[u8], at: usize) -> Option<Value> {
         let len = rest.iter().position(|b| *b == b'<')?;
         return (len > 0 && spaces == 0).then(|| Value { range: start..start + len, quoted: true, in_query: false });
     }
-    let len = rest
-        .iter()
-        .position(|b| matches!(b, b'&' | b',' | b';' | b'"' | b'\'' | b'<' | b'|' | b'\n' | b'\t' | b'}' | b')' | b']'))
-        .unwrap_or(rest.len());
+    let len = rest.iter().position(|b| ENDS[usize::from(*b)]).unwrap_or(rest.len());
     let mut end = start + len;
     while bytes.get(end).is_some_and(|b| (0x80..0xC0).contains(b)) {
         end -= 1;

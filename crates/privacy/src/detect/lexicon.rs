@@ -392,12 +392,151 @@ impl Trios {
 
 static ENDS: Trios = Trios::of(ENTRIES, true);
 
-/// Tells whether a listed word, or a group of words, can end with the letters before `end`.
+/// Which letters can end a listed word that has at least as many, by a hash of them: what [`ENDS`] admits by chance.
+struct Tails([u64; 1024]);
+
+impl Tails {
+    /// Gathers the last `count` letters of the listed words.
+    const fn of(entries: &[(u64, &str)], count: usize) -> Self {
+        let mut tails = Self([0; 1024]);
+        let mut entry = 0;
+        while entry < entries.len() {
+            let (bits, words) = entries[entry];
+            let words = words.as_bytes();
+            let mut start = 0;
+            while start < words.len() {
+                let mut end = start;
+                while end < words.len() && words[end] != b' ' {
+                    end += 1;
+                }
+                tails.put(words, start, end, count, 0);
+                if bits & PLURAL != 0 {
+                    tails.put(words, start, end, count - 1, tail(0, b's'));
+                }
+                start = end + 1;
+            }
+            entry += 1;
+        }
+        tails
+    }
+
+    const fn put(&mut self, words: &[u8], start: usize, end: usize, count: usize, behind: u64) {
+        if end < start + count {
+            return;
+        }
+        let (mut letters, mut i) = (behind, 0);
+        while i < count {
+            i += 1;
+            letters = tail(letters, words[end - i]);
+        }
+        let slot = Self::slot(letters);
+        self.0[slot / 64] |= 1 << (slot % 64);
+    }
+
+    const fn slot(letters: u64) -> usize {
+        (letters.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize
+    }
+
+    /// Tells whether a listed word can end with these letters, made by [`tail`].
+    const fn admits(&self, letters: u64) -> bool {
+        let slot = Self::slot(letters);
+        self.0[slot / 64] & 1 << (slot % 64) != 0
+    }
+}
+
+/// Takes one more letter in front of those at the end of a word, five bits each.
+pub(super) const fn tail(letters: u64, before: u8) -> u64 {
+    letters << 5 | (before & 31) as u64
+}
+
+static FOURS: Tails = Tails::of(ENTRIES, 4);
+static SIXES: Tails = Tails::of(ENTRIES, 6);
+
+/// Tells whether a listed word of `count` letters or more can end with these letters.
+pub(super) fn may_go_on(letters: u64, count: usize) -> bool {
+    match count {
+        4 => FOURS.admits(letters),
+        6 => SIXES.admits(letters),
+        _ => true,
+    }
+}
+
+/// The listed words of three letters and fewer, the last letter first.
+static SHORTS: Trios = {
+    let mut shorts = Trios([0; 512]);
+    let mut entry = 0;
+    while entry < ENTRIES.len() {
+        let (bits, words) = ENTRIES[entry];
+        let words = words.as_bytes();
+        let mut start = 0;
+        while start < words.len() {
+            let mut end = start;
+            while end < words.len() && words[end] != b' ' {
+                end += 1;
+            }
+            let (mut letters, mut plural) = ([0; 3], [(b's' & 31) as usize, 0, 0]);
+            let mut i = 0;
+            while i < end - start && i < 3 {
+                letters[i] = (words[end - 1 - i] & 31) as usize;
+                if i < 2 {
+                    plural[i + 1] = letters[i];
+                }
+                i += 1;
+            }
+            if end > start && end - start <= 3 {
+                shorts.put(letters);
+            }
+            if end > start && end - start <= 2 && bits & PLURAL != 0 {
+                shorts.put(plural);
+            }
+            start = end + 1;
+        }
+        entry += 1;
+    }
+    shorts
+};
+
+/// Tells whether a listed word, or a group of words, can end with the letters before `end`: by three of them.
 #[inline]
 pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
-    let mut letters = [0_u8; 3];
+    if let Some([c, b, a]) = end.checked_sub(3).filter(|from| *from >= floor).and_then(|from| bytes.get(from..end))
+        && FOLD[usize::from(*a)] != 0
+        && FOLD[usize::from(*b)] != 0
+        && FOLD[usize::from(*c)] != 0
+    {
+        return ENDS.admits(*a, *b, *c);
+    }
+    // Where there are fewer letters, only shorter words admit the rest. Accents are not told this way.
+    last_letters(bytes, floor, end).is_none_or(|([a, b, c, _], _)| ENDS.admits(a, b, c))
+}
+
+/// Tells whether a listed word can end with these letters, the last first.
+#[inline]
+pub(crate) fn ends_word(last: u8, second: u8, third: u8) -> bool {
+    ENDS.admits(last, second, third)
+}
+
+/// Tells what [`may_end`] does, by four letters: for callers who ask for what the words say and for nothing else.
+#[inline]
+pub(crate) fn may_say(bytes: &[u8], floor: usize, end: usize) -> bool {
+    if let Some([d, c, b, a]) = end.checked_sub(4).filter(|from| *from >= floor).and_then(|from| bytes.get(from..end))
+        && [a, b, c, d].iter().all(|letter| FOLD[usize::from(**letter)] != 0)
+    {
+        return admits([*a, *b, *c, *d]);
+    }
+    match last_letters(bytes, floor, end) {
+        Some((letters, 4)) => admits(letters),
+        Some(([a, b, c, _], _)) => ENDS.admits(a, b, c),
+        None => true,
+    }
+}
+
+/// Returns the last four letters before `end` and how many there are, one separator allowed between any two; `None` where
+/// one has an accent.
+fn last_letters(bytes: &[u8], floor: usize, end: usize) -> Option<([u8; 4], usize)> {
+    let mut letters = [0_u8; 4];
     let (mut count, mut at, mut parted) = (0, end, true);
-    while count < 3 && at > floor {
+    while count < 4 && at > floor {
         at -= 1;
         let byte = bytes[at];
         if FOLD[usize::from(byte)] != 0 {
@@ -405,16 +544,24 @@ pub(crate) fn may_end(bytes: &[u8], floor: usize, end: usize) -> bool {
             count += 1;
             parted = false;
         } else if byte >= 0x80 {
-            // Accents are not told this way.
-            return true;
+            return None;
         } else if parted || !matches!(byte, b'_' | b'-' | b'.' | b' ' | b'\'') {
             break;
         } else {
             parted = true;
         }
     }
-    // Where there are fewer letters, only shorter words admit the rest.
-    ENDS.admits(letters[0], letters[1], letters[2])
+    Some((letters, count))
+}
+
+/// Tells whether a listed word can end with these letters, the last first.
+fn admits(letters: [u8; 4]) -> bool {
+    let [a, b, c, _] = letters;
+    ENDS.admits(a, b, c)
+        && (FOURS.admits(letters.into_iter().fold(0, tail))
+            || SHORTS.admits(a, b, c)
+            || SHORTS.admits(a, b, 0)
+            || SHORTS.admits(a, 0, 0))
 }
 
 /// Which three letters a month's name can start with.

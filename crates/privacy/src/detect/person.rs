@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::lexicon::{FOLD, Table, bit, seed, step, unaccented};
+use super::lexicon::{FOLD, Table, bit, may_say, seed, step, unaccented};
 use super::{Hit, Type, cue, names, token_len};
 
 /// Longest name that is read, in bytes.
@@ -28,6 +28,18 @@ const NOT_NAMES: &str = " ne nee nir ins ine nif rpps adeli tel mail siret siren
     can may must should of to in on at by or no yes my your his her their our this that these those new old all any portal space area group team \
     relations services support care success manager center centre hospital hopital hôpital clinique ecole école lycee lycée college université university \
     default local remote public private internal external primary secondary main master slave replica index shard region zone exception ";
+
+/// Tells whether a word in small letters of ASCII stands at `at`, or behind a space, that no name starts with.
+pub(super) fn is_small(text: &str, at: usize) -> bool {
+    let bytes = text.as_bytes();
+    let start = at + usize::from(bytes.get(at) == Some(&b' '));
+    let Some(word) = bytes.get(start..).filter(|word| word.first().is_some_and(u8::is_ascii_lowercase)) else {
+        return false;
+    };
+    let len = word.iter().take(NAME_MAX).take_while(|b| b.is_ascii_alphabetic()).count();
+    let ends = word.get(len).is_none_or(|b| *b < 0x80 && !matches!(b, b'-' | b'\''));
+    ends && !text.get(start..start + len).is_some_and(is_particle)
+}
 
 /// Looks at the value of a key that names a person; `sure` where the name alone says so.
 pub(crate) fn under_key(text: &str, value: Range<usize>, quoted: bool, sure: bool, pluses: bool) -> Option<Hit> {
@@ -90,8 +102,27 @@ fn hash(word: &[u8]) -> u64 {
     hash
 }
 
+static NOT_NAMES_TABLE: Table<2_048> = Table::of(&[(1, NOT_NAMES)], false);
+
+static PARTICLES_TABLE: Table<128> = Table::of(&[(1, PARTICLES)], false);
+
+/// Tells whether a list holds a word of ASCII letters; `None` where the word has other characters.
+fn is_listed<const N: usize>(table: &Table<N>, word: &str) -> Option<bool> {
+    let mut hash = seed();
+    for byte in word.bytes() {
+        if !byte.is_ascii_alphabetic() {
+            return None;
+        }
+        hash = step(hash, byte | 0x20);
+    }
+    Some(table.get(hash).is_some())
+}
+
 fn is_no_name(word: &str) -> bool {
     let word = word.trim_matches(['.', ',', ' ', '\'']);
+    if let Some(listed) = is_listed(&NOT_NAMES_TABLE, word) {
+        return listed;
+    }
     !word.is_empty() && NOT_NAMES.contains(&format!(" {} ", word.to_lowercase()))
 }
 
@@ -137,12 +168,22 @@ fn run_end(text: &str, start: usize, sure: bool, pluses: bool) -> Option<usize> 
 }
 
 fn is_particle(word: &str) -> bool {
-    word.len() <= 5 && PARTICLES.contains(&format!(" {} ", word.to_lowercase().trim_end_matches('\'')))
+    if word.len() > 5 {
+        return false;
+    }
+    if let Some(listed) = is_listed(&PARTICLES_TABLE, word) {
+        return listed;
+    }
+    PARTICLES.contains(&format!(" {} ", word.to_lowercase().trim_end_matches('\'')))
 }
 
 /// Returns where the word of letters ends that starts at `at`; dashes and apostrophes between letters belong to it.
 fn word_end(text: &str, at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
+    let letters = rest.bytes().take(NAME_MAX).take_while(u8::is_ascii_alphabetic).count();
+    if rest.as_bytes().get(letters).is_none_or(|b| *b < 0x80 && !matches!(b, b'-' | b'\'')) && letters < NAME_MAX {
+        return at + letters;
+    }
     let mut end = 0;
     let mut chars = rest.char_indices().peekable();
     while let Some((i, c)) = chars.next() {
@@ -267,6 +308,15 @@ fn titled(text: &str, at: usize, end: usize) -> Option<Range<usize>> {
 
 /// A known first or family name with another name beside it.
 fn beside(text: &str, at: usize, end: usize, said: u64) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    if let [b' ', b'a'..=b'z', rest @ ..] = bytes.get(end..)? {
+        // A word in small letters is no name, but a particle may be.
+        let len = 1 + rest.iter().take(5).take_while(|b| b.is_ascii_alphabetic()).count();
+        let other = rest.get(len - 1).is_some_and(|b| *b == b'\'' || *b >= 0x80);
+        if !other && (len > 5 || !is_particle(text.get(end + 1..=end + len)?)) {
+            return None;
+        }
+    }
     let name_end = run_end(text, at, false, false)?;
     if name_end <= end {
         return None;
@@ -319,6 +369,9 @@ fn behind_role(text: &str, floor: usize, at: usize, end: usize, known: bool) -> 
     };
     let letter = |at: usize| bytes.get(at).is_some_and(|b| b.is_ascii_alphabetic() || *b >= 0x80);
     if role_end < floor + 2 || !letter(role_end - 1) || !letter(role_end - 2) {
+        return None;
+    }
+    if !may_say(bytes, floor, role_end) {
         return None;
     }
     let said = cue::words_before(bytes, floor, role_end).bits.unwrap_or(0);

@@ -3,9 +3,10 @@
 //! There is no checksum, so the form must be one that people write: known country and length, or known groups. Forms
 //! that ids and amounts share need a word such as `tel` in front.
 
+use super::cue::{self, Cues};
 use super::digits::{Digits, Gap};
 use super::lexicon::bit;
-use super::{Hit, Type, cue};
+use super::{Hit, Type};
 
 /// Country codes with the least and most digits of the national number.
 const COUNTRIES: [(&[u8], usize, usize); 36] = [
@@ -129,8 +130,59 @@ const BARE: [(&[usize], &[u8], bool); 24] = [
     (&[3, 4, 3], b"3", true),
 ];
 
+/// Which rows of a table a number can fit, by the widths of its first two groups; in the column 0, rows of one group. Bit
+/// `i` stands for row `i`.
+struct Openings([[u64; WIDTHS]; WIDTHS]);
+
+/// Widths of groups that any row has, and 0.
+const WIDTHS: usize = 13;
+
+impl Openings {
+    const fn put(&mut self, widths: &[usize], row: usize) {
+        self.0[widths[0]][if widths.len() > 1 { widths[1] } else { 0 }] |= 1 << row;
+    }
+
+    /// Returns the rows that the groups from `group` on can fit, in ascending order.
+    fn rows(&self, digits: &Digits, group: usize) -> impl Iterator<Item = usize> {
+        let mut rows = self.0.get(digits.width(group)).map_or(0, |seconds| {
+            let second = if group + 1 < digits.len() { seconds.get(digits.width(group + 1)) } else { None };
+            seconds[0] | second.copied().unwrap_or(0)
+        });
+        std::iter::from_fn(move || {
+            let row = (rows != 0).then(|| rows.trailing_zeros() as usize)?;
+            rows &= rows - 1;
+            Some(row)
+        })
+    }
+}
+
+static TRUNK_OPENINGS: Openings = {
+    let mut openings = Openings([[0; WIDTHS]; WIDTHS]);
+    let mut i = 0;
+    while i < TRUNK.len() {
+        openings.put(TRUNK[i].0, i);
+        i += 1;
+    }
+    openings
+};
+
+static BARE_OPENINGS: Openings = {
+    let mut openings = Openings([[0; WIDTHS]; WIDTHS]);
+    let mut i = 0;
+    while i < BARE.len() {
+        openings.put(BARE[i].0, i);
+        i += 1;
+    }
+    openings
+};
+
+/// Tells whether a number without a trunk 0 can start with groups of these widths.
+pub(crate) fn may_open(first: usize, second: usize) -> bool {
+    BARE_OPENINGS.0.get(first).is_some_and(|row| row[0] | row.get(second).copied().unwrap_or(0) != 0)
+}
+
 /// Looks at the groups from `group` on as a telephone number.
-pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
+pub(crate) fn at(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
     let lead = start.checked_sub(1).and_then(|i| bytes.get(i)).copied();
     if lead == Some(b'+') || (lead == Some(b' ') && start >= 2 && bytes[start - 2] == b'+' && start - 2 >= floor) {
@@ -141,9 +193,13 @@ pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> O
     if bytes[start] == b'0' {
         // `00.431` is a fraction.
         let zeros = bytes.get(start..start + 2) == Some(b"00") && bytes.get(start + 2) != Some(&b'.');
-        return if zeros { international(bytes, digits, group, 2, start) } else { trunk(bytes, floor, digits, group) };
+        return if zeros {
+            international(bytes, digits, group, 2, start)
+        } else {
+            trunk(cues, bytes, floor, digits, group)
+        };
     }
-    bare(bytes, floor, digits, group)
+    bare(cues, bytes, floor, digits, group)
 }
 
 /// A number with its country code, after `skip` zeros.
@@ -194,34 +250,31 @@ fn is_international(number: &[u8], dialled: bool) -> bool {
     }
 }
 
-fn trunk(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
+fn trunk(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
     let second = if digits.width(group) > 1 { bytes[start + 1] } else { *bytes.get(digits.start(group + 1))? };
-    let shape = TRUNK
-        .iter()
-        .filter(|(widths, _)| widths.first() == Some(&digits.width(group)))
+    let shape = TRUNK_OPENINGS
+        .rows(digits, group)
+        .map(|row| TRUNK[row])
         .filter(|(widths, seconds)| seconds.contains(&second) && fits(bytes, digits, group, widths))
         .max_by_key(|(widths, _)| widths.len())?
         .0;
     // Five digits and more in front are a British area, which is set off by a space; elsewhere a word must say so.
     let pair = shape.len() == 2 && shape[0] == 5;
     let british = shape == [5, 6] && digits.gap(group + 1) == Gap::One(b' ');
-    finish(bytes, floor, digits, group, shape.len(), pair && !british)
+    finish(cues, bytes, floor, digits, group, shape.len(), pair && !british)
 }
 
-fn bare(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
+fn bare(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
-    if digits.width(group) > 10 {
-        return None;
-    }
     // `(0)6 12 34 56 78` and `1-800-555-0199` start one group before the number proper.
-    let shape = BARE
-        .iter()
-        .filter(|(widths, _, _)| widths.first() == Some(&digits.width(group)))
+    let shape = BARE_OPENINGS
+        .rows(digits, group)
+        .map(|row| BARE[row])
         .filter(|(widths, firsts, _)| firsts.contains(&bytes[start]) && fits(bytes, digits, group, widths))
-        .filter(|(widths, _, _)| **widths != [3, 3, 4] || is_nanp(bytes, digits, group))
+        .filter(|(widths, _, _)| *widths != [3, 3, 4] || is_nanp(bytes, digits, group))
         .max_by_key(|(widths, _, _)| widths.len())?;
-    finish(bytes, floor, digits, group, shape.0.len(), shape.2)
+    finish(cues, bytes, floor, digits, group, shape.0.len(), shape.2)
 }
 
 /// Tells whether exchange codes are possible (they start with 2 to 9), or the number is an Italian mobile's.
@@ -248,12 +301,18 @@ fn fits(bytes: &[u8], digits: &Digits, group: usize, widths: &[usize]) -> bool {
     uniform && first_fits && digits.stands_alone(bytes, group, end - 1)
 }
 
-fn finish(bytes: &[u8], floor: usize, digits: &Digits, group: usize, groups: usize, needs_cue: bool) -> Option<Hit> {
+fn finish(
+    cues: &Cues<'_>,
+    bytes: &[u8],
+    floor: usize,
+    digits: &Digits,
+    group: usize,
+    groups: usize,
+    needs_cue: bool,
+) -> Option<Hit> {
     let start = digits.start(group);
-    let mut cued = None;
-    let mut is_cued = || *cued.get_or_insert_with(|| cue::precedes(bytes, floor, start, bit::PHONE));
     let fraction = start > 0 && matches!(bytes[start - 1], b'.' | b'#' | b'$' | b',');
-    if (needs_cue || fraction || cue::names_an_id(bytes, start)) && !is_cued() {
+    if !cues.precede(floor, start, bit::PHONE) && (needs_cue || fraction || cue::names_an_id(bytes, start)) {
         return None;
     }
     // `(212) 555-0199`: the parenthesis goes too, so that what is left reads well.

@@ -58,8 +58,8 @@ const PREFIXES: [(&[u8], usize); 49] = [
 ];
 
 /// Which first three bytes a key can have, by a hash of them: most words are none of these.
-const STARTS: [u64; 4] = {
-    let mut set = [0; 4];
+static STARTS: [u64; 512] = {
+    let mut set = [0; 512];
     let mut i = 0;
     while i < PREFIXES.len() {
         let start = PREFIXES[i].0;
@@ -73,7 +73,7 @@ const STARTS: [u64; 4] = {
 };
 
 const fn start_slot(a: u8, b: u8, c: u8) -> usize {
-    (a as usize * 5 + b as usize * 11 + c as usize * 29) % 256
+    (a as usize & 31) << 10 | (b as usize & 31) << 5 | c as usize & 31
 }
 
 /// Looks at the word in which the digit at `at` stands: does it start as a key or a token does, it is one.
@@ -337,8 +337,8 @@ const HARMLESS: [&str; 44] = [
 ];
 
 /// Which last three letters a strong name can have, by a hash of them.
-const ENDS: [u64; 4] = {
-    let mut set = [0; 4];
+static ENDS: [u64; 512] = {
+    let mut set = [0; 512];
     let mut i = 0;
     while i < STRONG.len() {
         let name = STRONG[i].as_bytes();
@@ -358,20 +358,29 @@ fn is_strong(name: &[u8]) -> bool {
         && !name.ends_with(b"compass")
 }
 
-/// Tells cheaply whether the key that ends at `end` can name a secret.
+/// Tells cheaply whether the key that ends at `end` can name a secret: by its last three letters and digits, whatever
+/// stands between them (`x_key`, `db-pass.`).
 #[inline]
 pub(crate) fn may_end_key(bytes: &[u8], end: usize) -> bool {
-    let Some([a, b, c]) = end.checked_sub(3).and_then(|from| bytes.get(from..end)) else { return end >= 2 };
-    let fold = |b: u8| if b.is_ascii_alphabetic() { b | 0x20 } else { b };
-    let slot = start_slot(fold(*a), fold(*b), fold(*c));
-    // `db-pass.`, `x_key`: what is no letter is folded away from the name, so its letters are not told here.
-    let odd = !(a.is_ascii_alphabetic() && b.is_ascii_alphabetic() && c.is_ascii_alphabetic());
-    odd || (ENDS[slot / 64] | WEAK_ENDS[slot / 64]) & 1 << (slot % 64) != 0
+    let mut letters = [0; 3];
+    let (mut count, mut at) = (0, end);
+    while count < 3 {
+        let Some(byte) = at.checked_sub(1).and_then(|i| bytes.get(i)) else { return false };
+        at -= 1;
+        if byte.is_ascii_alphanumeric() {
+            letters[2 - count] = *byte;
+            count += 1;
+        } else if !(matches!(byte, b'_' | b'-' | b'.') || *byte >= 0x80) {
+            return false;
+        }
+    }
+    let slot = start_slot(letters[0], letters[1], letters[2]);
+    (ENDS[slot / 64] | WEAK_ENDS[slot / 64]) & 1 << (slot % 64) != 0
 }
 
 /// The same for the weak ones; those of fewer than three letters are told by what stands before them.
-const WEAK_ENDS: [u64; 4] = {
-    let mut set = [0; 4];
+static WEAK_ENDS: [u64; 512] = {
+    let mut set = [0; 512];
     let mut i = 0;
     while i < WEAK.len() {
         let name = WEAK[i].as_bytes();

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lexicon::bit;
+use super::lexicon::{Table, bit, may_say, seed, step};
 use super::{Hit, Type, cue, token_len};
 
 /// Accounts of systems and programs, and what stands where there is no name.
@@ -45,7 +45,7 @@ pub(crate) fn at(bytes: &[u8], value: Range<usize>, weak: bool) -> Option<Hit> {
 /// Looks at the word with digits at `start`, where the word before may say that it names a user: `for user jdupont42`.
 pub(crate) fn in_prose(bytes: &[u8], floor: usize, start: usize) -> Option<Hit> {
     let end = start.checked_sub(1).filter(|end| *end > floor && bytes[*end] == b' ')?;
-    if !matches!(bytes[end - 1], b'r' | b'n' | b'e' | b't') {
+    if !matches!(bytes[end - 1], b'r' | b'n' | b'e' | b't') || !may_say(bytes, floor, end) {
         return None;
     }
     let words = cue::words_before(bytes, floor, end);
@@ -75,13 +75,15 @@ fn belongs(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'\\') || b >= 0x80
 }
 
+static NOBODY_TABLE: Table<1_024> = Table::of(&[(1, NOBODY)], false);
+
 fn is_nobodys(text: &[u8]) -> bool {
-    let lower = text.to_ascii_lowercase();
-    let Ok(lower) = std::str::from_utf8(&lower) else { return false };
-    NOBODY.contains(&format!(" {lower} "))
-        || lower.starts_with("svc")
-        || lower.starts_with("system:")
-        || lower.ends_with("-svc")
+    let starts = |word: &[u8]| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
+    let hash = text.iter().fold(seed(), |hash, byte| step(hash, byte.to_ascii_lowercase()));
+    NOBODY_TABLE.get(hash).is_some()
+        || starts(b"svc")
+        || starts(b"system:")
+        || text.len() >= 4 && text[text.len() - 4..].eq_ignore_ascii_case(b"-svc")
 }
 
 /// A UUID or a hash names a record.
