@@ -377,7 +377,7 @@ impl Walk<'_> {
             b'@' => url::go_dsn(bytes, floor, at).or_else(|| email::at(self.text, floor, at)),
             b'-' => mac::at(bytes, floor, at).or_else(|| self.dashes(at)),
             b'[' => {
-                if is_clf_time(bytes, at) {
+                if is_clf_time(bytes, at) && self.cues.context(floor, at + 1) & bit::DOB == 0 {
                     return at + CLF_TIME.len();
                 }
                 let end = at + token_len(bytes.get(at..).unwrap_or_default()).unwrap_or(1);
@@ -723,21 +723,23 @@ fn letters_between(bytes: &[u8], at: usize) -> bool {
 /// address, a place, a telephone's nor an identifier that acts alone: `5.0`, `537.36`, `131.0.6778.85`.
 fn version_end(bytes: &[u8], at: usize, end: usize) -> Option<usize> {
     // An identifier's first group has two digits, or 13; a telephone's trunk or the way abroad is a zero.
-    if end - at == 2 || end - at > 5 || (bytes[at] == b'0' && end - at > 1) {
+    let dialled = matches!(bytes.get(..at), Some([.., b'+'] | [.., b'+', b' ']));
+    if dialled || end - at == 2 || end - at > 5 || (bytes[at] == b'0' && end - at > 1) {
         return None;
     }
     let (mut last, mut count, mut low, mut second, mut width) = (end, 1, end - at <= 3, 0, 0);
     while bytes.get(last) == Some(&b'.') {
         width = digits::run_len(bytes, last + 1);
-        // `00` may be dialled.
-        if width == 0 || bytes.get(last + 1..last + 3) == Some(b"00") {
+        // `00` may be dialled, and a zero in front makes a number small.
+        if width == 0 || width > 1 && bytes[last + 1] == b'0' {
             return None;
         }
         (last, count, low) = (last + 1 + width, count + 1, low && width <= 3);
         second = if count == 2 { width } else { second };
     }
-    // Three decimals are a place.
-    let nobodys = width <= 2 && !(count >= 4 && low) && !phone::may_open(end - at, second);
+    // Three decimals are a place, thirteen digits somebody's number.
+    let nobodys =
+        width <= 2 && last - at - (count - 1) < 13 && !(count >= 4 && low) && !phone::may_open(end - at, second);
     let ends = !bytes.get(last).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'-') && !digits::goes_on(bytes, last);
     (nobodys && ends).then_some(last)
 }
@@ -864,10 +866,15 @@ mod tests {
             ("6.12.34.56.78", None),
             ("1.2-3", None),
             ("12.3 x", None),
+            ("5.0245.8.70", None),
+            ("2808.285.6.64.5484.0", None),
         ] {
             let first = digits::run_len(text.as_bytes(), 0);
             assert_eq!(version_end(text.as_bytes(), 0, first), end, "{text}");
         }
+        assert!(
+            find("[22/Nov/2026:18:04:11 +0000]").is_empty() && find("né le [22/Nov/1990:18:04:11 +0000]").len() == 1
+        );
         assert!(is_clf_time(b"[22/Nov/2026:18:04:11 +0000] x", 0) && !is_clf_time(b"[22/Nov/2026:18:04:11]", 0));
     }
 

@@ -24,7 +24,9 @@ const ENTRIES: &[(u64, &str)] = &[
     ),
     (
         FIRST,
-        "jean marie pierre michel andre philippe alain jacques bernard daniel claude catherine francoise monique sylvie nathalie \
+        "elise eloise celia cleo coralie edith edmond emeline eugenie faustine gaetan geraldine gregoire helena heloise jeremie \
+        joelle leonie maeva maxence pierrick remi remy solene theophile timothee tristan yoann assia chaima djamila ismael \
+        jean marie pierre michel andre philippe alain jacques bernard daniel claude catherine francoise monique sylvie nathalie \
         isabelle jacqueline anne nicolas christophe patrick laurent christine valerie frederic stephane thierry pascal sebastien david \
         julien olivier eric dominique sandrine veronique celine chantal patricia brigitte annie julie aurelie alexandre thomas \
         romain maxime kevin antoine guillaume vincent emilie laetitia virginie stephanie caroline elodie camille marion \

@@ -427,6 +427,7 @@ mod tests {
             ("last_name: o'brien", Some("o'brien")),
             ("{\"name\":\"Jean Dupont\"}", Some("Jean Dupont")),
             ("bonjour, Marie Curie a signé", Some("Marie Curie")),
+            ("ticket ouvert par Élise Ait-Ahmed", Some("Élise Ait-Ahmed")),
             ("DUPONT Jean a signé", Some("DUPONT Jean")),
             ("PATIENT MARTIN JEAN NE LE 12/03/1980", Some("MARTIN JEAN")),
             ("étudiant INE 1234567890A", None),
