@@ -1,6 +1,6 @@
 //! Measures what 10,000 HTTPS checks every 10 s cost, against a farm of targets on 127.0.0.0/16 in another process.
 //!
-//! `farm MODE [CHECKS] [SECONDS]` with the mode `normal`, `stalled` (every TLS handshake stalls), `blackhole` (no SYN is
+//! `farm MODE [CHECKS] [SECONDS]` with the mode `normal`, `rsa` (a chain like those of Let's Encrypt), `stalled` (every TLS handshake stalls), `blackhole` (no SYN is
 //! answered), or `blackbox`: the same probes as `normal`, done by Debian's prometheus-blackbox-exporter, which is asked
 //! over kept connections as Prometheus asks. Prints one JSON object. Release builds only mean something.
 
@@ -20,7 +20,8 @@ use model::{CheckChange, CheckResult};
 use probe::schedule::{Full, Results, Scheduler, descriptors_needed, raise_descriptors};
 use probe::{Check, Config, Means};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -231,7 +232,7 @@ fn rss_bytes(pid: &str, key: &str) -> f64 {
 fn serve(mode: &str, dir: &Path) -> Outcome<()> {
     let _ = raise_descriptors(0);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let acceptor = acceptor(dir)?;
+    let acceptor = if mode == "rsa" { rsa_acceptor(dir)? } else { acceptor(dir)? };
     let _guard = runtime.enter();
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     let any: std::net::SocketAddr = ([0, 0, 0, 0], 0).into();
@@ -301,7 +302,27 @@ fn acceptor(dir: &Path) -> Outcome<tokio_rustls::TlsAcceptor> {
     let leaf = CertificateParams::new(vec!["farm.test".to_owned()])?.signed_by(&key, &middle)?;
     disk::write_atomic(&OsDisk, &dir.join("ca.pem"), root.pem().as_bytes())?;
     let chain = vec![leaf.der().clone(), middle.der().clone()];
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    serving(chain, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
+}
+
+/// A leaf and an intermediate of RSA 2048 under a root of RSA 4096, as Let's Encrypt has them; `openssl` makes them.
+fn rsa_acceptor(dir: &Path) -> Outcome<tokio_rustls::TlsAcceptor> {
+    let make = "set -e; cd \"$0\"; q() { openssl \"$@\" 2>/dev/null; }
+        q req -x509 -newkey rsa:4096 -nodes -keyout root.key -out ca.pem -subj /CN=root -days 30
+        q req -newkey rsa:2048 -nodes -keyout middle.key -out middle.csr -subj /CN=middle
+        printf 'basicConstraints=critical,CA:TRUE\\n' > middle.ext
+        q x509 -req -in middle.csr -CA ca.pem -CAkey root.key -CAcreateserial -out middle.pem -days 30 -extfile middle.ext
+        q req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=farm.test
+        printf 'subjectAltName=DNS:farm.test\\n' > leaf.ext
+        q x509 -req -in leaf.csr -CA middle.pem -CAkey middle.key -CAcreateserial -out leaf.pem -days 30 -extfile leaf.ext";
+    if !Command::new("bash").args(["-c", make]).arg(dir).status()?.success() {
+        return Err("openssl made no chain".into());
+    }
+    let der = |name: &str| CertificateDer::from_pem_file(dir.join(name));
+    serving(vec![der("leaf.pem")?, der("middle.pem")?], PrivateKeyDer::from_pem_file(dir.join("leaf.key"))?)
+}
+
+fn serving(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Outcome<tokio_rustls::TlsAcceptor> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
