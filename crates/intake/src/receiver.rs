@@ -92,16 +92,16 @@ impl Receiver {
         Self { admit, clock, memory, shares: Mutex::default(), turns, streams: Mutex::default() }
     }
 
-    /// Sets memory aside for a tenant's body before it is read. What is packed, or does not say how long it is, gets as much as the
-    /// largest may take.
+    /// Sets memory aside for a tenant's body before it is read: as much as the largest may take for one that does not say
+    /// how long it is, and as much again for what is packed, since both forms are there while it is unpacked.
     ///
     /// # Errors
     /// When none becomes free in time: answer 429.
     pub async fn room(&self, tenant: &Tenant, length: Option<u64>, encoding: Encoding) -> Result<Room, Full> {
         let largest = INTAKE_BODY_BYTES_MAX as u64;
-        let plain = length.filter(|_| encoding == Encoding::Identity).unwrap_or(largest).min(largest);
-        let permits = usize::try_from(plain).unwrap_or(INTAKE_BODY_BYTES_MAX).div_ceil(PERMIT_BYTES).max(1);
-        let permits = u32::try_from(permits).map_err(|_| Full)?;
+        let unpacked = if encoding == Encoding::Identity { 0 } else { largest };
+        let bytes = length.unwrap_or(largest).min(largest) + unpacked;
+        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES as u64).max(1)).map_err(|_| Full)?;
         let (share, memory) = (self.share(tenant), Arc::clone(&self.memory));
         let wait = async {
             // First of its own share: who has used that up holds nothing of the others' while he waits.
@@ -119,9 +119,9 @@ impl Receiver {
     }
 
     /// Takes a `_bulk` body; `index` is that of the path.
-    pub async fn bulk(&self, call: Call, index: Option<&str>) -> Answer {
+    pub async fn bulk(&self, mut call: Call, index: Option<&str>) -> Answer {
         let start = self.clock.monotonic();
-        let body = match unpack(call.encoding, call.body.clone()).await {
+        let body = match unpack(call.encoding, std::mem::take(&mut call.body)).await {
             Ok(body) => body,
             Err(undecoded) => return refusal(undecoded),
         };
@@ -167,9 +167,9 @@ impl Receiver {
 
     /// Takes events of our own API for `stream`. Answers 202 when all that can be events are durable; 429 with how many
     /// are, when the rest is to be sent again; 400 when none is an event.
-    pub async fn events(&self, call: Call, stream: &str) -> Answer {
+    pub async fn events(&self, mut call: Call, stream: &str) -> Answer {
         let problem = |status: u16, why: String| Answer { status, body: String::new(), detail: why, retry_after: None };
-        let body = match unpack(call.encoding, call.body.clone()).await {
+        let body = match unpack(call.encoding, std::mem::take(&mut call.body)).await {
             Ok(body) => body,
             Err(undecoded) => return problem(refusal(undecoded).status, undecoded.to_string()),
         };
@@ -403,12 +403,15 @@ mod tests {
             rooms.push(room);
         }
         assert_eq!(rooms.len(), INTAKE_TENANT_MEMORY_MAX / INTAKE_BODY_BYTES_MAX);
-        let other = receiver.room(&two, Some(10), Encoding::Gzip).await.expect("one tenant leaves room for others");
+        let other = receiver.room(&two, Some(10), plain).await.expect("one tenant leaves room for others");
         let last = receiver.room(&three, None, plain).await.expect("room");
         assert_eq!(receiver.room(&two, Some(u64::MAX), plain).await.err(), Some(Full), "all is taken");
         rooms.pop();
         assert!(receiver.room(&one, Some(u64::MAX), plain).await.is_ok());
         drop((other, last));
+        let packed = receiver.room(&three, None, Encoding::Gzip).await.expect("room for both forms");
+        assert_eq!(receiver.room(&three, Some(1), plain).await.err(), Some(Full), "they take the whole share");
+        drop(packed);
         assert!(receiver.room(&two, Some(10), plain).await.is_ok());
         assert!(format!("{receiver:?}").contains("memory"));
     }

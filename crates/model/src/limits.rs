@@ -147,7 +147,8 @@ const _: () =
 const _: () =
     assert!(PAYLOAD_BYTES_MAX as u64 * 8 <= SEGMENT_BYTES_MAX, "a segment holds several of the largest frames");
 const _: () = assert!(CONNECTIONS_PER_CLIENT_MAX <= CONNECTIONS_MAX / 2, "one client leaves room for others");
-const _: () = assert!(INTAKE_BODY_BYTES_MAX <= INTAKE_TENANT_MEMORY_MAX, "the largest body of one tenant finds room");
+const _: () =
+    assert!(INTAKE_BODY_BYTES_MAX * 2 <= INTAKE_TENANT_MEMORY_MAX, "the largest body finds room, packed and unpacked");
 const _: () = assert!(INTAKE_TENANT_MEMORY_MAX <= INTAKE_MEMORY_MAX / 2, "one tenant leaves room for others");
 const _: () = assert!(INTAKE_GROUP_EVENTS_MAX <= APPEND_RECORDS_MAX, "a group of events is one append");
 const _: () = assert!(INTAKE_EVENT_BYTES_MAX * 2 <= PAYLOAD_BYTES_MAX, "what clearing adds finds room");
