@@ -20,6 +20,8 @@ use model::{
 };
 use privacy::{Cleared, Clearer};
 use server::Metrics;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use crate::events;
 
@@ -34,8 +36,13 @@ pub(crate) struct Pipeline {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    lost: Mutex<BTreeMap<(Tenant, &'static str, &'static str), Loss>>,
+    lost: Arc<Mutex<Lost>>,
+    /// Gap records on their way; they go on whether or not anybody waits for them.
+    writes: Mutex<JoinSet<()>>,
 }
+
+/// Losses by tenant, cause and what was lost.
+type Lost = BTreeMap<(Tenant, &'static str, &'static str), Loss>;
 
 /// What was lost of one kind for one cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +55,7 @@ struct Loss {
 impl Pipeline {
     /// Puts the stages in order.
     pub(crate) fn new(clearer: Arc<Clearer>, ledger: Ledger, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { clearer: RwLock::new(clearer), ledger, clock, metrics, lost: Mutex::default() }
+        Self { clearer: RwLock::new(clearer), ledger, clock, metrics, lost: Arc::default(), writes: Mutex::default() }
     }
 
     /// Puts another privacy policy in force for what comes from now on.
@@ -114,8 +121,8 @@ impl Pipeline {
         mine.into_iter().filter_map(|key| lost.remove(&key).map(|loss| (key.1, key.2, loss))).collect()
     }
 
-    fn return_lost(&self, tenant: &Tenant, losses: Vec<(&'static str, &'static str, Loss)>) {
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+    fn return_lost(lost: &Mutex<Lost>, tenant: &Tenant, losses: Vec<(&'static str, &'static str, Loss)>) {
+        let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
         for (cause, what, loss) in losses {
             let known = lost.entry((tenant.clone(), cause, what)).or_insert(Loss { count: 0, ..loss });
             known.count += loss.count;
@@ -168,13 +175,28 @@ impl Pipeline {
             };
             Signal::ours(tenant.clone(), gap)
         };
-        let written = match self.clear(losses.iter().map(gap).collect()).await {
-            Ok(cleared) => self.ledger.append(cleared, Level::Durable).await.map_err(Refusal::from),
-            Err(refusal) => Err(refusal),
+        let clearer = self.clearer();
+        let cleared: Result<Vec<Cleared>, _> = losses.iter().map(gap).map(|signal| clearer.clear(signal)).collect();
+        let (ledger, lost, tenant) = (self.ledger.clone(), Arc::clone(&self.lost), tenant.clone());
+        // In a task of its own: who waits for it may go away, and what was taken must be recorded or given back.
+        let (done, written) = oneshot::channel();
+        let write = async move {
+            let written = match cleared {
+                Ok(cleared) => ledger.append(cleared, Level::Durable).await.is_ok(),
+                Err(_) => false,
+            };
+            if !written {
+                Self::return_lost(&lost, &tenant, losses);
+            }
+            // Nobody may wait any more, which is all right.
+            let _ = done.send(());
         };
-        if written.is_err() {
-            self.return_lost(tenant, losses);
+        {
+            let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+            while writes.try_join_next().is_some() {}
+            writes.spawn(write);
         }
+        let _ = written.await;
     }
 
     fn count(&self, tenant: &Tenant, outcome: Result<(), &Refusal>, records: usize) {
@@ -333,7 +355,7 @@ mod tests {
         pipeline.lose(&tenant, "queue_full", Kind::CheckResult, 3);
         pipeline.lose(&tenant, "queue_full", Kind::CheckResult, 4);
         let losses = pipeline.take_lost(&tenant);
-        pipeline.return_lost(&tenant, losses);
+        Pipeline::return_lost(&pipeline.lost, &tenant, losses);
         pipeline.admit(vec![act("after")], Level::Durable).await.expect("admitted");
         let found = bodies(&pipeline).await;
         let [Body::Gap(gap), Body::Admin(_)] = &found[..] else { panic!("{found:?}") };
@@ -353,6 +375,21 @@ mod tests {
         assert!(matches!(&found[..], [Body::Gap(gap)] if gap.count == 3), "{found:?}");
         assert!(pipeline.take_lost(&tenant).is_empty());
         assert_eq!(pipeline.take_lost(&unknown).len(), 1, "what could not be recorded waits");
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_takes_no_loss_along() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipeline = pipeline(dir.path()).await;
+        pipeline.lose(&Tenant::default(), "queue_full", Kind::CheckResult, 3);
+        let gone = tokio::time::timeout(std::time::Duration::ZERO, pipeline.record_losses());
+        let _ = gone.await;
+        while bodies(&pipeline).await.is_empty() {
+            pipeline.record_losses().await;
+            tokio::task::yield_now().await;
+        }
+        let found = bodies(&pipeline).await;
+        assert!(matches!(&found[..], [Body::Gap(gap)] if gap.count == 3), "{found:?}");
     }
 
     #[tokio::test]
