@@ -62,9 +62,11 @@ pub(super) async fn run(shared: Arc<Shared>, feed: Box<dyn Feed>) {
     let mut waited = false;
     let mut drive = Drive::new(Arc::clone(&shared), feed);
     loop {
+        // Asked before the turn reads: an outcome recorded while it finds nothing more needs another turn.
+        let recorded = *ended.borrow();
         match drive.turn().await {
             Ok(true) => waited = false,
-            Ok(false) if *ended.borrow() => {
+            Ok(false) if recorded => {
                 if let Err(error) = drive.keep_cursor().await {
                     events::come_back(&shared.tenant, &error);
                 }
