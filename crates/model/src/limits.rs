@@ -39,6 +39,8 @@ pub const INTAKE_TENANT_MEMORY_MAX: usize = 48 << 20;
 pub const INTAKE_TURNS_MAX: usize = 8;
 /// Largest event, as JSON: cleared and encoded it fits a payload.
 pub const INTAKE_EVENT_BYTES_MAX: usize = 512 << 10;
+/// Bytes that the events of one body may take with what they share written to each.
+pub const INTAKE_EXPANDED_BYTES_MAX: usize = 4 * INTAKE_BODY_BYTES_MAX;
 /// Most items of one body.
 pub const INTAKE_ITEMS_MAX: usize = 50_000;
 /// Most events that go to the ledger in one append.
