@@ -409,6 +409,20 @@ pub(crate) enum LedgerCommand {
         #[command(flatten)]
         place: Place,
     },
+    /// Give logs new signing keys: a record announces them, a checkpoint by old and new hands over, and the old secret keys
+    /// are destroyed. The server must be stopped.
+    #[command(after_help = "Examples:\n  systemctl stop dihya && dihya ledger rotate && systemctl start dihya\n  \
+        dihya ledger rotate --origin localhost/default --data-dir /var/lib/dihya\n\n\
+        Whoever verifies with the keys that he has is led to the new ones by the files that this leaves beside the log; \
+        `dihya ledger keys` prints the new ones. A rotation that was cut off ends at the next start, or by this command. \
+        Backups made before hold the old secret keys: destroy these too if the keys may have been seen.")]
+    Rotate {
+        /// One log only [default: every log of the instance].
+        #[arg(long, value_name = "ORIGIN")]
+        origin: Option<String>,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Print the proof that a record is in the ledger, as C2SP tlog-proof.
     #[command(after_help = "Examples:\n  dihya ledger prove 42 > 42.tlog-proof\n  \
         dihya ledger prove --consistency 600 > since-600.txt\n\n\

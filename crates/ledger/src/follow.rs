@@ -5,6 +5,7 @@
 
 use model::{FollowLog, LogFault, LogFiles, LogKeys, LogSeen};
 
+use crate::chain::Chain;
 use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
 use crate::malformed::Malformed;
@@ -32,13 +33,15 @@ impl FollowLog for Follow {
         let mut note = needed(files, "checkpoint", NOTE_BYTES_MAX)?;
         let mut attempt = 1;
         loop {
-            let checkpoint = verifiers.open(&note).map_err(|why| unsound(&why))?;
-            let fault = match look(files, &verifiers, &checkpoint, earlier) {
+            let (checkpoint, rotated) = open(files, &verifiers, &note, earlier)?;
+            let fault = match look(files, &verifiers, &checkpoint, rotated.as_ref(), earlier) {
                 Ok(newest_ms) => {
+                    let rotations = rotated.and_then(|chain| chain.rotations_since(&verifiers)).unwrap_or_default();
                     return Ok(LogSeen {
                         origin: checkpoint.origin,
                         size: checkpoint.size,
                         newest_ms,
+                        rotations,
                         checkpoint: note,
                     });
                 }
@@ -55,16 +58,56 @@ impl FollowLog for Follow {
     }
 }
 
+/// Verifies a checkpoint by the keys that were pinned; where these or those of the checkpoint seen `earlier` are not the
+/// ones in force, along the log's rotations.
+fn open(
+    files: &dyn LogFiles,
+    pinned: &Verifiers,
+    note: &[u8],
+    earlier: Option<&[u8]>,
+) -> Result<(Checkpoint, Option<Chain>), LogFault> {
+    let told = pinned.open(note);
+    if let Ok(checkpoint) = &told
+        && earlier.is_none_or(|earlier| pinned.open(earlier).is_ok())
+    {
+        return Ok((checkpoint.clone(), None));
+    }
+    let read = |path: &str, max| files.read(path, max).map_err(LogFault::Unread);
+    let rotated = |why: &dyn std::fmt::Display| LogFault::Unsound(format!("the log's key was rotated: {why}"));
+    // Without its second key a log is a foreign one, whose rotations are not ours to read.
+    let chain = if pinned.ml_dsa_44.is_some() { Chain::read(&read) } else { Ok(None) };
+    let Some(chain) = chain.map_err(|fault| match fault {
+        LogFault::Unsound(why) => rotated(&why),
+        unread @ LogFault::Unread(_) => unread,
+    })?
+    else {
+        let checkpoint = told.map_err(|why| LogFault::Unsound(why.to_string()))?;
+        return Ok((checkpoint, Some(pinned.clone().into())));
+    };
+    if chain.rotations_since(pinned).is_none() {
+        return Err(rotated(&"the key that is known is none of those it ever had"));
+    }
+    let checkpoint = chain.in_force().open(note).map_err(|why| rotated(&why))?;
+    Ok((checkpoint, Some(chain)))
+}
+
 /// Checks what is under a checkpoint whose signatures hold, and returns when its last leaf was admitted.
 fn look(
     files: &dyn LogFiles,
     verifiers: &Verifiers,
     checkpoint: &Checkpoint,
+    rotated: Option<&Chain>,
     earlier: Option<&[u8]>,
 ) -> Result<Option<u64>, LogFault> {
     if let Some(earlier) = earlier {
-        let earlier = verifiers.open(earlier).map_err(|why| LogFault::Unsound(why.to_string()))?;
+        let earlier = match rotated {
+            Some(chain) => chain.open(earlier).map_err(LogFault::Unsound)?,
+            None => verifiers.open(earlier).map_err(|why| LogFault::Unsound(why.to_string()))?,
+        };
         goes_on(files, &earlier, checkpoint)?;
+    }
+    for link in rotated.map_or(&[][..], Chain::links) {
+        goes_on(files, link, checkpoint)?;
     }
     newest(files, checkpoint, verifiers.ml_dsa_44.is_some())
 }
