@@ -294,6 +294,56 @@ mod tests {
         assert_eq!(unsound(log.follow(None)), "checkpoint is missing");
     }
 
+    /// Who pinned a key before the rotation is led to the new one; whoever cannot be is told what happened.
+    #[test]
+    fn a_rotated_key_is_followed_from_the_pinned_one() {
+        let mut log = Log::new(1);
+        let first = log.grow(5).keys();
+        let earlier = log.files["checkpoint"].clone();
+        let new = Log::new(2).signer;
+        let text = log.signer.verifiers().open(&earlier).expect("is signed");
+        let both = new.cosign(log.signer.sign(&text, 7), &text, 7).into_bytes();
+        for (path, bytes) in [("vkey.1", first.vkey.clone()), ("mldsa.pub.1", first.ml_dsa.clone().expect("has one"))] {
+            log.files.insert(path.to_owned(), bytes);
+        }
+        log.files.insert("rotation/1".to_owned(), both);
+        log.files.insert("vkey".to_owned(), new.vkey().into_bytes());
+        log.files.insert("mldsa.pub".to_owned(), new.ml_dsa_public());
+        log.signer = new;
+        log.grow(4);
+        let follow = |log: &Log, keys: &LogKeys, earlier: Option<&[u8]>| {
+            Follow.follow(&Files(Mutex::new(log.files.clone())), keys, earlier)
+        };
+        let seen = follow(&log, &first, Some(&earlier)).expect("is led to the new keys");
+        assert_eq!((seen.size, seen.rotations), (9, 1));
+        assert_eq!(follow(&log, &first, Some(&seen.checkpoint)).expect("goes on").rotations, 1);
+        let seen = follow(&log, &log.keys(), Some(&earlier)).expect("what the old keys signed is its past");
+        assert_eq!((seen.size, seen.rotations), (9, 0));
+        let stranger = Log::new(3).keys();
+        let why = "the log's key was rotated: the key that is known is none of those it ever had";
+        assert_eq!(unsound(follow(&log, &stranger, None)), why);
+        let alone = LogKeys { ml_dsa: None, ..first.clone() };
+        assert_eq!(unsound(follow(&log, &alone, None)), "the checkpoint lacks the Ed25519 signature");
+        let link = log.files.remove("rotation/1").expect("is there");
+        assert_eq!(unsound(follow(&log, &first, None)), "the log's key was rotated: rotation/1 is missing");
+        let mut other = Log::new(4);
+        other.grow(5);
+        let forged = other.files["checkpoint"].clone();
+        log.files.insert("rotation/1".to_owned(), forged);
+        let why = "the log's key was rotated: rotation/1: the checkpoint lacks the Ed25519 signature of the keys that it retires";
+        assert_eq!(unsound(follow(&log, &first, None)), why);
+        log.files.insert("rotation/1".to_owned(), link);
+        log.files.insert("vkey.1".to_owned(), vec![b'x'; 5_000]);
+        assert_eq!(follow(&log, &first, None), Err(LogFault::Unread("is too long".to_owned())));
+        // A fork that the stolen old key signs, after it was retired.
+        let mut fork = Log::new(1);
+        fork.grow(20);
+        assert_eq!(
+            unsound(follow(&fork, &first, Some(&seen.checkpoint))),
+            "the checkpoint lacks the Ed25519 signature"
+        );
+    }
+
     #[test]
     fn a_changed_byte_under_the_root_is_found() {
         let mut log = Log::new(1);

@@ -278,14 +278,21 @@ fn open_checkpoint(source: &dyn Source, options: &Options<'_>, findings: &mut Fi
     }
 }
 
+/// Reads the keys that a log had one after the other: see [`Chain::read`].
+///
+/// # Errors
+/// As [`Chain::read`].
+pub fn read_rotations(source: &dyn Source) -> Result<Option<Chain>, LogFault> {
+    Chain::read(&|path, max| source.read(path, max).map_err(|fault| LogFault::Unread(format!("{path}: {fault}"))))
+}
+
 /// Goes from the keys that are trusted to those in force. A foreign log, or one that never changed its keys, has these
 /// alone.
 fn follow_rotations(source: &dyn Source, options: &Options<'_>, keys: Verifiers, findings: &mut Findings) -> Chain {
     if options.opaque_entries || keys.ml_dsa_44.is_none() {
         return keys.into();
     }
-    let read = |path: &str, max| source.read(path, max).map_err(|fault| LogFault::Unread(format!("{path}: {fault}")));
-    let chain = match Chain::read(&read) {
+    let chain = match read_rotations(source) {
         Ok(Some(chain)) => chain,
         Ok(None) => return keys.into(),
         Err(fault) => {
