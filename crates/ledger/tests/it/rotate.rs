@@ -129,7 +129,7 @@ fn die(at: u64, clearer: &Clearer) -> bool {
     let (mut world, mut shown, old, secret) = begun(at, clearer);
     world.disk.lose_power_after(at / 2);
     let survived = rotate(&mut world).is_ok();
-    world.disk = if at % 2 == 0 { world.disk.crash() } else { world.disk.kill() };
+    world.disk = if at.is_multiple_of(2) { world.disk.crash() } else { world.disk.kill() };
     check(&world, &old, &mut shown, at);
     world.disk.lose_power_after(at * 7 % 120);
     let _ = world.open();
@@ -294,75 +294,78 @@ fn lied(keys: Option<&str>, lie: impl FnOnce(&mut Sample, &Sample)) -> Vec<Strin
     errors.map(ToString::to_string).collect()
 }
 
+type Lie = fn(&mut Sample, &Sample);
+
+/// What is lied about, how, and what the verifier must say whichever keys it was given.
+const LIES: [(&str, Lie, &str); 9] = [
+    (
+        "the old keys never signed",
+        |log, _| {
+            let new = log.files["checkpoint"].clone();
+            log.files.insert("rotation/1".into(), new);
+        },
+        "rotation/1: the checkpoint lacks the Ed25519 signature of the keys that it retires",
+    ),
+    (
+        "the new keys never signed",
+        |log, other| {
+            let stripped: String = String::from_utf8(log.files["rotation/1"].clone())
+                .expect("is text")
+                .lines()
+                .take(6)
+                .map(|line| format!("{line}\n"))
+                .collect();
+            log.files.insert("rotation/1".into(), stripped.into_bytes());
+            let _ = other;
+        },
+        "rotation/1: the checkpoint lacks the Ed25519 signature of the new keys",
+    ),
+    ("the link is gone", |log, _| drop(log.files.remove("rotation/1")), "rotation/1 is missing"),
+    (
+        "the link is of another log",
+        |log, other| {
+            log.files.insert("rotation/1".into(), other.files["rotation/1"].clone());
+        },
+        "rotation/1: the checkpoint lacks the Ed25519 signature of the keys that it retires",
+    ),
+    (
+        "the retired keys are others",
+        |log, other| {
+            for name in ["vkey.1", "mldsa.pub.1"] {
+                log.files.insert(name.into(), other.files[name].clone());
+            }
+        },
+        "of the keys that it retires",
+    ),
+    ("half of the retired keys is gone", |log, _| drop(log.files.remove("mldsa.pub.1")), "mldsa.pub.1 is missing"),
+    ("all traces are gone", |log, _| log.files.retain(|path, _| !path.ends_with(".1") && path != "rotation/1"), ""),
+    (
+        "the keys in force are others",
+        |log, other| {
+            for name in ["vkey", "mldsa.pub"] {
+                log.files.insert(name.into(), other.files[name].clone());
+            }
+        },
+        "of the new keys",
+    ),
+    (
+        "the old keys are back",
+        |log, _| {
+            for name in ["vkey", "mldsa.pub"] {
+                let old = log.files[&format!("{name}.1")].clone();
+                log.files.insert(name.into(), old);
+            }
+        },
+        "",
+    ),
+];
+
 #[test]
 fn every_lie_about_a_rotation_is_found_with_the_old_the_new_and_the_logs_own_keys() {
     let none: [&str; 0] = [];
     assert_eq!(lied(Some("old"), |_, _| {}), none);
     assert_eq!(lied(Some("new"), |_, _| {}), none);
-    type Lie = fn(&mut Sample, &Sample);
-    let lies: [(&str, Lie, &str); 9] = [
-        (
-            "the old keys never signed",
-            |log, _| {
-                let new = log.files["checkpoint"].clone();
-                log.files.insert("rotation/1".into(), new);
-            },
-            "rotation/1: the checkpoint lacks the Ed25519 signature of the keys that it retires",
-        ),
-        (
-            "the new keys never signed",
-            |log, other| {
-                let stripped: String = String::from_utf8(log.files["rotation/1"].clone())
-                    .expect("is text")
-                    .lines()
-                    .take(6)
-                    .map(|line| format!("{line}\n"))
-                    .collect();
-                log.files.insert("rotation/1".into(), stripped.into_bytes());
-                let _ = other;
-            },
-            "rotation/1: the checkpoint lacks the Ed25519 signature of the new keys",
-        ),
-        ("the link is gone", |log, _| drop(log.files.remove("rotation/1")), "rotation/1 is missing"),
-        (
-            "the link is of another log",
-            |log, other| {
-                log.files.insert("rotation/1".into(), other.files["rotation/1"].clone());
-            },
-            "rotation/1: the checkpoint lacks the Ed25519 signature of the keys that it retires",
-        ),
-        (
-            "the retired keys are others",
-            |log, other| {
-                for name in ["vkey.1", "mldsa.pub.1"] {
-                    log.files.insert(name.into(), other.files[name].clone());
-                }
-            },
-            "of the keys that it retires",
-        ),
-        ("half of the retired keys is gone", |log, _| drop(log.files.remove("mldsa.pub.1")), "mldsa.pub.1 is missing"),
-        ("all traces are gone", |log, _| log.files.retain(|path, _| !path.ends_with(".1") && path != "rotation/1"), ""),
-        (
-            "the keys in force are others",
-            |log, other| {
-                for name in ["vkey", "mldsa.pub"] {
-                    log.files.insert(name.into(), other.files[name].clone());
-                }
-            },
-            "of the new keys",
-        ),
-        (
-            "the old keys are back",
-            |log, _| {
-                for name in ["vkey", "mldsa.pub"] {
-                    let old = log.files[&format!("{name}.1")].clone();
-                    log.files.insert(name.into(), old);
-                }
-            },
-            "",
-        ),
-    ];
-    for (what, lie, said) in lies {
+    for (what, lie, said) in LIES {
         for keys in [Some("old"), Some("new"), None] {
             let found = lied(keys, lie);
             assert!(!found.is_empty(), "{what}, with {keys:?}");
