@@ -169,6 +169,7 @@ impl Running {
                     self.note_reach();
                     self.refresh_gauges().await;
                     self.pipeline.record_losses().await;
+                    self.take_up_spool().await;
                     self.tell_ailments().await;
                 }
                 _ = watchdog.tick(), if beat.is_some() => supervisor.tell("WATCHDOG=1"),

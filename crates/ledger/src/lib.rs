@@ -13,6 +13,7 @@
 //! resolves when the disk failed: notify, exit, start again. [`Ledger::close`] ends in order.
 
 pub mod cbor;
+pub mod chain;
 pub mod checkpoint;
 pub mod commitment;
 pub mod consistency;
@@ -41,6 +42,7 @@ mod prove;
 mod publish;
 mod recover;
 mod retain;
+mod rotate;
 mod shared;
 mod wal;
 mod writer;
@@ -50,10 +52,11 @@ pub use engine::Engine;
 pub use error::Error;
 pub use follow::Follow;
 pub use forensic::{Forensic, ForensicLog, Found, WalEnd, describe_own};
-pub use keys::{FileKeys, Keyring, Keys, Place, Sign, meta_id};
+pub use keys::{FileKeys, Keyring, Keys, Next, Place, Sign, meta_id};
 pub use ledger::{Ledger, LogStatus, Status};
 pub use malformed::Malformed;
 pub use recover::Recovery;
+pub use rotate::Rotated;
 pub use shared::{Config, Figures, Signed};
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub const INTAKE_GROUP_BYTES_MAX: usize = 2 << 20;
 pub const STREAMS_MAX: usize = 4_096;
 /// Most tenants of one instance.
 pub const TENANTS_MAX: usize = 256;
+/// Most times that the keys of one log may be changed: once a week for 19 years. Verifiers read them all at once.
+pub const KEY_ROTATIONS_MAX: u64 = 1_000;
 /// Longest name of a check, service, receiver, channel or tenant, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Most names interned per tenant.

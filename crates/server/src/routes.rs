@@ -272,7 +272,7 @@ pub static ROUTES: &[Route] = &[
         Need::Log,
         Area::Ledger,
         || get(ledger::file),
-        "C2SP tlog tiles: `<origin>/checkpoint`, `<origin>/tile/...`, `<origin>/vkey`, `<origin>/mldsa.pub`.",
+        "C2SP tlog tiles: `<origin>/checkpoint`, `<origin>/tile/...`, `<origin>/vkey[.<n>]`, `<origin>/mldsa.pub[.<n>]`, `<origin>/rotation/<n>`.",
     ),
     read(
         "/api/dihya/v1/status",

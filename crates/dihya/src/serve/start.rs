@@ -61,6 +61,10 @@ pub(crate) struct Running {
     /// Syncs of the ledger when it was last looked at.
     pub(super) syncs_seen: u64,
     pub(super) alert_means: alerting::Means,
+    /// The routes in force, for what is found in the spool.
+    pub(super) routing: alert::Config,
+    /// What lies in the spool and cannot be taken up.
+    pub(super) left: spool::Left,
     pub(super) history: Arc<History>,
     pub(super) unwell: Unwell,
     /// How local commands reach the server, as it was last written down.
@@ -100,7 +104,10 @@ impl Base {
         let clearer = Arc::new(loaded.clearer(token_key)?);
         let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&clock), Arc::clone(&metrics)));
         record_config(&pipeline, loaded, &*clock).await?;
-        spool::admit(&*disk, &data_dir, &pipeline, &loaded.alerting.config, clock.now(), &*rng).await?;
+        let config = &loaded.alerting.config;
+        spool::Way { disk: &*disk, data_dir: &data_dir, pipeline: &pipeline, config, rng: &*rng }
+            .admit(clock.now())
+            .await?;
         Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key })
     }
 
@@ -216,6 +223,7 @@ impl Running {
             follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;
         }
         let tenants: Vec<Tenant> = loaded.tenants.keys().cloned().collect();
+        let routing = loaded.alerting.config.clone();
         let watching =
             Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, &mut tasks).await;
         let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
@@ -247,6 +255,8 @@ impl Running {
             dropped_seen: BTreeMap::new(),
             syncs_seen: 0,
             alert_means,
+            routing,
+            left: spool::Left::default(),
             history: control.history,
             unwell: Unwell::default(),
             reach,
