@@ -11,21 +11,29 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
+use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Ansi;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use model::Tenant;
-use model::limits::{QUERIES_MAX, QUERY_MEMORY_MAX, QUERY_SPILL_BYTES_MAX, QUERY_TIME_MAX, SQL_BYTES_MAX};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use model::limits::{
+    QUERIES_MAX, QUERY_MEMORY_MAX, QUERY_SPILL_BYTES_MAX, QUERY_TIME_MAX, SQL_BYTES_MAX, SQL_STEPS_MAX,
+};
+use tokio::runtime::Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::error::Error;
@@ -36,6 +44,11 @@ use crate::store::Store;
 
 /// Partitions that one query works on at a time: more would take the machine from the others.
 const WAYS: usize = 2;
+/// Stack of a thread that plans and runs queries: measured, the deepest that `limits::SQL_STEPS_MAX` allows takes less
+/// than half of it, unoptimised.
+const STACK_BYTES: usize = 32 << 20;
+/// Time that a query has beyond its own to say that it is over.
+const LATE: Duration = Duration::from_secs(1);
 /// Batches that wait for a slow reader.
 const WAITING_MAX: usize = 2;
 /// Functions that make much of a number: memory is counted where rows are kept, not where a text is made. What makes
@@ -73,6 +86,9 @@ pub(crate) struct Engine {
     runtime: Arc<RuntimeEnv>,
     turns: Arc<Semaphore>,
     own: Arc<Semaphore>,
+    /// Threads of their own: what computes on rows keeps no connection waiting, and a plan that is as deep as may be needs
+    /// a deep stack. Present until dropped.
+    threads: Option<Runtime>,
 }
 
 impl Engine {
@@ -84,10 +100,18 @@ impl Engine {
         let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).build().map_err(Error::plan)?;
         let url = Url::parse(STORE).map_err(|_| Error::Foreign { why: "its store has no name" })?;
         runtime.register_object_store(&url, Arc::new(store.clone()));
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WAYS)
+            .thread_stack_size(STACK_BYTES)
+            .thread_name("lake-query")
+            .enable_time()
+            .build()
+            .map_err(|source| disk::Error { doing: "start threads for", path: spill.to_owned(), source })?;
         Ok(Self {
             runtime: Arc::new(runtime),
             turns: Arc::new(Semaphore::new(QUERIES_MAX)),
             own: Arc::new(Semaphore::new(1)),
+            threads: Some(threads),
         })
     }
 
@@ -102,7 +126,7 @@ impl Engine {
     }
 
     /// Makes a session in which `events` is the only table and nothing can be named that is not ours (invariant K-3).
-    pub(crate) fn session(&self, events: Events) -> Result<SessionContext, Error> {
+    fn session(&self, events: Events) -> Result<SessionContext, Error> {
         let config = SessionConfig::new()
             .with_default_catalog_and_schema("dihya", "lake")
             .with_information_schema(false)
@@ -124,45 +148,97 @@ impl Engine {
         Ok(session)
     }
 
-    /// Runs a query on a task that ends with what is returned.
-    pub(crate) async fn start(query: DataFrame, limits: Limits, turn: OwnedSemaphorePermit) -> Result<Rows, Error> {
+    /// Makes a query and runs it, on a task that ends with what is returned.
+    ///
+    /// # Errors
+    /// Those of making and planning it; those of running come with the rows.
+    pub(crate) async fn start(
+        &self,
+        events: Events,
+        limits: Limits,
+        turn: OwnedSemaphorePermit,
+        make: impl FnOnce(SessionContext) -> BoxFuture<'static, Result<DataFrame, Error>> + Send + 'static,
+    ) -> Result<Rows, Error> {
         let time = limits.time.min(QUERY_TIME_MAX);
-        let query = query.limit(0, Some(limits.rows.saturating_add(1))).map_err(Error::plan)?;
-        let context = Arc::new(query.task_ctx());
-        let plan = tokio::time::timeout(time, query.create_physical_plan()).await;
-        let plan = plan.map_err(|_| Error::TooSlow { seconds: time.as_secs() })?.map_err(Error::plan)?;
-        let schema = plan.schema();
+        let session = self.session(events)?;
         let (send, receive) = mpsc::channel(WAITING_MAX);
+        let (planned, schema) = oneshot::channel();
         let truncated = Arc::new(AtomicBool::new(false));
-        let mut task = JoinSet::new();
         let cut = Arc::clone(&truncated);
-        task.spawn(async move {
+        let mut task = JoinSet::new();
+        let query = async move {
             let _turn = turn;
+            let mut planned = Some(planned);
             let work = async {
-                let mut left = limits.rows;
-                let mut stream = execute_stream(plan, context).map_err(|error| Error::run(&error))?;
-                while let Some(batch) = stream.next().await {
-                    let batch = batch.map_err(|error| Error::run(&error))?;
-                    let fits = batch.num_rows().min(left);
-                    left -= fits;
-                    if fits < batch.num_rows() {
-                        cut.store(true, Ordering::Relaxed);
-                    }
-                    if send.send(Ok(batch.slice(0, fits))).await.is_err() || cut.load(Ordering::Relaxed) {
-                        break;
-                    }
-                }
-                Ok(())
+                let query = limited(make(session).await?, limits.rows)?;
+                let context = Arc::new(query.task_ctx());
+                let plan = query.create_physical_plan().await.map_err(Error::plan)?;
+                let _told = planned.take().map(|planned| planned.send(Ok(plan.schema())));
+                hand_on(plan, context, limits.rows, &send, &cut).await
             };
             let error = match tokio::time::timeout(time, work).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error,
-                Err(_) => Error::TooSlow { seconds: time.as_secs() },
+                Err(_) => slow(time),
             };
-            let _gone = send.send(Err(error)).await;
-        });
-        Ok(Rows { task, receive, schema, truncated })
+            match planned {
+                Some(planned) => drop(planned.send(Err(error))),
+                None => drop(send.send(Err(error)).await),
+            }
+        };
+        task.spawn_on(query, self.threads()?.handle());
+        // A step that computes without a pause is not interrupted: then the reader is told, and the thread is free after it.
+        let until = Instant::now() + time + LATE;
+        let schema = tokio::time::timeout_at(until, schema).await;
+        // A task that panicked said nothing.
+        let schema = schema.map_err(|_| slow(time))?.map_err(|_| Error::Failed { why: "planning" })??;
+        Ok(Rows { task, receive, schema, truncated, until, time })
     }
+
+    fn threads(&self) -> Result<&Runtime, Error> {
+        self.threads.as_ref().ok_or(Error::Busy)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Queries end with their readers; waiting for the threads here would block whoever drops us.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+/// Lets one row more through than may be handed out: it tells that there are more.
+fn limited(query: DataFrame, rows: usize) -> Result<DataFrame, Error> {
+    // A plan that is explained stands alone, and a limit that limits nothing would have a sort keep all in memory.
+    let whole = matches!(query.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
+    if whole || rows == usize::MAX {
+        return Ok(query);
+    }
+    query.limit(0, Some(rows.saturating_add(1))).map_err(Error::plan)
+}
+
+async fn hand_on(
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    rows: usize,
+    send: &mpsc::Sender<Result<RecordBatch, Error>>,
+    cut: &AtomicBool,
+) -> Result<(), Error> {
+    let mut left = rows;
+    let mut stream = execute_stream(plan, context).map_err(|error| Error::run(&error))?;
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|error| Error::run(&error))?;
+        let fits = batch.num_rows().min(left);
+        left -= fits;
+        let more = fits < batch.num_rows();
+        cut.fetch_or(more, Ordering::Relaxed);
+        if send.send(Ok(batch.slice(0, fits))).await.is_err() || more {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Empties the spill directory: what is in it belongs to queries of a process that is gone.
@@ -180,12 +256,24 @@ pub(crate) struct Rows {
     receive: mpsc::Receiver<Result<RecordBatch, Error>>,
     pub(crate) schema: SchemaRef,
     truncated: Arc<AtomicBool>,
+    until: Instant,
+    time: Duration,
+}
+
+fn slow(time: Duration) -> Error {
+    Error::TooSlow { seconds: time.as_secs() }
 }
 
 impl Rows {
     pub(crate) async fn next(&mut self) -> Option<Result<RecordBatch, Error>> {
-        if let Some(batch) = self.receive.recv().await {
-            return Some(batch);
+        match tokio::time::timeout_at(self.until, self.receive.recv()).await {
+            Ok(Some(batch)) => return Some(batch),
+            Ok(None) => {}
+            Err(_) => {
+                self.task.abort_all();
+                self.receive.close();
+                return Some(Err(slow(self.time)));
+            }
         }
         // A task that panicked sent no end.
         match self.task.join_next().await {
@@ -304,13 +392,18 @@ impl Lake {
     /// `limits::QUERIES_MAX` run; within the stream [`Error::TooSlow`], [`Error::TooLarge`], [`Error::Failed`].
     pub async fn sql(&self, tenant: &Tenant, sql: &str, limits: Limits, out: RowsOut) -> Result<Answer, Error> {
         let events = self.events(tenant)?;
-        let statement = statement(sql)?;
         let turn = self.0.engine.turn()?;
-        let session = self.0.engine.session(events)?;
-        let plan = plan(&session, statement).await?;
-        let query = session.execute_logical_plan(plan).await.map_err(Error::plan)?;
-        Answer::new(Engine::start(query, limits, turn).await?, out)
+        let sql = sql.to_owned();
+        let rows = self.0.engine.start(events, limits, turn, |session| Box::pin(query(session, sql))).await?;
+        Answer::new(rows, out)
     }
+}
+
+async fn query(session: SessionContext, sql: String) -> Result<DataFrame, Error> {
+    let plan = session.state().statement_to_plan(statement(&sql)?).await.map_err(Error::plan)?;
+    let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    reads.verify_plan(&plan).map_err(Error::plan)?;
+    session.execute_logical_plan(plan).await.map_err(Error::plan)
 }
 
 /// Reads the one statement that may be asked.
@@ -318,6 +411,9 @@ fn statement(sql: &str) -> Result<Statement, Error> {
     let refused = |why: &str| Error::Query { why: why.to_owned() };
     if sql.len() > SQL_BYTES_MAX {
         return Err(refused("it is too long"));
+    }
+    if steps(sql)? > SQL_STEPS_MAX {
+        return Err(refused("it has too many operators and keywords"));
     }
     let parsed = DFParserBuilder::new(sql).build().and_then(|mut parser| parser.parse_statements());
     let mut statements = parsed.map_err(Error::plan)?;
@@ -333,11 +429,25 @@ fn statement(sql: &str) -> Result<Statement, Error> {
     }
 }
 
-async fn plan(session: &SessionContext, statement: Statement) -> Result<LogicalPlan, Error> {
-    let plan = session.state().statement_to_plan(statement).await.map_err(Error::plan)?;
-    let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    reads.verify_plan(&plan).map_err(Error::plan)?;
-    Ok(plan)
+/// Counts what can make a plan deeper: keywords and operators, and names, of which each table needs one. Lists of values
+/// are as long as they like. Whoever walks a plan does so by recursion, and a stack that overflows ends the process.
+fn steps(sql: &str) -> Result<usize, Error> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize();
+    let tokens = tokens.map_err(|error| Error::Query { why: error.to_string() })?;
+    let flat = |token: &Token| {
+        matches!(
+            token,
+            Token::EOF
+                | Token::Whitespace(_)
+                | Token::Comma
+                | Token::SemiColon
+                | Token::Number(..)
+                | Token::SingleQuotedString(_)
+                | Token::LParen
+                | Token::RParen
+        )
+    };
+    Ok(tokens.iter().filter(|token| !flat(token)).count())
 }
 
 #[cfg(test)]
@@ -364,7 +474,7 @@ mod tests {
             "DROP TABLE events",
             "SHOW TABLES",
             "PREPARE p AS SELECT 1",
-            "SELECT FROM WHERE",
+            "SELECT (1",
         ] {
             assert!(matches!(statement(sql), Err(Error::Query { .. })), "{sql}");
         }

@@ -45,7 +45,7 @@ impl Lake {
         let within = filter(&Query { from, to, ..Query::default() })?;
         let limits = Limits { rows: 0, time: QUERY_TIME_MAX };
         let mut rows = self
-            .ask(tenant, limits, usize::MAX - 1, |events| {
+            .ask(tenant, limits, usize::MAX, move |events| {
                 let columns: Vec<Expr> = table_schema().fields().iter().map(|field| ident(field.name())).collect();
                 let order = ["ts", "position"].map(|name| ident(name).sort(true, true)).to_vec();
                 events.filter(within)?.select(columns)?.sort(order)

@@ -5,26 +5,27 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{ident, lit};
 use datafusion::prelude::DataFrame;
 use model::Tenant;
 use model::limits::{LAKE_COMMITS_MAX, LAKE_FILE_BYTES_MAX, LAKE_REMOVED_KEPT, LAKE_SMALL_FILES_MAX, QUERY_TIME_MAX};
 use tracing::{info, warn};
 
-use crate::ask::{Engine, Limits};
+use crate::ask::{Limits, Rows};
 use crate::columns::file_schema;
 use crate::error::Error;
 use crate::fault::Point;
 use crate::file::{DataFile, FileWriter, day_of};
 use crate::lake::{Lake, Shard};
 use crate::provider::Events;
+use crate::search::over;
 use crate::syntax::Pattern;
 use crate::table::Change;
 
@@ -33,7 +34,7 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Size up to which a file joins others however small those are.
 const TINY: u64 = 8 << 20;
 /// Most time for one rewriting: a day's files, sorted with what memory a query has.
-const REWRITE: Limits = Limits { rows: usize::MAX - 1, time: QUERY_TIME_MAX };
+const REWRITE: Limits = Limits { rows: usize::MAX, time: QUERY_TIME_MAX };
 
 /// How long rows are kept, in days after they were admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,22 +198,26 @@ impl Lake {
         Ok(joined)
     }
 
-    fn files(&self, shard: &Shard) -> std::sync::Arc<Vec<DataFile>> {
-        std::sync::Arc::clone(&shard.view().files)
+    fn files(&self, shard: &Shard) -> Arc<Vec<DataFile>> {
+        Arc::clone(&shard.view().files)
     }
 
-    /// Makes a query over some of the table's files.
-    async fn over(&self, shard: &Shard, files: &[DataFile]) -> Result<DataFrame, Error> {
-        let events =
-            Events { tenant: shard.tenant.clone(), files: std::sync::Arc::new(files.to_vec()), hot: Vec::new() };
-        self.0.engine.session(events)?.table("events").await.map_err(Error::plan)
+    /// Runs a query over some of the table's files.
+    async fn over(
+        &self,
+        shard: &Shard,
+        files: &[DataFile],
+        make: impl FnOnce(DataFrame) -> datafusion::error::Result<DataFrame> + Send + 'static,
+    ) -> Result<Rows, Error> {
+        let events = Events { tenant: shard.tenant.clone(), files: Arc::new(files.to_vec()), hot: Vec::new() };
+        let turn = self.0.engine.own_turn().await?;
+        self.0.engine.start(events, REWRITE, turn, |session| Box::pin(over(session, make))).await
     }
 
     /// Returns how many rows each stream has in some files.
     async fn streams(&self, shard: &Shard, files: &[DataFile]) -> Result<BTreeMap<String, u64>, Error> {
-        let query = self.over(shard, files).await?;
-        let query = query.aggregate(vec![ident("stream")], vec![count(lit(1_i64))]).map_err(Error::plan)?;
-        let rows = Engine::start(query, REWRITE, self.0.engine.own_turn().await?).await?;
+        let rows =
+            self.over(shard, files, |rows| rows.aggregate(vec![ident("stream")], vec![count(lit(1_i64))])).await?;
         let mut streams = BTreeMap::new();
         for batch in rows.all().await? {
             let (stream, n) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
@@ -231,13 +236,15 @@ impl Lake {
         files: &[DataFile],
         gone: &[&str],
     ) -> Result<Vec<DataFile>, Error> {
-        let query = self.over(shard, files).await?;
         let columns: Vec<_> = file_schema().fields().iter().map(|field| ident(field.name())).collect();
         let order = ["stream", "ts", "position"].map(|name| ident(name).sort(true, true)).to_vec();
         let left_out = ident("stream").in_list(gone.iter().map(|stream| lit(*stream)).collect(), true);
-        let query = if gone.is_empty() { Ok(query) } else { query.filter(left_out) };
-        let query = query.and_then(|query| query.select(columns)?.sort(order)).map_err(Error::plan)?;
-        let mut rows = Engine::start(query, REWRITE, self.0.engine.own_turn().await?).await?;
+        let all = gone.is_empty();
+        let rows = self.over(shard, files, move |rows| {
+            let rows = if all { rows } else { rows.filter(left_out)? };
+            rows.select(columns)?.sort(order)
+        });
+        let mut rows = rows.await?;
         let expected = usize::try_from(files.iter().map(|file| file.rows).sum::<u64>()).unwrap_or(usize::MAX);
         let (mut written, mut open) = (Vec::new(), None);
         while let Some(batch) = rows.next().await {
@@ -320,18 +327,15 @@ impl Lake {
             next,
             ..Verified::default()
         };
-        let each = self.over(shard, &files).await?;
-        let each = each.aggregate(vec![ident("position")], vec![count(lit(1_i64)).alias("n")]).map_err(Error::plan)?;
         let claimed = i64::try_from(next).unwrap_or(i64::MAX);
         let odd = ident("n").not_eq(lit(1_i64)).or(ident("position").gt_eq(lit(claimed)));
-        let all = datafusion::functions_aggregate::expr_fn::sum(ident("n"));
-        for (query, total) in [
-            (each.clone(), &mut verified.stored_rows),
-            (each.filter(odd).map_err(Error::plan)?, &mut verified.misplaced_rows),
-        ] {
-            let query = query.aggregate(vec![], vec![all.clone()]).map_err(Error::plan)?;
-            for batch in Engine::start(query, REWRITE, self.0.engine.own_turn().await?).await?.all().await? {
-                *total +=
+        for (rows, which) in [(&mut verified.stored_rows, lit(true)), (&mut verified.misplaced_rows, odd)] {
+            let total = self.over(shard, &files, |rows| {
+                let each = rows.aggregate(vec![ident("position")], vec![count(lit(1_i64)).alias("n")])?;
+                each.filter(which)?.aggregate(vec![], vec![sum(ident("n"))])
+            });
+            for batch in total.await?.all().await? {
+                *rows +=
                     batch.column(0).as_primitive::<Int64Type>().iter().flatten().map(i64::unsigned_abs).sum::<u64>();
             }
         }

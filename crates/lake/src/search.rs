@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType}
 use datafusion::functions::core::expr_fn::{coalesce, get_field};
 use datafusion::functions_aggregate::expr_fn::{approx_distinct, count};
 use datafusion::logical_expr::{Cast, Expr, ident, lit, try_cast};
-use datafusion::prelude::DataFrame;
+use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::scalar::ScalarValue;
 use futures_util::Stream;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -16,7 +16,7 @@ use model::limits::{FIELD_VALUES_MAX, HISTOGRAM_BUCKETS_MAX, SEARCH_ROWS_MAX};
 use model::{Position, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{Engine, Limits, Rows};
+use crate::ask::{Limits, Rows};
 use crate::columns::{self, DEDICATED, Holds};
 use crate::error::Error;
 use crate::lake::Lake;
@@ -160,7 +160,7 @@ impl Lake {
     pub async fn search(&self, tenant: &Tenant, query: &Query, limits: Limits) -> Result<Hits, Error> {
         let filter = filter(query)?;
         let limit = query.limit.clamp(1, SEARCH_ROWS_MAX);
-        let rows = self.ask(tenant, limits, limit, |events| {
+        let rows = self.ask(tenant, limits, limit, move |events| {
             let order = vec![ident("ts").sort(false, false), ident("position").sort(false, false)];
             events.filter(filter)?.sort(order)?.limit(0, Some(limit))
         });
@@ -199,7 +199,7 @@ impl Lake {
         let start = from.as_microsecond();
         let at = (cast(ident("ts"), DataType::Int64) - lit(start)) / lit(width_us);
         let level = (ident("severity") + lit(3_i32)) / lit(4_i32);
-        let rows = self.ask(tenant, limits, HISTOGRAM_BUCKETS_MAX * LEVELS, |events| {
+        let rows = self.ask(tenant, limits, HISTOGRAM_BUCKETS_MAX * LEVELS, move |events| {
             let groups = vec![at.alias("at"), level.alias("level")];
             events.filter(filter)?.aggregate(groups, vec![count(lit(1_i64)).alias("n")])
         });
@@ -236,7 +236,7 @@ impl Lake {
         let most = most.clamp(1, FIELD_VALUES_MAX);
         let value = cast(target(field).0, DataType::Utf8);
         let (among, all, each) = (filter.clone(), value.clone(), value);
-        let totals = self.ask(tenant, limits, 1, |events| {
+        let totals = self.ask(tenant, limits, 1, move |events| {
             let events = events.filter(among)?.select(vec![all.alias("value")])?;
             let value = || ident("value");
             events.aggregate(vec![], vec![count(lit(1_i64)), count(value()), approx_distinct(value())])
@@ -247,7 +247,7 @@ impl Lake {
             let column = arrow::compute::cast(batch.column(column), &DataType::Int64).ok()?;
             Some(column.as_primitive::<Int64Type>().value(0).unsigned_abs())
         };
-        let top = self.ask(tenant, limits, most, |events| {
+        let top = self.ask(tenant, limits, most, move |events| {
             let events =
                 events.filter(filter)?.select(vec![each.alias("value")])?.filter(ident("value").is_not_null())?;
             let counts = events.aggregate(vec![ident("value")], vec![count(lit(1_i64)).alias("n")])?;
@@ -280,7 +280,7 @@ impl Lake {
         limits: Limits,
     ) -> Result<Surroundings, Error> {
         let here = ident("ts").eq(time(at.ts_us)).and(ident("position").eq(lit(position(at.position))));
-        let found = self.ask(tenant, limits, 1, |events| events.filter(here)?.limit(0, Some(1)));
+        let found = self.ask(tenant, limits, 1, move |events| events.filter(here)?.limit(0, Some(1)));
         let event = found.await?.all().await?.iter().flat_map(hits).next();
         let Some(event) = event else {
             return Ok(Surroundings { event: None, before: Vec::new(), after: Vec::new() });
@@ -295,7 +295,7 @@ impl Lake {
         let mut sides = [Vec::new(), Vec::new()];
         for (side, newest_first) in sides.iter_mut().zip([true, false]) {
             let filter = place.clone().and(beyond(at, newest_first));
-            let rows = self.ask(tenant, limits, lines.max(1), |events| {
+            let rows = self.ask(tenant, limits, lines.max(1), move |events| {
                 let order = ["ts", "position"].map(|name| ident(name).sort(!newest_first, false));
                 events.filter(filter)?.sort(order.to_vec())?.limit(0, Some(lines))
             });
@@ -312,15 +312,21 @@ impl Lake {
         tenant: &Tenant,
         limits: Limits,
         rows: usize,
-        make: impl FnOnce(DataFrame) -> datafusion::error::Result<DataFrame>,
+        make: impl FnOnce(DataFrame) -> datafusion::error::Result<DataFrame> + Send + 'static,
     ) -> Result<Rows, Error> {
         let events = self.events(tenant)?;
         let turn = self.0.engine.turn()?;
-        let session = self.0.engine.session(events)?;
-        let events = session.table("events").await.map_err(Error::plan)?;
-        let query = make(events).map_err(Error::plan)?;
-        Engine::start(query, Limits { rows, ..limits }, turn).await
+        let limits = Limits { rows, ..limits };
+        self.0.engine.start(events, limits, turn, |session| Box::pin(over(session, make))).await
     }
+}
+
+/// Makes a query of the table.
+pub(crate) async fn over(
+    session: SessionContext,
+    make: impl FnOnce(DataFrame) -> datafusion::error::Result<DataFrame>,
+) -> Result<DataFrame, Error> {
+    make(session.table("events").await.map_err(Error::plan)?).map_err(Error::plan)
 }
 
 fn cast(expr: Expr, to: DataType) -> Expr {
@@ -570,7 +576,28 @@ mod tests {
 
     #[test]
     fn searches_become_the_filters_of_sql() {
-        check("", &expect![[""]]);
+        check("", &expect!["Boolean(true)"]);
+        check("service:auth severity>=error", &expect![[r#"service = Utf8("auth") AND severity >= Int32(17)"#]]);
+        check(
+            "-a*b OR x:web*",
+            &expect![[
+                r#"body ILIKE Utf8("%a%b%") OR body_json ILIKE Utf8("%a%b%") IS NOT TRUE OR coalesce(get_field(attributes, Utf8("x")), get_field(resource, Utf8("x"))) LIKE Utf8("web%")"#
+            ]],
+        );
+        check(
+            "user.id:P7x field:>10",
+            &expect![[
+                r#"user_id = Utf8("P7x") AND TRY_CAST(coalesce(get_field(attributes, Utf8("field")), get_field(resource, Utf8("field"))) AS Float64) > Float64(10)"#
+            ]],
+        );
+        check("http.response.status_code:5*", &expect![[r#"CAST(http_response_status_code AS Utf8) LIKE Utf8("5%")"#]]);
+        check("ts<2026-11-22", &expect![[r#"ts < TimestampMicrosecond(1795305600000000, Some("UTC"))"#]]);
+        check("severity:*", &expect!["severity IS NOT NULL"]);
+        check(
+            "severity:25",
+            &expect!["column 10: expected a level (trace, debug, info, warning, error, critical) or its number"],
+        );
+        check("ts<x", &expect!["column 4: expected a time such as 2026-11-27T10:00:00Z or 2026-11-27"]);
     }
 
     #[test]

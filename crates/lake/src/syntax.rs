@@ -482,7 +482,7 @@ mod tests {
         check("é\\", &expect!["column 3: expected a character after the backslash"]);
         check("\"a\\", &expect!["column 4: expected a closing quote"]);
         check(&"(".repeat(40), &expect!["column 34: expected fewer brackets in brackets"]);
-        check(&"- ".repeat(40), &expect!["column 66: expected a word or a field after - or NOT"]);
+        check(&"- ".repeat(40), &expect!["column 67: expected a word or a field after - or NOT"]);
         check(&"a ".repeat(300), &expect!["column 513: expected fewer parts"]);
         check(&"a".repeat(9_000), &expect!["column 1: expected a shorter search"]);
     }

@@ -3,22 +3,24 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Transaction};
-use deltalake::logstore::LogStoreRef;
+use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::table::state::DeltaTableState;
-use deltalake::{DeltaTableBuilder, DeltaTableError};
 use futures_util::TryStreamExt;
 use model::{Clock, Position, Tenant};
 use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use url::Url;
 
 use crate::columns::{STATISTICS, delta_columns};
 use crate::error::Error;
 use crate::file::{DataFile, object};
+use crate::provider::STORE;
 use crate::store::Store;
 
 /// Where Delta keeps its log, below the table.
@@ -54,11 +56,11 @@ pub(crate) struct Table {
 impl Table {
     /// Opens the tenant's table, making it if need be. What an earlier process wrote and did not commit is removed.
     pub(crate) async fn open(store: Store, tenant: Tenant, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let url = Url::parse(&format!("file:///{tenant}/")).map_err(|_| Error::UnknownTenant)?;
+        // A scheme of our own: under `file` Delta looks for the path beside the store.
+        let url = Url::parse(&format!("{STORE}/{tenant}/")).map_err(|_| Error::UnknownTenant)?;
         let root: Arc<dyn ObjectStore> = Arc::new(store.clone());
-        let builder = DeltaTableBuilder::from_url(url.clone()).map_err(Error::delta("open the table"))?;
-        let builder = builder.with_storage_backend(root, url);
-        let log = builder.build_storage().map_err(Error::delta("open the table"))?;
+        let below: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(store.clone(), tenant.as_str()));
+        let log = default_logstore(below, root, &url, &StorageConfig::default());
         let state = match DeltaTableState::try_new(log.as_ref(), None).await {
             Ok(state) => state,
             Err(_) if !has_log(&store, &tenant).await? => create(&log).await?,

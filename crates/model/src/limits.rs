@@ -97,6 +97,10 @@ pub const FIELD_VALUES_MAX: usize = 1_000;
 /// Longest SQL of one query, in bytes.
 pub const SQL_BYTES_MAX: usize = 64 << 10;
 
+/// Most keywords, names and operators of it: they make a plan deep, and plans are walked by recursion. Lists of values are
+/// not counted.
+pub const SQL_STEPS_MAX: usize = 1_000;
+
 /// Most queries of the lake that run at the same time; further ones are told to come back.
 pub const QUERIES_MAX: usize = 8;
 
