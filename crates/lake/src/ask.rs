@@ -87,7 +87,8 @@ pub(crate) struct Engine {
     turns: Arc<Semaphore>,
     own: Arc<Semaphore>,
     /// Threads of their own: what computes on rows keeps no connection waiting, and a plan that is as deep as may be needs
-    /// a deep stack. Present until dropped.
+    /// a deep stack. As many as can be at work: a join may compute for seconds without a pause, and the others then have
+    /// the scheduler of the machine on their side. Present until dropped.
     threads: Option<Runtime>,
 }
 
@@ -101,7 +102,7 @@ impl Engine {
         let url = Url::parse(STORE).map_err(|_| Error::Foreign { why: "its store has no name" })?;
         runtime.register_object_store(&url, Arc::new(store.clone()));
         let threads = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WAYS)
+            .worker_threads(WAYS * QUERIES_MAX)
             .thread_stack_size(STACK_BYTES)
             .thread_name("lake-query")
             .enable_time()

@@ -48,6 +48,9 @@ pub struct Options {
     pub tenants: Vec<Tenant>,
     /// How long a row waits in memory for its commit, at most. 10 to 60 s: each commit is a file or two.
     pub flush_every: Duration,
+    /// Bytes of rows in memory, of all tenants, at which the ledger is not read on; at most `limits::LAKE_HOT_BYTES_MAX`,
+    /// which is the default to take.
+    pub hot_bytes: usize,
     /// How long rows are kept.
     pub retention: Retention,
 }
@@ -224,7 +227,7 @@ impl Lake {
         Ok(self.shard(tenant)?.durable.load(Ordering::Relaxed))
     }
 
-    /// Returns the bytes of rows in memory, of all tenants. At most `limits::LAKE_HOT_BYTES_MAX`, and one read more for
+    /// Returns the bytes of rows in memory, of all tenants. At most [`Options::hot_bytes`], and one read more for
     /// each of `limits::LAKE_READ_TURNS_MAX`.
     #[must_use]
     pub fn hot_bytes(&self) -> usize {
@@ -244,7 +247,7 @@ impl Lake {
             if flush.is_none() && matches!(self.due(shard), Due::Now) {
                 flush = Some(Box::pin(self.flush_shard(shard)));
             }
-            if self.hot_bytes() >= LAKE_HOT_BYTES_MAX {
+            if self.hot_bytes() >= self.bound() {
                 self.0.pressure.notify_waiters();
                 tokio::select! {
                     done = ended(&mut flush) => self.flushed(done).await?,
@@ -351,6 +354,10 @@ impl Lake {
         Ok(())
     }
 
+    fn bound(&self) -> usize {
+        self.0.options.hot_bytes.min(LAKE_HOT_BYTES_MAX)
+    }
+
     fn has_rows(&self, shard: &Shard) -> bool {
         !shard.view().hot.is_empty()
     }
@@ -363,7 +370,7 @@ impl Lake {
         };
         let age = self.0.world.clock.monotonic().saturating_sub(first.since);
         let bytes: usize = view.hot.iter().map(|hot| hot.bytes).sum();
-        let full = bytes >= LAKE_FLUSH_BYTES || self.hot_bytes() >= LAKE_HOT_BYTES_MAX;
+        let full = bytes >= LAKE_FLUSH_BYTES || self.hot_bytes() >= self.bound();
         match self.0.options.flush_every.checked_sub(age) {
             Some(wait) if !wait.is_zero() && !full => Due::In(wait),
             _ => Due::Now,

@@ -113,7 +113,8 @@ impl TableProvider for Events {
             .map(|expr| state.create_physical_expr(expr, &DFSchema::try_from(table_schema())?))
             .transpose()?;
         let files = self.candidates(predicate.as_ref())?;
-        let hot = MemorySourceConfig::try_new_exec(&[self.hot.clone()], table_schema(), projection.cloned())?;
+        let hot =
+            MemorySourceConfig::try_new_exec(std::slice::from_ref(&self.hot), table_schema(), projection.cloned())?;
         if files.is_empty() {
             return Ok(hot);
         }

@@ -49,8 +49,8 @@ pub(crate) struct Table {
     next: Position,
     /// The newest version that a checkpoint covers.
     checkpoint: Option<u64>,
-    /// Whether a commit began of which the end was not seen.
-    unsure: bool,
+    /// The files of a commit that began and of which the end was not seen.
+    unsure: Option<Vec<String>>,
 }
 
 impl Table {
@@ -67,7 +67,7 @@ impl Table {
             Err(error) => return Err(Error::delta("read the log of the table")(error)),
         };
         let mut table =
-            Self { tenant, store, log, state, clock, files: Arc::default(), next: 0, checkpoint: None, unsure: false };
+            Self { tenant, store, log, state, clock, files: Arc::default(), next: 0, checkpoint: None, unsure: None };
         table.look().await?;
         table.sweep().await?;
         Ok(table)
@@ -126,7 +126,7 @@ impl Table {
             let next = i64::try_from(next).map_err(|_| Error::Foreign { why: "a position is beyond 2^63" })?;
             properties = properties.with_application_transaction(Transaction::new(self.app_id(), next));
         }
-        self.unsure = true;
+        self.unsure = Some(change.add.iter().map(|file| file.path.clone()).collect());
         // An operation without a predicate: what it says stays in the log.
         let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
         let committed = CommitBuilder::from(properties)
@@ -135,7 +135,7 @@ impl Table {
             .await
             .map_err(Error::delta("commit to the table"))?;
         self.state = committed.snapshot();
-        self.unsure = false;
+        self.unsure = None;
         let gone: BTreeSet<&str> = change.remove.iter().map(|file| file.path.as_str()).collect();
         let kept = self.files.iter().filter(|file| !gone.contains(file.path.as_str()));
         let mut files: Vec<DataFile> = kept.chain(&change.add).cloned().collect();
@@ -147,15 +147,20 @@ impl Table {
 
     /// Tells whether a commit began and its end was not seen: it failed, or its future was dropped.
     pub(crate) fn is_unsure(&self) -> bool {
-        self.unsure
+        self.unsure.is_some()
     }
 
-    /// Reads the log again, after a commit of which nothing is known.
+    /// Reads the log again, after a commit of which nothing is known, and removes its files if it did not come to be.
     pub(crate) async fn refresh(&mut self) -> Result<(), Error> {
         let state = DeltaTableState::try_new(self.log.as_ref(), None).await;
         self.state = state.map_err(Error::delta("read the log of the table"))?;
         self.look().await?;
-        self.unsure = false;
+        let live: BTreeSet<&str> = self.files.iter().map(|file| file.path.as_str()).collect();
+        for path in self.unsure.iter().flatten().filter(|path| !live.contains(path.as_str())) {
+            // Otherwise each new attempt would leave its files behind.
+            self.forget(path)?;
+        }
+        self.unsure = None;
         Ok(())
     }
 

@@ -207,3 +207,59 @@ fn a_disk_that_refuses_is_waited_for() {
         assert_eq!((lake.hot_bytes(), count(&lake, "default").await), (0, 10));
     });
 }
+
+/// Memory is bounded over all tenants (L-1): at the bound the ledger is not read on, and whoever has rows writes them.
+#[test]
+fn what_does_not_fit_into_memory_waits_in_the_ledger() {
+    run(async {
+        let mut place = Place::new();
+        place.hot_bytes = 256 << 10;
+        let lake = place.open().await;
+        place.ledger.append("other", noon(0), event(0, "one row"));
+        let _others = place.feed(&lake, "other");
+        seen(&lake, "other", 1).await;
+        for second in 0..5_000 {
+            place.ledger.append("default", noon(0), event(second, &"long ".repeat(40)));
+        }
+        let _feed = place.feed(&lake, "default");
+        let most = std::cell::Cell::new(0);
+        // No time passes: only the bound makes them write.
+        eventually("all rows are seen", || async {
+            most.set(most.get().max(lake.hot_bytes()));
+            count(&lake, "default").await == 5_000
+        })
+        .await;
+        assert!(most.get() > 0 && most.get() < 1 << 20, "{}", most.get());
+        let default = tenant("default");
+        assert!(lake.durable_position(&default).expect("a tenant") > 4_000);
+        eventually("the other tenant made room", || async {
+            lake.durable_position(&tenant("other")).expect("a tenant") == 1
+        })
+        .await;
+        lake.flush(&default).await.expect("commits");
+        assert!(lake.verify(&default).await.expect("reads").is_sound());
+    });
+}
+
+#[test]
+fn a_commit_that_the_log_refuses_leaves_no_file_behind() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        let _feed = place.feed(&lake, "default");
+        let default = tenant("default");
+        fill(&place, 0, 10);
+        seen(&lake, "default", 10).await;
+        // Somebody else has taken the next version.
+        let log = place.table("default").join("_delta_log");
+        let (first, next) = (log.join(format!("{:020}.json", 0)), log.join(format!("{:020}.json", 1)));
+        std::fs::copy(first, &next).expect("stands in the way");
+        let refused = lake.flush(&default).await.expect_err("cannot commit");
+        assert_eq!(refused.kind(), RefusalKind::Retry);
+        std::fs::remove_file(&next).expect("goes away");
+        assert_eq!(count(&lake, "default").await, 10);
+        lake.flush(&default).await.expect("commits");
+        let data = files(&place.table("default").join("tenant=default"));
+        assert_eq!((data.len(), count(&lake, "default").await), (1, 10));
+    });
+}

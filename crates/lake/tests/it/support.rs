@@ -53,6 +53,7 @@ pub(crate) struct Place {
     pub(crate) ledger: Ledger,
     pub(crate) retention: Retention,
     pub(crate) flush_every: Duration,
+    pub(crate) hot_bytes: usize,
 }
 
 impl Place {
@@ -63,6 +64,7 @@ impl Place {
             ledger: Ledger::default(),
             retention: Retention::default(),
             flush_every: Duration::from_secs(30),
+            hot_bytes: usize::MAX,
         }
     }
 
@@ -79,6 +81,7 @@ impl Place {
             spill: self.dir.path().join("spill"),
             tenants: ["default", "other"].map(tenant).to_vec(),
             flush_every: self.flush_every,
+            hot_bytes: self.hot_bytes,
             retention: self.retention.clone(),
         };
         Lake::open(world, options).await.expect("opens")
