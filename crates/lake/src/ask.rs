@@ -196,6 +196,11 @@ impl Engine {
         Ok(Rows { task, receive, schema, truncated, until, time })
     }
 
+    /// Forgets the footers of files: those that were deleted held values of rows that are gone.
+    pub(crate) fn forget_footers(&self) {
+        self.runtime.cache_manager.get_file_metadata_cache().clear();
+    }
+
     fn threads(&self) -> Result<&Runtime, Error> {
         self.threads.as_ref().ok_or(Error::Busy)
     }

@@ -137,9 +137,7 @@ impl Lake {
         let shard = self.shard(tenant)?;
         let expired_rows = self.expire(shard).await?;
         let joined_files = self.join_small(shard).await?;
-        if expired_rows > 0 || joined_files > 0 {
-            self.forget_log(shard).await?;
-        }
+        self.cut_log(shard, expired_rows > 0 || joined_files > 0).await?;
         let deleted_files = self.delete_removed(shard).await?;
         Ok(Upkeep { expired_rows, joined_files, deleted_files })
     }
@@ -288,11 +286,12 @@ impl Lake {
         self.die(Point::Removed)
     }
 
-    /// Makes the log forget what is not in the table any more.
-    async fn forget_log(&self, shard: &Shard) -> Result<(), Error> {
+    /// Cuts the log at a checkpoint, so that it forgets what is not in the table any more; if nothing was removed, when it
+    /// has become long.
+    async fn cut_log(&self, shard: &Shard, removed: bool) -> Result<(), Error> {
         let mut table = shard.table.lock().await;
         self.recover(shard, &mut table).await?;
-        table.checkpoint().await
+        if removed || table.since_checkpoint() >= LAKE_COMMITS_MAX { table.checkpoint().await } else { Ok(()) }
     }
 
     /// Deletes files that no query can need any more.
@@ -303,6 +302,9 @@ impl Lake {
             let removed = shard.removed.lock().unwrap_or_else(PoisonError::into_inner);
             removed.iter().filter(|(since, _)| old(*since)).map(|(_, path)| path.clone()).collect()
         };
+        if !due.is_empty() {
+            self.0.engine.forget_footers();
+        }
         for path in &due {
             shard.table.lock().await.forget(path)?;
         }

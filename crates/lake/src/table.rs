@@ -47,8 +47,8 @@ pub(crate) struct Table {
     /// Live files, by path.
     files: Arc<Vec<DataFile>>,
     next: Position,
-    /// The newest version that a checkpoint covers.
-    checkpoint: Option<u64>,
+    /// The newest version that a checkpoint covers, or that was there when we opened.
+    checkpoint: u64,
     /// The files of a commit that began and of which the end was not seen.
     unsure: Option<Vec<String>>,
 }
@@ -66,8 +66,18 @@ impl Table {
             Err(_) if !has_log(&store, &tenant).await? => create(&log).await?,
             Err(error) => return Err(Error::delta("read the log of the table")(error)),
         };
-        let mut table =
-            Self { tenant, store, log, state, clock, files: Arc::default(), next: 0, checkpoint: None, unsure: None };
+        let version = state.version();
+        let mut table = Self {
+            tenant,
+            store,
+            log,
+            state,
+            clock,
+            files: Arc::default(),
+            next: 0,
+            checkpoint: version,
+            unsure: None,
+        };
         table.look().await?;
         table.sweep().await?;
         Ok(table)
@@ -106,6 +116,11 @@ impl Table {
     /// Returns the version of the newest commit.
     pub(crate) fn version(&self) -> u64 {
         self.state.version()
+    }
+
+    /// Returns how many commits the log has had since it was last cut, by this process.
+    pub(crate) fn since_checkpoint(&self) -> u64 {
+        self.version().saturating_sub(self.checkpoint)
     }
 
     /// Commits a change: durable on return, with the position in the same log entry (invariant K-2).
@@ -168,14 +183,11 @@ impl Table {
     /// removed from the table stands in its log any more.
     pub(crate) async fn checkpoint(&mut self) -> Result<(), Error> {
         let version = self.version();
-        if self.checkpoint == Some(version) {
-            return Ok(());
-        }
         let mut table = deltalake::DeltaTable::new(Arc::clone(&self.log));
         table.state = Some(self.state.clone());
         let written = deltalake::checkpoints::create_checkpoint(&table, None).await;
         written.map_err(Error::delta("write a checkpoint"))?;
-        self.checkpoint = Some(version);
+        self.checkpoint = version;
         let place = Path::from(format!("{}/{LOG}", self.tenant));
         let entries: Vec<_> = self.store.list(Some(&place)).try_collect().await.map_err(object("list the log"))?;
         for entry in entries {
