@@ -191,6 +191,10 @@ pub const CONNECTIONS_PER_CLIENT_MAX: usize = 1_024;
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most rows in one page of an API listing.
 pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Longest question about events, in bytes.
+pub const QUERY_BYTES_MAX: usize = 16 << 10;
+/// Most rows that one question in SQL is answered with.
+pub const SQL_ROWS_MAX: usize = 1_000_000;
 /// Most failed authentications per client address and minute before 429.
 pub const AUTH_FAILURES_PER_MINUTE_MAX: u32 = 20;
 /// Most client addresses whose failed authentications are counted apart; beyond them, they share one count.
