@@ -193,6 +193,8 @@ pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Longest question about events, in bytes.
 pub const QUERY_BYTES_MAX: usize = 16 << 10;
+/// Most callers that follow events at the same time.
+pub const FOLLOWERS_MAX: usize = 64;
 /// Most rows that one question in SQL is answered with.
 pub const SQL_ROWS_MAX: usize = 1_000_000;
 /// Most failed authentications per client address and minute before 429.

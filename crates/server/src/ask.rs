@@ -85,6 +85,8 @@ pub struct Values {
     pub events: u64,
     /// How many of them have the field.
     pub present: u64,
+    /// How many different values, about.
+    pub distinct: u64,
 }
 
 /// A value and how many events have it.

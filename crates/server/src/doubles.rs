@@ -146,7 +146,12 @@ impl ask::Events for Past {
         _: usize,
     ) -> BoxFuture<'a, Result<ask::Values, Declined>> {
         Box::pin(async move {
-            Ok(ask::Values { values: vec![ask::Counted { value: field, count: 2 }], events: 2, present: 2 })
+            Ok(ask::Values {
+                values: vec![ask::Counted { value: field, count: 2 }],
+                events: 2,
+                present: 2,
+                distinct: 1,
+            })
         })
     }
 

@@ -676,7 +676,7 @@ async fn events_are_asked_and_whoever_asked_is_recorded_first() {
     let steps = ask(&format!("{base}/histogram"), json!({"steps": 3})).await.json();
     assert_eq!((steps["items"].as_array().map(Vec::len), &steps["items"][0]["levels"]["info"]), (Some(3), &json!(2)));
     let values = ask(&format!("{base}/values"), json!({"field": "service"})).await.json();
-    assert_eq!(values, json!({"values": [{"value": "service", "count": 2}], "events": 2, "present": 2}));
+    assert_eq!(values, json!({"values": [{"value": "service", "count": 2}], "events": 2, "present": 2, "distinct": 1}));
     let around = ask(&format!("{base}/context"), json!({"position": 7, "before": 0})).await.json();
     assert_eq!(around["items"].as_array().map(Vec::len), Some(2));
     let followed = ask(&format!("{base}/follow"), json!({"query": "x"})).await;
