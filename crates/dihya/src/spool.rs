@@ -119,6 +119,21 @@ pub(crate) fn list(disk: &dyn Disk, data_dir: &Path, max: usize) -> anyhow::Resu
 #[derive(Debug, Default)]
 pub(crate) struct Left(BTreeSet<PathBuf>);
 
+/// What a running server must know to take up what is put into the spool.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// The routes in force.
+    pub(crate) routing: alert::Config,
+    /// What cannot be taken up.
+    pub(crate) left: Left,
+}
+
+impl Watched {
+    pub(crate) fn new(routing: alert::Config) -> Self {
+        Self { routing, left: Left::default() }
+    }
+}
+
 impl Left {
     fn is_news(&mut self, path: &Path) -> bool {
         self.0.len() < FILES_MAX && self.0.insert(path.to_owned())

@@ -136,7 +136,7 @@ impl Running {
             .map_err(|error| ("channels".to_owned(), format!("{error:#}")))?;
         self.server.reload(loaded.server.clone()).await.map_err(|error| ("server".to_owned(), error.to_string()))?;
         self.url = url;
-        self.routing = loaded.alerting.config.clone();
+        self.spool.routing = loaded.alerting.config.clone();
         self.note_reach();
         self.pipeline.set_clearer(clearer);
         for (tenant, setup) in setups {
@@ -201,11 +201,11 @@ impl Running {
             disk: &*self.alert_means.disk,
             data_dir: &self.data_dir,
             pipeline: &self.pipeline,
-            config: &self.routing,
+            config: &self.spool.routing,
             rng: &*self.alert_means.rng,
         };
         // It stays where it is, and a ledger that takes nothing has stopped, which others tell.
-        if let Err(error) = way.admit_few(self.clock.now(), &mut self.left).await {
+        if let Err(error) = way.admit_few(self.clock.now(), &mut self.spool.left).await {
             tracing::debug!(error = format!("{error:#}"), "could not take up the spool");
         }
     }

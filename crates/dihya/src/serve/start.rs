@@ -62,10 +62,7 @@ pub(crate) struct Running {
     /// Syncs of the ledger when it was last looked at.
     pub(super) syncs_seen: u64,
     pub(super) alert_means: alerting::Means,
-    /// The routes in force, for what is found in the spool.
-    pub(super) routing: alert::Config,
-    /// What lies in the spool and cannot be taken up.
-    pub(super) left: spool::Left,
+    pub(super) spool: spool::Watched,
     pub(super) history: Arc<History>,
     pub(super) lake: lake::Lake,
     pub(super) unwell: Unwell,
@@ -225,7 +222,6 @@ impl Running {
             follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;
         }
         let tenants: Vec<Tenant> = loaded.tenants.keys().cloned().collect();
-        let routing = loaded.alerting.config.clone();
         let watching =
             Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, &mut tasks).await;
         let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
@@ -261,8 +257,7 @@ impl Running {
             dropped_seen: BTreeMap::new(),
             syncs_seen: 0,
             alert_means,
-            routing,
-            left: spool::Left::default(),
+            spool: spool::Watched::new(loaded.alerting.config),
             history: control.history,
             lake,
             unwell: Unwell::default(),
