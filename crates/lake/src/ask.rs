@@ -11,12 +11,18 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
@@ -47,6 +53,8 @@ const WAYS: usize = 2;
 /// Stack of a thread that plans and runs queries: measured, the deepest that `limits::SQL_STEPS_MAX` allows takes less
 /// than half of it, unoptimised.
 const STACK_BYTES: usize = 32 << 20;
+/// Rows of the smaller side of a join without an equality.
+const SIDE_ROWS_MAX: usize = 1_024;
 /// Time that a query has beyond its own to say that it is over.
 const LATE: Duration = Duration::from_secs(1);
 /// Batches that wait for a slow reader.
@@ -173,7 +181,7 @@ impl Engine {
             let work = async {
                 let query = limited(make(session).await?, limits.rows)?;
                 let context = Arc::new(query.task_ctx());
-                let plan = query.create_physical_plan().await.map_err(Error::plan)?;
+                let plan = interruptible(query.create_physical_plan().await.map_err(Error::plan)?)?;
                 let _told = planned.take().map(|planned| planned.send(Ok(plan.schema())));
                 hand_on(plan, context, limits.rows, &send, &cut).await
             };
@@ -223,6 +231,31 @@ fn limited(query: DataFrame, rows: usize) -> Result<DataFrame, Error> {
         return Ok(query);
     }
     query.limit(0, Some(rows.saturating_add(1))).map_err(Error::plan)
+}
+
+/// Makes joins pause now and then, so that a query can be ended, and refuses those that compute for minutes between two
+/// pauses: each row of one large side with each of another. Measured without it: a dropped query kept its thread for good.
+fn interruptible(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, Error> {
+    let pausing = plan.transform_up(|node| {
+        let each_with_each = node.is::<CrossJoinExec>() || node.is::<NestedLoopJoinExec>();
+        if each_with_each && !node.children().into_iter().any(is_small) {
+            let why = "a join of two large sides needs an equality between them";
+            return Err(DataFusionError::Plan(why.to_owned()));
+        }
+        Ok(if each_with_each || node.name().contains("Join") || node.name().contains("Unnest") {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)))
+        } else {
+            Transformed::no(node)
+        })
+    });
+    Ok(pausing.map_err(Error::plan)?.data)
+}
+
+/// Tells whether a plan is known to have few rows.
+fn is_small(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let known = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
+    let rows = known.map(|statistics| statistics.num_rows);
+    matches!(rows, Ok(Precision::Exact(rows)) if rows <= SIDE_ROWS_MAX)
 }
 
 async fn hand_on(

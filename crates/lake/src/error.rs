@@ -144,3 +144,69 @@ impl Error {
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(512).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn arrow(error: ArrowError) -> DataFusionError {
+        DataFusionError::ArrowError(Box::new(error), None)
+    }
+
+    #[test]
+    fn what_libraries_say_of_values_is_kept_out() {
+        let planted = || "planted".to_owned();
+        let errors = [
+            arrow(ArrowError::CastError(planted())),
+            arrow(ArrowError::ParseError(planted())),
+            arrow(ArrowError::DivideByZero),
+            arrow(ArrowError::ArithmeticOverflow(planted())),
+            arrow(ArrowError::ComputeError(planted())),
+            DataFusionError::ParquetError(Box::new(parquet::errors::ParquetError::General(planted()))),
+            DataFusionError::IoError(io::Error::other("planted")),
+            DataFusionError::Execution(planted()),
+            DataFusionError::Context(planted(), Box::new(DataFusionError::ResourcesExhausted(planted()))),
+        ];
+        let mut said: Vec<String> = Vec::new();
+        for error in &errors {
+            let sorted = Error::run(error);
+            let text = format!("{sorted} {sorted:?}");
+            assert!(!text.contains("planted"), "{text}");
+            assert_eq!(sorted.kind(), RefusalKind::Reject);
+            said.push(sorted.to_string());
+        }
+        said.dedup();
+        assert_eq!(said.len(), 8, "a cast and a parse are one: {said:?}");
+    }
+
+    #[test]
+    fn whoever_asks_reads_what_is_wrong_with_the_question() {
+        let wrong = Error::plan(DataFusionError::Plan("no such column\nand more".to_owned()));
+        assert!(wrong.to_string().contains("no such column") && !wrong.to_string().contains("more"), "{wrong}");
+        let shared = DataFusionError::Shared(Arc::new(DataFusionError::ResourcesExhausted("x".to_owned())));
+        assert!(matches!(Error::plan(shared), Error::TooLarge));
+        let unread = Error::plan(DataFusionError::IoError(io::Error::other("x")));
+        assert!(matches!(unread, Error::Failed { .. }));
+    }
+
+    #[test]
+    fn callers_know_what_they_can_do() {
+        let refusal = Refusal { kind: RefusalKind::Stop, reason: "broken".to_owned() };
+        for (error, kind) in [
+            (Error::Busy, RefusalKind::Retry),
+            (Error::delta("commit")(DeltaTableError::VersionAlreadyExists(1)), RefusalKind::Retry),
+            (Error::delta("open")(DeltaTableError::NotATable("planted".to_owned())), RefusalKind::Retry),
+            (Error::delta("open")(DeltaTableError::Generic("planted".to_owned())), RefusalKind::Retry),
+            (Error::UnknownTenant, RefusalKind::Reject),
+            (Error::Feed(refusal), RefusalKind::Stop),
+            (Error::arrow("join")(ArrowError::DivideByZero), RefusalKind::Stop),
+            (Error::parquet("write")(parquet::errors::ParquetError::EOF("planted".to_owned())), RefusalKind::Stop),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(!format!("{error:?}").contains("planted"), "{error:?}");
+        }
+    }
+}

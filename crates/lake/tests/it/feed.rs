@@ -263,3 +263,14 @@ fn a_commit_that_the_log_refuses_leaves_no_file_behind() {
         assert_eq!((data.len(), count(&lake, "default").await), (1, 10));
     });
 }
+
+#[test]
+fn a_ledger_that_is_broken_ends_the_feed() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        place.ledger.break_down();
+        let ended = place.feed(&lake, "default").ended().await;
+        assert!(matches!(ended, Error::Feed(_)) && ended.kind() == RefusalKind::Stop, "{ended}");
+    });
+}

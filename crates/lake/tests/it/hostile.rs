@@ -150,6 +150,7 @@ fn rows_time_and_number_of_queries_are_bounded() {
         assert!(matches!(ended, Err(Error::TooSlow { .. })), "{ended:?}");
         assert!(answer.next().await.is_none());
 
+        // What is dropped stops: otherwise these eight would keep the threads.
         // As many as may, and one more; what is dropped makes room.
         let mut running = Vec::new();
         for _ in 0..QUERIES_MAX {
@@ -159,6 +160,35 @@ fn rows_time_and_number_of_queries_are_bounded() {
         assert!(matches!(more, Err(Error::Busy)), "{more:?}");
         drop(running);
         eventually("there is room again", || async { sql(&lake, "default", "SELECT 1 AS one").await.is_ok() }).await;
+    });
+}
+
+/// Joins of each with each are for small sides; those with an equality, and scalar subqueries, are for all.
+#[test]
+fn two_large_sides_are_joined_by_an_equality_alone() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        for second in 0..1_500 {
+            place.ledger.append("default", Timestamp::UNIX_EPOCH, event(second, "line"));
+        }
+        let _feed = place.feed(&lake, "default");
+        seen(&lake, "default", 1_500).await;
+        lake.flush(&tenant("default")).await.expect("commits");
+        for attempt in [
+            "SELECT count(*) FROM events a, events b",
+            "SELECT count(*) FROM events a JOIN events b ON a.position < b.position",
+        ] {
+            let refused = sql(&lake, "default", attempt).await.expect_err(attempt);
+            assert!(matches!(&refused, Error::Query { why } if why.contains("equality")), "{attempt}: {refused}");
+        }
+        for (fits, n) in [
+            ("SELECT count(*) FROM events a JOIN events b ON a.position = b.position", 1_500),
+            ("SELECT count(*) FROM events WHERE position > (SELECT avg(position) FROM events)", 750),
+            ("SELECT count(*) FROM events a, (VALUES (1), (2)) b(n) WHERE a.position > b.n", 1_498 + 1_497),
+        ] {
+            assert_eq!(crate::support::number(&lake, "default", fits).await, n, "{fits}");
+        }
     });
 }
 

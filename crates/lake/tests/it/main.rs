@@ -1,6 +1,7 @@
 //! The lake from outside: fed, killed, asked, kept up, read by others.
 
 mod ask;
+mod durable;
 mod feed;
 mod hostile;
 mod readers;

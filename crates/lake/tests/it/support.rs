@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use disk::OsDisk;
+use disk::{Disk, OsDisk};
 use futures_util::StreamExt;
 use lake::fault::{Fault, NoFault, Point};
 use lake::{Hit, Lake, Limits, Options, Query, Retention, RowsOut, World};
@@ -73,9 +73,17 @@ impl Place {
     }
 
     pub(crate) async fn open_dying(&self, fault: Arc<dyn Fault>) -> Lake {
+        self.open_in(Arc::new(OsDisk), fault).await
+    }
+
+    pub(crate) async fn open_on(&self, disk: Arc<dyn Disk>) -> Lake {
+        self.open_in(disk, Arc::new(NoFault)).await
+    }
+
+    async fn open_in(&self, disk: Arc<dyn Disk>, fault: Arc<dyn Fault>) -> Lake {
         let seed = STARTS.fetch_add(1, Ordering::Relaxed) as u64;
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(seed));
-        let world = World { disk: Arc::new(OsDisk), clock: Arc::clone(&self.clock) as _, rng, fault };
+        let world = World { disk, clock: Arc::clone(&self.clock) as _, rng, fault };
         let options = Options {
             dir: self.dir.path().join("lake"),
             spill: self.dir.path().join("spill"),
@@ -121,12 +129,18 @@ pub(crate) struct Ledger(Arc<Log>);
 struct Log {
     records: Mutex<BTreeMap<String, Vec<Recorded>>>,
     grown: watch::Sender<usize>,
-    pub(crate) refuses: AtomicBool,
+    refuses: AtomicBool,
+    broken: AtomicBool,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        let log = Log { records: Mutex::default(), grown: watch::Sender::new(0), refuses: AtomicBool::new(false) };
+        let log = Log {
+            records: Mutex::default(),
+            grown: watch::Sender::new(0),
+            refuses: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        };
         Self(Arc::new(log))
     }
 }
@@ -148,6 +162,11 @@ impl Ledger {
         self.0.refuses.store(refuses, Ordering::Relaxed);
     }
 
+    /// Makes all further reads fail for good.
+    pub(crate) fn break_down(&self) {
+        self.0.broken.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn len(&self, name: &str) -> u64 {
         self.0.records.lock().expect("one thread").get(name).map_or(0, |records| records.len() as u64)
     }
@@ -167,6 +186,9 @@ impl Feed for Reader {
 
     fn read(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Recorded>, Refusal>> {
         Box::pin(async move {
+            if self.ledger.0.broken.load(Ordering::Relaxed) {
+                return Err(Refusal { kind: RefusalKind::Stop, reason: "as the test asked".to_owned() });
+            }
             if self.ledger.0.refuses.load(Ordering::Relaxed) {
                 return Err(Refusal { kind: RefusalKind::Retry, reason: "as the test asked".to_owned() });
             }
