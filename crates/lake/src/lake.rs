@@ -96,6 +96,8 @@ pub(crate) struct Shard {
     pub(crate) commits: AtomicU64,
     /// Files that the table does not name any more, and since when by the monotonic clock.
     pub(crate) removed: Mutex<Vec<(Duration, String)>>,
+    /// Live files that were looked into for what is too old, and the first day on which something in them will be.
+    pub(crate) looked: Mutex<BTreeMap<String, i32>>,
 }
 
 /// What queries see at this moment: each row once.
@@ -188,6 +190,7 @@ impl Lake {
                 table: tokio::sync::Mutex::new(table),
                 commits: AtomicU64::new(0),
                 removed: Mutex::default(),
+                looked: Mutex::default(),
             };
             shards.insert(tenant.clone(), shard);
         }
