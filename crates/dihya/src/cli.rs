@@ -213,11 +213,11 @@ pub(crate) struct AlertSendArgs {
 #[command(after_help = "Examples:\n  dihya search 'service:auth severity>=error \"time out\" -debug'\n  \
     dihya search --from 2h --limit 500 timeout\n  dihya search --follow 'stream:nginx* status:>=500'\n\n\
     Words stand for themselves, anywhere in an event's text; all must hold. `field:value`, `field:>=10` and \
-    `severity>=warning` ask for fields, `*` stands for any rest, `-` in front says not, \"quotes\" keep words together. \
-    docs/search.md has it all. What is asked is recorded, without the personal values in it.")]
+    `severity>=warning` ask for fields, `*` stands for any rest, `-` or `NOT ` in front says not (after `--`, where it comes first), \"quotes\" keep words together. \
+    docs/lake.md has it all. What is asked is recorded, without the personal values in it.")]
 pub(crate) struct SearchArgs {
     /// What to look for; several words are one query.
-    #[arg(value_name = "QUERY", allow_hyphen_values = true)]
+    #[arg(value_name = "QUERY")]
     pub(crate) query: Vec<String>,
     /// From when on: a time (RFC 3339), or how long ago (90s, 15m, 2h, 7d).
     #[arg(long, value_name = "WHEN", value_parser = when)]
@@ -243,7 +243,7 @@ pub(crate) struct SearchArgs {
 #[command(
     after_help = "Examples:\n  dihya query 'SELECT service, count(*) AS n FROM events GROUP BY service ORDER BY n DESC'\n  \
     dihya query --format arrow 'SELECT * FROM events' > events.arrow\n\n\
-    There is one table, `events`, which holds what the token's tenant may see; `DESCRIBE events` names its columns."
+    There is one table, `events`, which holds what the token's tenant may see; docs/lake.md has its columns."
 )]
 pub(crate) struct QueryArgs {
     /// One SELECT.

@@ -34,7 +34,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use model::Tenant;
 use model::limits::{
-    QUERIES_MAX, QUERY_MEMORY_MAX, QUERY_SPILL_BYTES_MAX, QUERY_TIME_MAX, SQL_BYTES_MAX, SQL_STEPS_MAX,
+    PAYLOAD_BYTES_MAX, QUERIES_MAX, QUERY_MEMORY_MAX, QUERY_SPILL_BYTES_MAX, QUERY_TIME_MAX, SQL_BYTES_MAX,
+    SQL_STEPS_MAX,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -53,6 +54,9 @@ const WAYS: usize = 2;
 /// Stack of a thread that plans and runs queries: measured, the deepest that `limits::SQL_STEPS_MAX` allows takes less
 /// than half of it, unoptimised.
 const STACK_BYTES: usize = 32 << 20;
+/// Rows that are worked on at a time: texts of a batch stand one after the other, with offsets of 32 bits.
+const BATCH_ROWS: usize = 1_024;
+const _: () = assert!(BATCH_ROWS * PAYLOAD_BYTES_MAX < i32::MAX as usize, "a batch of the largest events can be made");
 /// Rows of the smaller side of a join without an equality.
 const SIDE_ROWS_MAX: usize = 1_024;
 /// Time that a query has beyond its own to say that it is over.
@@ -139,7 +143,8 @@ impl Engine {
         let config = SessionConfig::new()
             .with_default_catalog_and_schema("dihya", "lake")
             .with_information_schema(false)
-            .with_target_partitions(WAYS);
+            .with_target_partitions(WAYS)
+            .with_batch_size(BATCH_ROWS);
         let pool = Arc::new(FairSpillPool::new(QUERY_MEMORY_MAX / QUERIES_MAX));
         let runtime = RuntimeEnvBuilder::from_runtime_env(&self.runtime).with_memory_pool(pool).build();
         let mut builder = SessionStateBuilder::new_with_default_features()

@@ -22,6 +22,10 @@ use crate::store::{Store, Upload};
 
 /// Rows of a row group: what is read, and skipped, together.
 const GROUP_ROWS: usize = 262_144;
+/// Bytes of rows, encoded, after which a row group is ended too: it stands in memory until then.
+const GROUP_BYTES: usize = 64 << 20;
+/// Longest name of a service that goes into the log: whoever sends longer ones gets no files skipped.
+const SERVICE_BYTES_MAX: usize = 256;
 /// Texts that are long and near unique: their minimum and maximum skip nothing.
 const LONG_TEXTS: [&str; 5] = ["body", "body_json", "exception_message", "exception_stacktrace", "cleared"];
 /// What people look up by one value.
@@ -39,7 +43,7 @@ pub(crate) struct DataFile {
     /// Least and greatest time, in microseconds.
     pub(crate) ts: (i64, i64),
     pub(crate) severity: (i32, i32),
-    /// Least and greatest service; `None` when no row has one.
+    /// Least and greatest service; `None` when no row has one, or it is too long to be told.
     pub(crate) service: Option<(String, String)>,
     /// How many rows have no service.
     pub(crate) service_nulls: u64,
@@ -164,6 +168,7 @@ pub(crate) fn properties(rows: usize) -> WriterProperties {
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_max_row_group_bytes(Some(GROUP_BYTES))
         .set_sorting_columns(Some(vec![sorting("stream"), sorting("ts")]))
         .set_created_by("dihya".to_owned());
     for name in ["ts", "observed", "position"] {
@@ -254,7 +259,7 @@ impl FileWriter {
             rows: seen.rows,
             ts: seen.ts.unwrap_or_default(),
             severity: seen.severity.unwrap_or_default(),
-            service: seen.service,
+            service: seen.service.filter(|(low, high)| low.len().max(high.len()) <= SERVICE_BYTES_MAX),
             service_nulls: seen.service_nulls,
         })
     }

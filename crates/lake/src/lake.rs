@@ -96,6 +96,8 @@ pub(crate) struct Shard {
     pub(crate) commits: AtomicU64,
     /// Files that the table does not name any more, and since when by the monotonic clock.
     pub(crate) removed: Mutex<Vec<(Duration, String)>>,
+    /// Live files that were looked into for what is too old, and the first day on which something in them will be.
+    pub(crate) looked: Mutex<BTreeMap<String, i32>>,
 }
 
 /// What queries see at this moment: each row once.
@@ -188,6 +190,7 @@ impl Lake {
                 table: tokio::sync::Mutex::new(table),
                 commits: AtomicU64::new(0),
                 removed: Mutex::default(),
+                looked: Mutex::default(),
             };
             shards.insert(tenant.clone(), shard);
         }
@@ -326,8 +329,12 @@ impl Lake {
     /// When rows cannot be made of them: a bug in us.
     fn fold(&self, shard: &Shard, records: &[Recorded]) -> Result<(), Error> {
         let now = self.0.world.clock.monotonic();
+        // A feed that begins too early doubles nothing.
+        let known = shard.view().next;
         let event = |record: &Recorded| match &record.signal.body {
-            Body::Event(event) => Some(Row::new(record.position, record.admitted_at, event)),
+            Body::Event(event) if record.position >= known => {
+                Some(Row::new(record.position, record.admitted_at, event))
+            }
             _ => None,
         };
         let rows: Vec<Row> = records.iter().filter_map(event).collect();
@@ -346,7 +353,7 @@ impl Lake {
             let freed = view.push(hot)?;
             self.0.hot_bytes.fetch_sub(freed.min(self.hot_bytes()), Ordering::Relaxed);
         }
-        view.next = records.last().map_or(view.next, |last| last.position + 1);
+        view.next = records.last().map_or(known, |last| known.max(last.position + 1));
         if view.hot.is_empty() {
             // Nothing of what was read is an event that waits.
             shard.durable.fetch_max(view.next, Ordering::Relaxed);

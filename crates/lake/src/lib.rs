@@ -4,11 +4,11 @@
 //! Everything in it is a projection of the ledger and can be made again from it, for as long as the ledger keeps the
 //! payloads.
 //!
-//! One row's life: [`Lake::run`] folds the ledger's feed into batches in memory ([`lake`]), where queries see them at
-//! once; a flush sorts them into Parquet ([`file`]) and commits them with the ledger position in the same log entry
-//! ([`table`]), through a store that syncs what delta-rs does not ([`store`]); upkeep joins small files and removes old
-//! rows ([`maintain`]). A question is SQL ([`ask`]) or a search ([`syntax`], [`search`]); both become one plan over one
-//! table provider ([`provider`]) that holds one tenant's files and rows and no other's.
+//! One row's life: [`Lake::run`] folds the ledger's feed into batches in memory (`lake`), where queries see them at
+//! once; a flush sorts them into Parquet (`file`) and commits them with the ledger position in the same log entry
+//! (`table`), through a store that syncs what delta-rs does not (`store`); upkeep joins small files and removes old
+//! rows (`maintain`). A question is SQL (`ask`) or a search ([`syntax`], `search`); both become one plan over one
+//! table provider (`provider`) that holds one tenant's files and rows and no other's.
 //!
 //! What the wiring must do: open the lake after the data directory is locked; begin each tenant's feed at
 //! [`Lake::position`] and stop the start if that lies beyond the ledger's end; run [`Lake::run`] once per tenant and

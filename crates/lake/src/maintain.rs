@@ -3,10 +3,10 @@
 //! One owner per table: everything here runs one after the other, so no rewriting meets another. Flushes go on
 //! meanwhile; the two meet at the table's lock, for the length of a commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -33,6 +33,8 @@ use crate::table::Change;
 const EVERY: Duration = Duration::from_secs(60);
 /// Size up to which a file joins others however small those are.
 const TINY: u64 = 8 << 20;
+/// Bytes of files that are joined in one go, compressed: some of the largest files, well within the time of a query.
+const JOINED_BYTES_MAX: u64 = 4 * LAKE_FILE_BYTES_MAX as u64;
 /// Most time for one rewriting: a day's files, sorted with what memory a query has.
 const REWRITE: Limits = Limits { rows: usize::MAX, time: QUERY_TIME_MAX };
 
@@ -142,29 +144,37 @@ impl Lake {
         Ok(Upkeep { expired_rows, joined_files, deleted_files })
     }
 
-    /// Removes rows that are too old.
+    /// Removes rows that are too old, file by file.
     async fn expire(&self, shard: &Shard) -> Result<u64, Error> {
         let today = day_of(self.0.world.clock.now().as_microsecond());
-        let kept = |days: u32| today.saturating_sub(i32::try_from(days).unwrap_or(i32::MAX));
         let retention = &self.0.options.retention;
-        let mut days: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
-        for file in self.files(shard).iter().filter(|file| file.day < kept(retention.shortest())) {
-            days.entry(file.day).or_default().push(file.clone());
-        }
+        // The first day on which rows of that day that are kept so long are too old.
+        let over = |day: i32, days: u32| day.saturating_add(i32::try_from(days).unwrap_or(i32::MAX)).saturating_add(1);
+        let files = self.files(shard);
         let mut expired = 0;
-        for (day, files) in days {
-            let streams = self.streams(shard, &files).await?;
-            let too_old = |stream: &str| day < kept(retention.days(stream));
-            let gone: Vec<&str> = streams.keys().map(String::as_str).filter(|stream| too_old(stream)).collect();
+        for file in files.iter().filter(|file| over(file.day, retention.shortest()) <= today) {
+            if lock(&shard.looked).get(&file.path).is_some_and(|due| *due > today) {
+                continue;
+            }
+            let streams = self.streams(shard, file).await?;
+            let due = |stream: &str| over(file.day, retention.days(stream));
+            let gone: Vec<&str> = streams.keys().map(String::as_str).filter(|stream| due(stream) <= today).collect();
             if gone.is_empty() {
+                // Until then nobody need look into it again.
+                let next = streams.keys().map(|stream| due(stream)).min().unwrap_or(i32::MAX);
+                lock(&shard.looked).insert(file.path.clone(), next);
                 continue;
             }
             let rows: u64 = gone.iter().filter_map(|stream| streams.get(*stream)).sum();
-            let add =
-                if gone.len() == streams.len() { Vec::new() } else { self.rewrite(shard, day, &files, &gone).await? };
-            self.replace(shard, files, add, rows).await?;
+            let old = std::slice::from_ref(file);
+            let all = gone.len() == streams.len();
+            let add = if all { Vec::new() } else { self.rewrite(shard, file.day, old, &gone).await? };
+            self.replace(shard, old.to_vec(), add, rows).await?;
             expired += rows;
         }
+        let live = self.files(shard);
+        let live: BTreeSet<&str> = live.iter().map(|file| file.path.as_str()).collect();
+        lock(&shard.looked).retain(|path, _| live.contains(path.as_str()));
         Ok(expired)
     }
 
@@ -182,7 +192,7 @@ impl Lake {
             if files.len() < 2 || !(closed || often || files.len() >= LAKE_SMALL_FILES_MAX) {
                 continue;
             }
-            let files = if closed { files } else { together(files) };
+            let files = together(files, if closed { u64::MAX } else { TINY });
             if files.len() < 2 {
                 continue;
             }
@@ -212,10 +222,11 @@ impl Lake {
         self.0.engine.start(events, REWRITE, turn, |session| Box::pin(over(session, make))).await
     }
 
-    /// Returns how many rows each stream has in some files.
-    async fn streams(&self, shard: &Shard, files: &[DataFile]) -> Result<BTreeMap<String, u64>, Error> {
+    /// Returns how many rows each stream has in a file.
+    async fn streams(&self, shard: &Shard, file: &DataFile) -> Result<BTreeMap<String, u64>, Error> {
+        let file = std::slice::from_ref(file);
         let rows =
-            self.over(shard, files, |rows| rows.aggregate(vec![ident("stream")], vec![count(lit(1_i64))])).await?;
+            self.over(shard, file, |rows| rows.aggregate(vec![ident("stream")], vec![count(lit(1_i64))])).await?;
         let mut streams = BTreeMap::new();
         for batch in rows.all().await? {
             let (stream, n) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
@@ -280,9 +291,7 @@ impl Lake {
         self.recover(shard, &mut table).await?;
         table.commit(&change).await?;
         self.settled(shard, &table);
-        let mut removed = shard.removed.lock().unwrap_or_else(PoisonError::into_inner);
-        removed.extend(paths.into_iter().map(|path| (now, path)));
-        drop(removed);
+        lock(&shard.removed).extend(paths.into_iter().map(|path| (now, path)));
         self.die(Point::Removed)
     }
 
@@ -299,7 +308,7 @@ impl Lake {
         let now = self.0.world.clock.monotonic();
         let old = |since: Duration| now.saturating_sub(since) >= LAKE_REMOVED_KEPT;
         let due: Vec<String> = {
-            let removed = shard.removed.lock().unwrap_or_else(PoisonError::into_inner);
+            let removed = lock(&shard.removed);
             removed.iter().filter(|(since, _)| old(*since)).map(|(_, path)| path.clone()).collect()
         };
         if !due.is_empty() {
@@ -308,8 +317,7 @@ impl Lake {
         for path in &due {
             shard.table.lock().await.forget(path)?;
         }
-        let mut removed = shard.removed.lock().unwrap_or_else(PoisonError::into_inner);
-        removed.retain(|(since, _)| !old(*since));
+        lock(&shard.removed).retain(|(since, _)| !old(*since));
         Ok(due.len() as u64)
     }
 
@@ -345,17 +353,21 @@ impl Lake {
     }
 }
 
-/// Returns the files that are worth joining now: each at most as large as those before it together, so that a row is
-/// rewritten a handful of times in a day.
-fn together(mut files: Vec<DataFile>) -> Vec<DataFile> {
+/// Returns the files that are worth joining now: each at most as large as those before it together or as `tiny`, so that
+/// a row is rewritten a handful of times in a day; and not more than one rewriting can do in its time.
+fn together(mut files: Vec<DataFile>, tiny: u64) -> Vec<DataFile> {
     files.sort_by_key(|file| file.bytes);
     let mut sum = 0;
     files.retain(|file| {
-        let joins = file.bytes <= TINY.max(sum);
+        let joins = file.bytes <= tiny.max(sum) && sum + file.bytes <= JOINED_BYTES_MAX;
         sum += if joins { file.bytes } else { 0 };
         joins
     });
     files
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn write(mut writer: FileWriter, rows: RecordBatch) -> Result<FileWriter, Error> {
@@ -392,7 +404,9 @@ mod tests {
             service_nulls: 1,
         };
         let sizes = |files: Vec<DataFile>| files.iter().map(|file| file.bytes).collect::<Vec<_>>();
-        assert_eq!(sizes(together(vec![file(100 << 20), file(1), file(TINY)])), [1, TINY]);
-        assert_eq!(sizes(together(vec![file(2 * TINY), file(TINY), file(TINY)])), [TINY, TINY, 2 * TINY]);
+        assert_eq!(sizes(together(vec![file(100 << 20), file(1), file(TINY)], TINY)), [1, TINY]);
+        assert_eq!(sizes(together(vec![file(2 * TINY), file(TINY), file(TINY)], TINY)), [TINY, TINY, 2 * TINY]);
+        let most = JOINED_BYTES_MAX / 2;
+        assert_eq!(sizes(together(vec![file(most), file(most), file(most)], u64::MAX)), [most, most]);
     }
 }

@@ -97,8 +97,8 @@ fn events_are_told_of_as_they_come() {
     found(&server, "before", 1);
     let (url, data) = (server.url(), server.data.to_str().expect("UTF-8").to_owned());
     let arguments =
-        ["search", "--follow", "--format", "json", "--url", &url, "--data-dir", &data, "stream:app", "-noise"];
-    let mut follower = crate::program::command(&arguments).stdout(Stdio::piped()).spawn().expect("runs");
+        ["search", "--follow", "--format", "json", "--url", &url, "--data-dir", &data, "stream:app", "NOT noise"];
+    let mut follower = crate::program::dihya(&arguments).stdout(Stdio::piped()).spawn().expect("runs");
     let mut lines = BufReader::new(follower.stdout.take().expect("is piped")).lines();
     // Nothing says when the server has begun to follow, so it is told until it is heard.
     let (told, heard) = std::sync::mpsc::channel();

@@ -86,7 +86,7 @@ fn a_day_has_its_own_files_and_is_that_of_the_admission() {
     });
 }
 
-/// Whatever step of a flush the process dies at, the next one has each row exactly once.
+/// Whatever step of a flush the process dies at, the next one has each row exactly once (invariant K-2).
 #[test]
 fn each_row_is_there_exactly_once_whatever_dies() {
     run(async {
@@ -261,6 +261,47 @@ fn a_commit_that_the_log_refuses_leaves_no_file_behind() {
         lake.flush(&default).await.expect("commits");
         let data = files(&place.table("default").join("tenant=default"));
         assert_eq!((data.len(), count(&lake, "default").await), (1, 10));
+    });
+}
+
+#[test]
+fn a_feed_that_begins_too_early_doubles_nothing() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        let default = tenant("default");
+        fill(&place, 0, 10);
+        let feed = place.feed(&lake, "default");
+        seen(&lake, "default", 10).await;
+        lake.flush(&default).await.expect("commits");
+        drop(feed);
+        fill(&place, 10, 20);
+        let _again = place.feed_from(&lake, "default", 0);
+        seen(&lake, "default", 20).await;
+        lake.flush(&default).await.expect("commits");
+        let verified = lake.verify(&default).await.expect("reads");
+        assert_eq!((verified.stored_rows, verified.next, verified.is_sound()), (20, 20, true));
+    });
+}
+
+/// What a sender makes long is not carried in the log of every later commit.
+#[test]
+fn a_service_with_a_long_name_is_found_and_not_in_the_log() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        let name = "planted".repeat(50);
+        let mut long = event(0, "line");
+        long.resource.insert("service.name".into(), name.as_str().into());
+        place.ledger.append("default", noon(0), long);
+        let _feed = place.feed(&lake, "default");
+        seen(&lake, "default", 1).await;
+        lake.flush(&tenant("default")).await.expect("commits");
+        let found = format!("SELECT count(*) FROM events WHERE service = '{name}'");
+        assert_eq!(number(&lake, "default", &found).await, 1);
+        for file in files(&place.table("default").join("_delta_log")) {
+            assert!(!std::fs::read_to_string(&file).expect("text").contains("planted"), "{file:?}");
+        }
     });
 }
 

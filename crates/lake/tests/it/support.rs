@@ -97,8 +97,11 @@ impl Place {
 
     /// Feeds what the tenant's ledger holds into the lake for as long as the handle lives.
     pub(crate) fn feed(&self, lake: &Lake, name: &str) -> Feeding {
+        self.feed_from(lake, name, lake.position(&tenant(name)).expect("a tenant"))
+    }
+
+    pub(crate) fn feed_from(&self, lake: &Lake, name: &str, next: Position) -> Feeding {
         let tenant = tenant(name);
-        let next = lake.position(&tenant).expect("a tenant");
         let feed = Reader { ledger: self.ledger.clone(), next, tenant, grown: self.ledger.0.grown.subscribe() };
         let lake = lake.clone();
         let mut task = JoinSet::new();
