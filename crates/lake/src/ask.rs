@@ -138,7 +138,7 @@ impl Engine {
         Arc::clone(&self.own).acquire_owned().await.map_err(|_| Error::Busy)
     }
 
-    /// Makes a session in which `events` is the only table and nothing can be named that is not ours (invariant K-3).
+    /// Makes a session in which `events` is the only table and nothing can be named that is not ours (invariant E-3).
     fn session(&self, events: Events) -> Result<SessionContext, Error> {
         let config = SessionConfig::new()
             .with_default_catalog_and_schema("dihya", "lake")

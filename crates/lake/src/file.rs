@@ -50,7 +50,7 @@ pub(crate) struct DataFile {
 }
 
 impl DataFile {
-    /// Returns the log entry that adds the file. Statistics are of three columns and of no other (invariant K-4).
+    /// Returns the log entry that adds the file. Statistics are of three columns and of no other (invariant E-4).
     pub(crate) fn add(&self, tenant: &str, now_ms: i64, data_change: bool) -> Add {
         let day = day_text(self.day);
         let mut least = serde_json::json!({ "ts": time_text(self.ts.0), "severity": self.severity.0 });

@@ -35,7 +35,7 @@ use crate::file::DataFile;
 /// Where the store of data files is registered. Nobody else's files are there, and no SQL can name it.
 pub(crate) const STORE: &str = "dihya-lake://events";
 
-/// One tenant's events at one moment. The tenant is not a filter: only its files and rows are here (invariant K-3).
+/// One tenant's events at one moment. The tenant is not a filter: only its files and rows are here (invariant E-3).
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
     pub(crate) tenant: Tenant,

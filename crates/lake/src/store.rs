@@ -2,7 +2,7 @@
 //!
 //! delta-rs on a local file system syncs nothing: it renames data files and links log entries, and a crash leaves names
 //! without bytes. Here every file is written beside its name, synced, renamed over it, and the directory synced, by the
-//! crate `disk` alone (invariants D-1, K-1). Reads go to `object_store`'s own local store.
+//! crate `disk` alone (invariants D-1, E-1). Reads go to `object_store`'s own local store.
 
 use std::fmt;
 use std::io;

@@ -123,7 +123,7 @@ impl Table {
         self.version().saturating_sub(self.checkpoint)
     }
 
-    /// Commits a change: durable on return, with the position in the same log entry (invariant K-2).
+    /// Commits a change: durable on return, with the position in the same log entry (invariant E-2).
     ///
     /// # Errors
     /// When the log does not take it. Then it is not known whether the entry is there; [`Self::refresh`] tells.

@@ -5,14 +5,13 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::program::{Place, Server, eventually, run, text};
+use crate::program::{Place, Server, done, eventually, run, text};
 
 fn send(server: &Server, stream: &str, lines: &[Value]) {
-    let added = server.client(&["token", "add", "sender", "--role", "ingest"]);
-    let token = text(&added.stdout).lines().last().expect("the token").trim().to_owned();
+    let token = std::fs::read_to_string(server.data.join("admin-token")).expect("a token");
     let body = Value::Array(lines.to_vec());
     let path = format!("/api/dihya/v1/events?stream={stream}");
-    let answer = crate::web::request(&server.address, "POST", &path, Some(&token), Some(&body));
+    let answer = crate::web::request(&server.address, "POST", &path, Some(token.trim()), Some(&body));
     assert_eq!(answer.status, 202, "{}", answer.body);
 }
 
@@ -75,12 +74,19 @@ fn events_are_found_at_once_and_each_once_after_a_kill() {
     server.kill();
     let server = Server::start(&place, &[]);
     assert_eq!(found(&server, "stream:shop", 1_200).len(), 1_200, "each once");
+    let copy = place.path("copy").to_str().expect("UTF-8").to_owned();
+    done(&["backup", &copy, "--data-dir", &place.data()]);
     send(&server, "shop", &[order(5_000, "info")]);
     assert_eq!(found(&server, "\"order 5000\"", 1).len(), 1);
     let data = server.data.clone();
     assert_eq!(server.stop(), Some(0));
     let server = Server::start(&place, &[]);
     assert_eq!(found(&server, "stream:shop", 1_201).len(), 1_201, "from files alone");
+    assert_eq!(server.stop(), Some(0));
+    let other = Place::new();
+    done(&["restore", &copy, "--data-dir", &other.data()]);
+    let server = Server::start(&other, &[]);
+    assert_eq!(found(&server, "stream:shop", 1_200).len(), 1_200, "from a backup");
     assert_eq!(server.stop(), Some(0));
     // Who asked what is in the ledger, without the person that was asked for.
     let shown = run(&["ledger", "show", "--limit", "100000", "--format", "json", "--data-dir", &place.data()]);

@@ -1,4 +1,4 @@
-//! What a commit is made of is synced before it counts (invariant K-1): seen from below, at the disk.
+//! What a commit is made of is synced before it counts (invariant E-1): seen from below, at the disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -86,7 +86,7 @@ fn a_day_has_its_own_files_and_is_that_of_the_admission() {
     });
 }
 
-/// Whatever step of a flush the process dies at, the next one has each row exactly once (invariant K-2).
+/// Whatever step of a flush the process dies at, the next one has each row exactly once (invariant E-2).
 #[test]
 fn each_row_is_there_exactly_once_whatever_dies() {
     run(async {

@@ -1,4 +1,4 @@
-//! Tenants and hostile SQL: nobody sees, names, writes or fills what is not theirs (invariant K-3).
+//! Tenants and hostile SQL: nobody sees, names, writes or fills what is not theirs (invariant E-3).
 
 use std::time::Duration;
 

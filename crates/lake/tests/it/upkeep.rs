@@ -130,7 +130,7 @@ fn what_has_expired_is_nowhere() {
     });
 }
 
-/// Delta's log outlives what is removed, so no statistics of what may be a pseudonym may be in it (invariant K-4).
+/// Delta's log outlives what is removed, so no statistics of what may be a pseudonym may be in it (invariant E-4).
 #[test]
 fn statistics_in_the_log_are_of_three_columns() {
     run(async {
