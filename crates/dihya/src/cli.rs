@@ -46,6 +46,10 @@ pub(crate) enum Command {
     /// Verify and read the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Find events: log lines and business events, after privacy.
+    Search(SearchArgs),
+    /// Ask for events in SQL.
+    Query(QueryArgs),
     /// See what counts as personal data, in lines and in files.
     #[command(subcommand)]
     Privacy(PrivacyCommand),
@@ -202,6 +206,87 @@ pub(crate) struct AlertSendArgs {
     pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) remote: Remote,
+}
+
+/// Arguments of `search`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  dihya search 'service:auth severity>=error \"time out\" -debug'\n  \
+    dihya search --from 2h --limit 500 timeout\n  dihya search --follow 'stream:nginx* status:>=500'\n\n\
+    Words stand for themselves, anywhere in an event's text; all must hold. `field:value`, `field:>=10` and \
+    `severity>=warning` ask for fields, `*` stands for any rest, `-` or `NOT ` in front says not (after `--`, where it comes first), \"quotes\" keep words together. \
+    docs/lake.md has it all. What is asked is recorded, without the personal values in it.")]
+pub(crate) struct SearchArgs {
+    /// What to look for; several words are one query.
+    #[arg(value_name = "QUERY")]
+    pub(crate) query: Vec<String>,
+    /// From when on: a time (RFC 3339), or how long ago (90s, 15m, 2h, 7d).
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub(crate) from: Option<When>,
+    /// Until when.
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub(crate) until: Option<When>,
+    /// Most events.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) limit: usize,
+    /// Tell of events as they come, until interrupted.
+    #[arg(long, conflicts_with_all = ["from", "until", "limit"])]
+    pub(crate) follow: bool,
+    /// How to write them; `json` is a line each.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// Arguments of `query`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  dihya query 'SELECT service, count(*) AS n FROM events GROUP BY service ORDER BY n DESC'\n  \
+    dihya query --format arrow 'SELECT * FROM events' > events.arrow\n\n\
+    There is one table, `events`, which holds what the token's tenant may see; docs/lake.md has its columns."
+)]
+pub(crate) struct QueryArgs {
+    /// One SELECT.
+    #[arg(value_name = "SQL")]
+    pub(crate) sql: String,
+    /// Most rows.
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    pub(crate) limit: usize,
+    /// How to write them.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowFormat {
+    /// A table for people.
+    #[default]
+    Text,
+    /// A JSON object a line, as they come.
+    Ndjson,
+    /// Arrow's streaming IPC format, as it comes.
+    Arrow,
+}
+
+/// A moment: said, or so long before now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// A time.
+    At(model::Timestamp),
+    /// How long ago.
+    Ago(std::time::Duration),
+}
+
+fn when(text: &str) -> Result<When, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(When::At(at));
+    }
+    let ago = model::config::parse_duration(text);
+    ago.map(When::Ago)
+        .map_err(|_| "expected a time such as 2026-11-27T10:00:00Z, or how long ago, such as 2h".to_owned())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

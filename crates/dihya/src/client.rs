@@ -30,6 +30,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 16 * REQUEST_BODY_BYTES_MAX;
 
+/// Time within which an answer that comes bit by bit must go on: followers are sent a sign more often.
+const SILENCE_MAX: Duration = Duration::from_secs(90);
+
+/// What an answer's bytes go to as they come.
+pub(crate) type Each<'a> = &'a mut (dyn FnMut(&[u8]) -> anyhow::Result<()> + Send);
+
 /// Why a request has no useful answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -215,14 +221,38 @@ impl Client {
         Ok(serde_json::from_slice(&answer).unwrap_or(serde_json::Value::Null))
     }
 
+    /// Asks for something that comes bit by bit, for as long as it comes: each bit goes to `each`, which may be told parts of
+    /// lines. `accept` is the media type asked for.
+    ///
+    /// # Errors
+    /// When there is no answer, it says no, or `each` fails.
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+        accept: &'static str,
+        each: Each<'_>,
+    ) -> anyhow::Result<()> {
+        let mut request = self.request(Method::POST, path, Some(body))?;
+        request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(accept));
+        self.exchange(request, each).await
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> anyhow::Result<Vec<u8>> {
-        match tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await {
-            Ok(answer) => answer,
+        let mut answer = Vec::new();
+        let request = self.request(method, path, body)?;
+        let mut keep = |bytes: &[u8]| {
+            anyhow::ensure!(answer.len() + bytes.len() <= ANSWER_BYTES_MAX, "the answer is too long");
+            answer.extend_from_slice(bytes);
+            Ok(())
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(request, &mut keep)).await {
+            Ok(done) => done.map(|()| answer),
             Err(_) => Err(self.unreachable("it did not answer in time").into()),
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> anyhow::Result<Vec<u8>> {
+    async fn exchange(&self, request: Request<Full<bytes::Bytes>>, each: Each<'_>) -> anyhow::Result<()> {
         let host = self.base.host_str().unwrap_or_default().to_owned();
         let port = self.base.port_or_known_default().unwrap_or(80);
         let address = (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port);
@@ -230,14 +260,13 @@ impl Client {
             .await
             .map_err(|_| self.unreachable("no connection in time"))?
             .map_err(|error| self.unreachable(&error.to_string()))?;
-        let request = self.request(method, path, body)?;
         if self.base.scheme() == "http" {
-            return self.converse(TokioIo::new(stream), request).await;
+            return self.converse(TokioIo::new(stream), request, each).await;
         }
         let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).context("cannot verify that name")?;
         let stream = self.tls()?.connect(name, stream).await.map_err(|error| self.untrusted(&error.to_string()))?;
-        self.converse(TokioIo::new(stream), request).await
+        self.converse(TokioIo::new(stream), request, each).await
     }
 
     fn request(
@@ -270,7 +299,7 @@ impl Client {
         request.body(Full::new(bytes)).context("could not write the request")
     }
 
-    async fn converse<S>(&self, stream: S, request: Request<Full<bytes::Bytes>>) -> anyhow::Result<Vec<u8>>
+    async fn converse<S>(&self, stream: S, request: Request<Full<bytes::Bytes>>, each: Each<'_>) -> anyhow::Result<()>
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -279,16 +308,28 @@ impl Client {
         let answer = async {
             let answer = sender.send_request(request).await.map_err(lost)?;
             let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| self.unreachable(&error.to_string()))?.to_bytes().to_vec();
-            anyhow::Ok((status, body))
+            let mut body = answer.into_body();
+            if !status.is_success() {
+                let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+                let body = body.map_err(|error| self.unreachable(&error.to_string()))?.to_bytes();
+                return Err(self.refused(status, &body));
+            }
+            loop {
+                let next = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
+                let frame = match next.map_err(|_| self.unreachable("it fell silent"))? {
+                    None => return Ok(()),
+                    Some(frame) => frame.map_err(lost)?,
+                };
+                if let Some(bytes) = frame.data_ref() {
+                    each(bytes)?;
+                }
+            }
         };
         // The connection is driven beside the request and ends with it.
-        let (status, body) = tokio::select! {
-            answer = answer => answer?,
+        tokio::select! {
+            answer = answer => answer,
             () = async { let _ = connection.await; std::future::pending::<()>().await } => unreachable!("never ready"),
-        };
-        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+        }
     }
 
     fn tls(&self) -> anyhow::Result<tokio_rustls::TlsConnector> {

@@ -10,7 +10,9 @@ mod incident;
 mod ledger;
 mod man;
 mod privacy;
+mod query;
 mod restore;
+mod search;
 mod serve;
 mod silence;
 mod status;
@@ -61,6 +63,8 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Heartbeat(command) => heartbeat::run(command),
         Command::Config(command) => config::run(command),
         Command::Ledger(command) => ledger::run(command),
+        Command::Search(args) => search::run(&args),
+        Command::Query(args) => query::run(&args),
         Command::Privacy(command) => privacy::run(command),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),

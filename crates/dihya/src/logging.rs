@@ -6,7 +6,9 @@ use crate::config::reference::env;
 use crate::terminal;
 
 /// What is logged unless `DIHYA_LOG` says otherwise: libraries only when something is wrong.
-const FILTER: &str = "warn,dihya=info,server=info,alert=info,probe=info,ledger=info,privacy=info,disk=info";
+const FILTER: &str = "warn,dihya=info,server=info,alert=info,probe=info,ledger=info,lake=info,privacy=info,disk=info";
+/// What stays quiet whatever is asked for: below warnings these libraries may name stored values.
+const QUIET: &str = "datafusion=warn,deltalake=warn,delta_kernel=warn,parquet=warn,object_store=warn,sqlparser=warn";
 
 /// Sends events of this process to standard error. `DIHYA_LOG` takes a filter such as `debug` or `ledger=debug`.
 ///
@@ -14,6 +16,7 @@ const FILTER: &str = "warn,dihya=info,server=info,alert=info,probe=info,ledger=i
 /// When `DIHYA_LOG` is no filter.
 pub(crate) fn start() -> anyhow::Result<()> {
     let text = env("DIHYA_LOG").unwrap_or_else(|| FILTER.to_owned());
+    let text = format!("{text},{QUIET}");
     let filter = EnvFilter::try_new(&text).map_err(|error| crate::failure::misuse(format!("DIHYA_LOG: {error}")))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second subscriber in one process happens in tests only, and the first one serves.

@@ -3,8 +3,8 @@
 //! ```text
 //! probe ─ results::Sink ─┐                                  ┌─ Feed ─> alert (incident, outbox) ─> channels
 //! server ─ Admit ────────┼─> Clearer::clear ─> Ledger::append
-//! alert ─ Admit ─────────┤      privacy            ledger   └─ Feed ─> server (history of the status page)
-//! intake ─ Admit ────────┘
+//! alert ─ Admit ─────────┤      privacy            ledger   ├─ Feed ─> server (history of the status page)
+//! intake ─ Admit ────────┘                                  └─ Feed ─> lake (events: search, SQL)
 //! ```
 //! [`Pipeline`] is `model::Admit`: it clears, then appends; nothing is acknowledged in between. [`Records`] is
 //! `model::Feed`: it reads a tenant's durable records back as bodies. What was refused and cannot be sent again is
@@ -79,9 +79,18 @@ impl Pipeline {
     /// # Errors
     /// When the tenant has no log.
     pub(crate) fn feed(&self, tenant: &Tenant, from: Position, view: Option<&'static str>) -> Result<Records, Refusal> {
-        // No view folds events yet, and there are many.
+        // Of the views, the lake alone folds events, and there are many.
         let cursor = Some(self.ledger.cursor(tenant, from)?.passing_over(Kind::Event));
         Ok(Records { ledger: self.ledger.clone(), tenant: tenant.clone(), view, cursor })
+    }
+
+    /// Reads a tenant's records from `from` on, events among them. Whoever reads says himself up to where he has them.
+    ///
+    /// # Errors
+    /// When the tenant has no log.
+    pub(crate) fn events(&self, tenant: &Tenant, from: Position) -> Result<Records, Refusal> {
+        let cursor = Some(self.ledger.cursor(tenant, from)?);
+        Ok(Records { ledger: self.ledger.clone(), tenant: tenant.clone(), view: None, cursor })
     }
 
     /// Counts signals that nobody will send again.

@@ -379,6 +379,14 @@ impl Ledger {
         Ok(())
     }
 
+    /// Returns the position after a tenant's last durable record.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTenant`].
+    pub fn next_position(&self, tenant: &Tenant) -> Result<Position, Error> {
+        Ok(*self.shared().tenant(tenant)?.durable.borrow())
+    }
+
     /// Returns how the ledger is. Lists the WAL's directory.
     ///
     /// # Errors

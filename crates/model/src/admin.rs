@@ -27,10 +27,13 @@ pub struct Access {
     pub actor: String,
     /// What was read: the route's template, never its values.
     pub what: String,
-    /// How many rows were given.
+    /// How many rows were given; 0 where they were given as they came.
     pub rows: u64,
     /// When.
     pub at: Timestamp,
+    /// What was asked, after privacy; only of questions about events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
 }
 
 /// A configuration was put in force, or refused.

@@ -47,6 +47,74 @@ pub const INTAKE_ITEMS_MAX: usize = 50_000;
 pub const INTAKE_GROUP_EVENTS_MAX: usize = 1_024;
 /// Bytes of JSON after which a group of events goes to the ledger.
 pub const INTAKE_GROUP_BYTES_MAX: usize = 2 << 20;
+/// Bytes of rows that the lake holds in memory for all tenants: at the bound it reads no more of the ledger, and the
+/// ledger keeps what is not read.
+pub const LAKE_HOT_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of one tenant's rows in memory that make a commit due, however young they are.
+pub const LAKE_FLUSH_BYTES: usize = 64 << 20;
+
+/// Most records that the lake reads at once: each may be a payload of the largest size.
+pub const LAKE_READ_RECORDS_MAX: usize = 256;
+
+/// Most tenants whose records the lake takes apart at the same time.
+pub const LAKE_READ_TURNS_MAX: usize = 2;
+
+/// Most tenants whose rows are sorted and written at the same time: each needs its rows twice more.
+pub const LAKE_WRITE_TURNS_MAX: usize = 2;
+
+/// Records that are no events after which the lake writes down how far it has read.
+pub const LAKE_SILENT_RECORDS_MAX: u64 = 16_384;
+
+/// Commits of a tenant's table after which its small files are made into large ones.
+pub const LAKE_COMMITS_MAX: u64 = 50;
+
+/// Small files of one day after which they are made into large ones, whatever else was committed.
+pub const LAKE_SMALL_FILES_MAX: usize = 16;
+
+/// Size at which a data file of the lake is ended.
+pub const LAKE_FILE_BYTES_MAX: usize = 256 << 20;
+
+/// How long a removed data file stays on the disk for the queries that began before: longer than any may run.
+pub const LAKE_REMOVED_KEPT: Duration = Duration::from_secs(360);
+
+/// Longest search that people type, in bytes.
+pub const SEARCH_BYTES_MAX: usize = 8 << 10;
+
+/// Most words and fields of one search.
+pub const SEARCH_TERMS_MAX: usize = 256;
+
+/// Deepest brackets of one search.
+pub const SEARCH_DEPTH_MAX: usize = 32;
+
+/// Most events that one search answers with; further ones are on the next page.
+pub const SEARCH_ROWS_MAX: usize = 10_000;
+
+/// Most buckets of one histogram.
+pub const HISTOGRAM_BUCKETS_MAX: usize = 2_000;
+
+/// Most values that the statistics of a field name.
+pub const FIELD_VALUES_MAX: usize = 1_000;
+
+/// Longest SQL of one query, in bytes.
+pub const SQL_BYTES_MAX: usize = 64 << 10;
+
+/// Most keywords, names and operators of it: they make a plan deep, and plans are walked by recursion. Lists of values are
+/// not counted.
+pub const SQL_STEPS_MAX: usize = 1_000;
+
+/// Most queries of the lake that run at the same time; further ones are told to come back.
+pub const QUERIES_MAX: usize = 8;
+
+/// Memory of all queries that run, for what they sort, group and join; beyond it they spill to the disk.
+pub const QUERY_MEMORY_MAX: usize = 512 << 20;
+
+/// Bytes that one process may spill.
+pub const QUERY_SPILL_BYTES_MAX: u64 = 8 << 30;
+
+/// Longest time that a query may ask for.
+pub const QUERY_TIME_MAX: Duration = Duration::from_secs(300);
+
 /// Most streams that a tenant may send to between two starts.
 pub const STREAMS_MAX: usize = 4_096;
 /// Most tenants of one instance.
@@ -123,6 +191,12 @@ pub const CONNECTIONS_PER_CLIENT_MAX: usize = 1_024;
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most rows in one page of an API listing.
 pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Longest question about events, in bytes.
+pub const QUERY_BYTES_MAX: usize = 16 << 10;
+/// Most callers that follow events at the same time.
+pub const FOLLOWERS_MAX: usize = 64;
+/// Most rows that one question in SQL is answered with.
+pub const SQL_ROWS_MAX: usize = 1_000_000;
 /// Most failed authentications per client address and minute before 429.
 pub const AUTH_FAILURES_PER_MINUTE_MAX: u32 = 20;
 /// Most client addresses whose failed authentications are counted apart; beyond them, they share one count.
@@ -158,3 +232,5 @@ const _: () = assert!(INTAKE_GROUP_EVENTS_MAX <= APPEND_RECORDS_MAX, "a group of
 const _: () = assert!(INTAKE_EVENT_BYTES_MAX * 2 <= PAYLOAD_BYTES_MAX, "what clearing adds finds room");
 const _: () = assert!(BATCH_RECORDS_MAX <= APPEND_QUEUE_MAX, "a full batch fits the queue");
 const _: () = assert!(PROBE_BODY_BYTES_MAX <= PROBE_DECODED_BYTES_MAX, "decoding never allows less than reading");
+const _: () = assert!(LAKE_FLUSH_BYTES <= LAKE_HOT_BYTES_MAX / 2, "one tenant leaves room for others");
+const _: () = assert!(QUERY_TIME_MAX.as_secs() < LAKE_REMOVED_KEPT.as_secs(), "no query meets a file that is gone");

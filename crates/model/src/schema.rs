@@ -295,7 +295,9 @@ impl Kind {
                     ]
                 }
             }
-            Self::Access => &const { [public(1, "what"), public(2, "rows"), cleared(3, "actor"), cleared(4, "at")] },
+            Self::Access => {
+                &const { [public(1, "what"), public(2, "rows"), cleared(3, "actor"), cleared(4, "at"), cleared(5, "query")] }
+            }
             Self::Config => {
                 &const {
                     [
@@ -543,7 +545,14 @@ pub(crate) mod samples {
             .into(),
             AdminAct { actor: "ana".into(), act: "token.add".into(), target: "ci".into(), detail: "viewer".into(), at }
                 .into(),
-            Access { actor: "ana".into(), what: "/api/dihya/v1/search".into(), rows: 3, at }.into(),
+            Access {
+                actor: "ana".into(),
+                what: "/api/dihya/v1/search".into(),
+                rows: 3,
+                at,
+                query: Some("debug".into()),
+            }
+            .into(),
             ConfigLoad { accepted: true, sha256: "ab".into(), checks: 2, problems: 0, at }.into(),
             Gap { cause: "queue_full".into(), what: "check-result".into(), count: 3, from: at, until: at }.into(),
             SelfTest { what: "channel".into(), target: "mail".into(), passed: false, reason: "x".into(), at }.into(),

@@ -19,6 +19,7 @@ use crate::seam::Listing;
 
 pub(crate) mod about;
 pub(crate) mod alerts;
+pub(crate) mod ask;
 pub(crate) mod checks;
 pub(crate) mod heartbeats;
 pub(crate) mod incidents;

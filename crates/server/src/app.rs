@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use model::limits::{AUTH_CLIENTS_MAX, AUTH_FAILURES_PER_MINUTE_MAX, TOKEN_REQUESTS_PER_MINUTE_MAX, TOKENS_MAX};
 use model::{Access, AdminAct, Admit, Clock, Level, Rng, Signal, Tenant};
 
+use crate::ask::Events;
 use crate::config::Config;
 use crate::guard::Caller;
 use crate::history::History;
@@ -25,6 +26,8 @@ pub struct Parts {
     pub admit: Arc<dyn Admit>,
     /// Takes events.
     pub receiver: Arc<intake::Receiver>,
+    /// Answers questions about events.
+    pub events: Arc<dyn Events>,
     /// The checks.
     pub checks: Arc<dyn Checks>,
     /// The incidents.
@@ -136,11 +139,27 @@ impl App {
 
     /// Makes a read durable before its answer leaves; a read that cannot be recorded does not happen.
     pub(crate) async fn access(&self, caller: &Caller, route: &Route, rows: usize) -> Result<(), Problem> {
+        self.read(caller, route, rows, None).await
+    }
+
+    /// The same, of a question about events: what was asked is recorded too, without the personal values in it.
+    pub(crate) async fn asked(
+        &self,
+        caller: &Caller,
+        route: &Route,
+        rows: usize,
+        query: String,
+    ) -> Result<(), Problem> {
+        self.read(caller, route, rows, Some(query)).await
+    }
+
+    async fn read(&self, caller: &Caller, route: &Route, rows: usize, query: Option<String>) -> Result<(), Problem> {
         let access = Access {
             actor: caller.account.name.clone(),
             what: route.path.to_owned(),
             rows: u64::try_from(rows).unwrap_or(u64::MAX),
             at: self.parts.clock.now(),
+            query,
         };
         let signal = Signal::ours(caller.account.tenant.clone(), access);
         match self.parts.admit.admit(vec![signal], Level::Durable).await {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body as HttpBody;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
@@ -20,6 +21,7 @@ use sqlx::sqlite::SqlitePoolOptions;
 use tower::ServiceExt;
 
 use crate::app::{App, Parts};
+use crate::ask;
 use crate::config::Config;
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -79,6 +81,111 @@ impl Admit for Ledger {
             let receipts = receipts.collect();
             kept.extend(signals);
             Ok(receipts)
+        })
+    }
+}
+
+/// Two events that happened; a query of `broken` cannot be read, and whoever follows is told of the first.
+pub(crate) struct Past;
+
+impl Past {
+    fn hits() -> Vec<ask::Hit> {
+        let hit = |position, body: &str| ask::Hit {
+            position,
+            time: now(),
+            observed: now(),
+            stream: "app".into(),
+            severity: 9,
+            body: body.into(),
+            ..ask::Hit::default()
+        };
+        vec![hit(8, "second"), hit(7, "first")]
+    }
+
+    fn read(query: &ask::Query) -> Result<(), Declined> {
+        if query.text == "broken" {
+            return Err(Declined::Invalid { field: "query".into(), reason: "column 1: expected a word".into() });
+        }
+        Ok(())
+    }
+}
+
+impl ask::Events for Past {
+    fn search<'a>(
+        &'a self,
+        _: &'a Tenant,
+        query: ask::Query,
+        limit: usize,
+        after: Option<String>,
+    ) -> BoxFuture<'a, Result<ask::Found, Declined>> {
+        Box::pin(async move {
+            Self::read(&query)?;
+            let items = Self::hits().into_iter().skip(usize::from(after.is_some())).take(limit).collect();
+            Ok(ask::Found { items, next: after.is_none().then(|| "8".to_owned()) })
+        })
+    }
+
+    fn histogram<'a>(
+        &'a self,
+        _: &'a Tenant,
+        query: ask::Query,
+        steps: usize,
+    ) -> BoxFuture<'a, Result<Vec<ask::Bucket>, Declined>> {
+        Box::pin(async move {
+            let at = query.from.expect("the handler says from when");
+            assert_eq!(query.until.map(|until| until.duration_since(at).as_secs()), Some(3_600));
+            Ok(vec![ask::Bucket { at, count: 2, levels: BTreeMap::from([("info", 2)]) }; steps])
+        })
+    }
+
+    fn values<'a>(
+        &'a self,
+        _: &'a Tenant,
+        _: ask::Query,
+        field: String,
+        _: usize,
+    ) -> BoxFuture<'a, Result<ask::Values, Declined>> {
+        Box::pin(async move {
+            Ok(ask::Values {
+                values: vec![ask::Counted { value: field, count: 2 }],
+                events: 2,
+                present: 2,
+                distinct: 1,
+            })
+        })
+    }
+
+    fn context<'a>(
+        &'a self,
+        _: &'a Tenant,
+        position: Position,
+        before: usize,
+        after: usize,
+    ) -> BoxFuture<'a, Result<Vec<ask::Hit>, Declined>> {
+        Box::pin(async move {
+            assert_eq!((before, after), (0, 10));
+            if position == 7 { Ok(Self::hits()) } else { Err(Declined::Missing { what: "event" }) }
+        })
+    }
+
+    fn follow<'a>(&'a self, _: &'a Tenant, query: ask::Query) -> BoxFuture<'a, Result<ask::Followed, Declined>> {
+        Box::pin(async move {
+            Self::read(&query)?;
+            let told = [Ok(Self::hits()), Err(Declined::broken("the lake stops"))];
+            Ok(futures_util::stream::iter(told).boxed())
+        })
+    }
+
+    fn sql<'a>(
+        &'a self,
+        _: &'a Tenant,
+        sql: String,
+        limit: usize,
+        rows: ask::Rows,
+    ) -> BoxFuture<'a, Result<ask::Stream, Declined>> {
+        Box::pin(async move {
+            let text = format!("{sql} {limit} {rows:?}");
+            Ok(futures_util::stream::iter([Ok(Bytes::from(text))]).boxed())
         })
     }
 }
@@ -424,6 +531,7 @@ impl Fixture {
         let parts = Parts {
             admit: ledger.clone(),
             receiver: Arc::new(intake::Receiver::new(ledger.clone(), clock.clone())),
+            events: Arc::new(Past),
             checks: board.clone(),
             incidents: cases.clone(),
             silences: Arc::new(Quiet::default()),

@@ -5,6 +5,7 @@
 
 mod api;
 mod app;
+pub mod ask;
 pub mod config;
 #[cfg(test)]
 mod doubles;

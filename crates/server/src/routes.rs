@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::{
-    about, alerts, checks, heartbeats, incidents, intake, ledger, notifications, otlp, silences, status, tokens,
+    about, alerts, ask, checks, heartbeats, incidents, intake, ledger, notifications, otlp, silences, status, tokens,
 };
 use crate::app::App;
 use crate::guard::{guard, stamp};
@@ -162,6 +162,8 @@ pub const READERS: &[Role] =
     &[Role::Viewer, Role::Operator, Role::Analyst, Role::PrivacyOfficer, Role::Auditor, Role::Admin];
 const OPERATORS: &[Role] = &[Role::Operator, Role::Admin];
 pub(crate) const SENDERS: &[Role] = &[Role::Ingest, Role::Operator, Role::Admin];
+/// Who may read what was logged: not whoever may only see how things stand.
+const ASKERS: &[Role] = &[Role::Operator, Role::Analyst, Role::PrivacyOfficer, Role::Auditor, Role::Admin];
 const ADMINS: &[Role] = &[Role::Admin];
 
 type Handler = fn() -> MethodRouter<Arc<App>>;
@@ -200,6 +202,11 @@ const fn act(
         shape: Shape::Ours,
         handler,
     }
+}
+
+/// A question about events: always POST, so that what is asked stands in no URL.
+const fn ask(path: &'static str, handler: Handler, doc: &'static str) -> Route {
+    act(Method::POST, path, ASKERS, Area::Events, Recorded::Access, handler, doc)
 }
 
 /// A job may POST as well, whatever its HTTP client prefers.
@@ -375,6 +382,12 @@ pub static ROUTES: &[Route] = &[
         || post(intake::events),
         "Takes events as NDJSON, one object or an array; answers when they are durable.",
     ),
+    ask("/api/dihya/v1/search", || post(ask::search), "Finds events, newest first."),
+    ask("/api/dihya/v1/search/histogram", || post(ask::histogram), "Counts events over time."),
+    ask("/api/dihya/v1/search/values", || post(ask::values), "Counts the values of a field."),
+    ask("/api/dihya/v1/search/context", || post(ask::context), "The events around one, in its stream."),
+    ask("/api/dihya/v1/search/follow", || post(ask::follow), "Events as they come, as server-sent events."),
+    ask("/api/dihya/v1/sql", || post(ask::sql), "Asks in SQL: rows as JSON lines, or as an Arrow stream."),
     elastic(Method::POST, "/_bulk", || post(intake::bulk), "Takes events as Elasticsearch's `_bulk`.").itself(),
     elastic(Method::PUT, "/_bulk", || put(intake::bulk), "The same.").itself(),
     elastic(Method::POST, "/{index}/_bulk", || post(intake::bulk), "The same, with the index of items that name none.")

@@ -9,6 +9,7 @@ use model::{Admit as _, ConfigLoad, Level, Signal, Tenant};
 use server::seam::{OutboxGauge, Vitals as _};
 
 use super::alerting;
+use super::asked::LAKE;
 use super::start::{HISTORY, Running};
 use crate::config::{self, Loaded, Rejected};
 use crate::{events, spool};
@@ -170,6 +171,9 @@ impl Running {
         for (tenant, engine) in &self.engines {
             if let Ok(position) = self.history.position(tenant).await {
                 let _ = self.pipeline.ledger().consumed(HISTORY, tenant, position);
+            }
+            if let Ok(position) = self.lake.durable_position(tenant) {
+                let _ = self.pipeline.ledger().consumed(LAKE, tenant, position);
             }
             match engine.depths().await {
                 Ok(depths) => gauges.extend(depths.into_iter().map(|(channel, depth)| OutboxGauge {

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::alerting;
+use super::asked::{self, Asked};
 use super::beats::Beats;
 use super::checks::Board;
 use super::logs::{Logs, PROOFS_AT_ONCE_MAX, Pulse};
@@ -63,6 +64,7 @@ pub(crate) struct Running {
     pub(super) alert_means: alerting::Means,
     pub(super) spool: spool::Watched,
     pub(super) history: Arc<History>,
+    pub(super) lake: lake::Lake,
     pub(super) unwell: Unwell,
     /// How local commands reach the server, as it was last written down.
     reach: Option<Reach>,
@@ -223,7 +225,11 @@ impl Running {
         let watching =
             Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, &mut tasks).await;
         let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
-        let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse);
+        let world = (&base.disk, &base.clock, &base.rng);
+        let lake = asked::open(world, &base.data_dir, lake::Retention::default(), &base.pipeline, &tenants).await?;
+        asked::feed(&mut tasks, &lake, &base.pipeline, &tenants);
+        let asked = Arc::new(Asked::new(lake.clone()));
+        let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse, asked);
         let server = Server::bind(loaded.server, parts).await?;
         let (url, handle) = (server.url(), server.handle());
         // Before the first answer: a command that is started by it must find the way.
@@ -253,6 +259,7 @@ impl Running {
             alert_means,
             spool: spool::Watched::new(loaded.alerting.config),
             history: control.history,
+            lake,
             unwell: Unwell::default(),
             reach,
             state: control.state,
@@ -289,6 +296,11 @@ impl Running {
             engine.stop().await;
         }
         self.pipeline.record_losses().await;
+        for tenant in self.engines.keys() {
+            if let Err(error) = self.lake.flush(tenant).await {
+                tracing::warn!(%tenant, error = %error, "could not write to the lake; the next start does");
+            }
+        }
         if let Err(error) = self.pipeline.ledger().close().await {
             tracing::warn!(error = %error, "could not close the ledger in order");
         }
@@ -307,6 +319,7 @@ fn server_parts(
     engines: &BTreeMap<Tenant, Arc<Engine>>,
     logs: &Arc<Logs>,
     pulse: &Arc<Pulse>,
+    events: Arc<Asked>,
 ) -> server::Parts {
     let board = Arc::new(Board {
         scheduler: Arc::clone(&watching.scheduler),
@@ -319,6 +332,7 @@ fn server_parts(
     server::Parts {
         admit: Arc::clone(&base.pipeline) as _,
         receiver: Arc::new(intake::Receiver::new(Arc::clone(&base.pipeline) as _, Arc::clone(&base.clock))),
+        events,
         checks: Arc::clone(&board) as _,
         incidents: Arc::clone(&people) as _,
         silences: Arc::clone(&people) as _,

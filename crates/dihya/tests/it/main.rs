@@ -14,6 +14,7 @@ mod program;
 mod real;
 mod reload;
 mod rotate;
+mod search;
 #[path = "../../../../tests/skip.rs"]
 mod skip;
 mod start;

@@ -179,7 +179,10 @@ fn minute_of(minute: u64, at: Timestamp) -> (Vec<Body>, Vec<Body>) {
         }
     }
     if minute % 30 == 7 {
-        results.push(Access { actor: "ana".into(), what: "/api/dihya/v1/incidents".into(), rows: minute, at }.into());
+        results.push(
+            Access { actor: "ana".into(), what: "/api/dihya/v1/incidents".into(), rows: minute, at, query: None }
+                .into(),
+        );
     }
     if minute % 240 == 11 {
         let (act, target) = ("token.add".into(), "viewer".into());

@@ -454,7 +454,9 @@ async fn every_recorded_read_is_recorded() {
     use crate::routes::{ROUTES, Recorded};
     let fixture = Fixture::new().await;
     fixture.cases.0.lock().expect("not poisoned").push(incident("I1"));
-    for route in ROUTES.iter().filter(|route| route.recorded == Recorded::Access) {
+    // Questions about events are told apart in a test of their own.
+    let reads = ROUTES.iter().filter(|route| route.recorded == Recorded::Access && route.method == http::Method::GET);
+    for route in reads {
         assert_eq!(fixture.get(&route.path.replace("{id}", "I1")).await.status, 200, "{}", route.path);
         let signals = fixture.ledger.take();
         let [signal] = signals.as_slice() else { panic!("{}: {signals:?}", route.path) };
@@ -652,6 +654,78 @@ async fn agents_find_the_elasticsearch_that_they_ask_for() {
     }
     assert_eq!(ask("HEAD", "/_index_template/x").await.status, 200);
     assert_eq!(fixture.open("/_license").await.status, 401);
+}
+
+#[tokio::test]
+async fn events_are_asked_and_whoever_asked_is_recorded_first() {
+    let fixture = Fixture::new().await;
+    let base = "/api/dihya/v1/search";
+    let ask = async |path: &str, json: serde_json::Value| fixture.post(path, &json.to_string()).await;
+    let asked = || -> Vec<(String, u64, Option<String>)> {
+        let accesses = fixture.ledger.take().into_iter().filter_map(|signal| match signal.body {
+            Body::Access(access) => Some((access.what, access.rows, access.query)),
+            _ => None,
+        });
+        accesses.collect()
+    };
+    let found = ask(base, json!({"query": "service:auth", "limit": 1})).await.json();
+    assert_eq!((found["items"][0]["position"].as_u64(), found["next"].as_str()), (Some(8), Some("8")));
+    assert_eq!(found["items"][0]["body"], "second");
+    assert_eq!(asked(), [(base.into(), 1, Some("service:auth".into()))]);
+    assert_eq!(ask(base, json!({"cursor": "8"})).await.json()["items"][0]["position"], 7);
+    let steps = ask(&format!("{base}/histogram"), json!({"steps": 3})).await.json();
+    assert_eq!((steps["items"].as_array().map(Vec::len), &steps["items"][0]["levels"]["info"]), (Some(3), &json!(2)));
+    let values = ask(&format!("{base}/values"), json!({"field": "service"})).await.json();
+    assert_eq!(values, json!({"values": [{"value": "service", "count": 2}], "events": 2, "present": 2, "distinct": 1}));
+    let around = ask(&format!("{base}/context"), json!({"position": 7, "before": 0})).await.json();
+    assert_eq!(around["items"].as_array().map(Vec::len), Some(2));
+    let followed = ask(&format!("{base}/follow"), json!({"query": "x"})).await;
+    assert_eq!(followed.header("content-type"), "text/event-stream");
+    let lines: Vec<&str> = followed.text.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!((lines[0], lines[2]), ("id: 8", "id: 7"));
+    assert_eq!(lines.last(), Some(&"data: \"the lake stops\""), "{followed:?}");
+    let rows = ask("/api/dihya/v1/sql", json!({"query": "SELECT 1", "limit": 5})).await;
+    assert_eq!((rows.text.as_str(), rows.header("content-type")), ("SELECT 1 5 Ndjson", "application/x-ndjson"));
+    let mut arrow = request("POST", "/api/dihya/v1/sql", &fixture.admin, r#"{"query": "SELECT 1"}"#);
+    arrow.headers_mut().insert("accept", "application/vnd.apache.arrow.stream".parse().expect("a value"));
+    assert_eq!(fixture.send(arrow).await.text, "SELECT 1 10000 Arrow");
+    let whats: Vec<String> = asked().into_iter().map(|(what, ..)| what).collect();
+    let rest = ["histogram", "values", "context", "follow"].map(|last| format!("{base}/{last}"));
+    assert_eq!(whats[1..5], rest);
+    assert_eq!(whats.len(), 7);
+}
+
+#[tokio::test]
+async fn questions_that_cannot_be_read_and_askers_who_may_not_are_refused() {
+    let fixture = Fixture::new().await;
+    let base = "/api/dihya/v1/search";
+    let ask = async |path: &str, json: &str| fixture.post(path, json).await;
+    problem(&ask(base, r#"{"query": "broken"}"#).await, 400, Some("query"));
+    problem(&ask(base, r#"{"limit": 0}"#).await, 400, Some("limit"));
+    problem(&ask(base, r#"{"limit": 1001}"#).await, 400, Some("limit"));
+    problem(&ask(base, r#"{"form": 1}"#).await, 400, Some("form"));
+    let turned = r#"{"from": "2026-11-22T18:00:00Z", "until": "2026-11-22T18:00:00Z"}"#;
+    problem(&ask(base, turned).await, 400, Some("until"));
+    problem(&ask(base, &json!({"query": "x".repeat(20_000)}).to_string()).await, 400, Some("query"));
+    problem(&ask(base, &json!({"cursor": "x".repeat(300)}).to_string()).await, 400, Some("cursor"));
+    problem(&ask(&format!("{base}/values"), r#"{"field": ""}"#).await, 400, Some("field"));
+    problem(&ask(&format!("{base}/context"), r#"{"position": 9, "before": 0}"#).await, 404, None);
+    problem(&ask(&format!("{base}/context"), r#"{"position": 7, "before": 501}"#).await, 400, Some("before"));
+    problem(&ask(&format!("{base}/follow"), turned).await, 400, Some("query"));
+    problem(&ask("/api/dihya/v1/sql", r#"{"query": " "}"#).await, 400, Some("query"));
+    problem(&ask("/api/dihya/v1/sql", r#"{"query": "SELECT 1", "limit": 1000001}"#).await, 400, Some("limit"));
+    assert!(fixture.ledger.take().is_empty(), "nothing was read, so nothing is recorded");
+    for role in [Role::Viewer, Role::Ingest] {
+        let token = fixture.token(&[role]).await;
+        problem(&fixture.send(request("POST", base, &token, "{}")).await, 403, None);
+    }
+    problem(&fixture.get(base).await, 405, None);
+    // What cannot be recorded is not answered.
+    fixture.ledger.refuse(Some(RefusalKind::Retry));
+    for path in [base, "/api/dihya/v1/search/follow"] {
+        problem(&ask(path, "{}").await, 503, None);
+    }
+    problem(&ask("/api/dihya/v1/sql", r#"{"query": "SELECT 1"}"#).await, 503, None);
 }
 
 #[tokio::test]

@@ -1,0 +1,325 @@
+//! Events in the lake: how it is opened and fed, and the questions about them that the server asks.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use disk::Disk;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use lake::{Cursor, Error, Hit, Lake, Limits, RowsOut};
+use model::limits::{FOLLOWERS_MAX, LAKE_HOT_BYTES_MAX, PAGE_ROWS_MAX, SEARCH_ROWS_MAX};
+use model::{BoxFuture, Clock, Position, Refusal, RefusalKind, Rng, Tenant, Timestamp};
+use serde_json::{Map, Value};
+use server::Declined;
+use server::ask::{Bucket, Counted, Followed, Found, Query, Rows, Stream, Values};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::pipeline::Pipeline;
+
+/// The name of the lake among the ledger's views.
+pub(crate) const LAKE: &str = "lake";
+/// How long an event waits for a file of the lake, at most.
+const FLUSH_EVERY: Duration = Duration::from_secs(30);
+/// How long to wait before the lake is fed again after it failed.
+const FEED_AGAIN: Duration = Duration::from_secs(5);
+/// How often followers look for what is new.
+const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+/// Time that a question may take: less than the server gives a request.
+const TIME: Duration = Duration::from_secs(25);
+/// Time that an answer in SQL may take, the reader's slowness included.
+const SQL_TIME: Duration = Duration::from_secs(300);
+/// Names of the lake's levels.
+const LEVELS: [&str; lake::LEVELS] = ["none", "trace", "debug", "info", "warning", "error", "fatal"];
+
+/// Opens the lake of a data directory, and keeps the ledger from deleting what it has not.
+///
+/// # Errors
+/// When it cannot be opened, or is ahead of the ledger: then it was made from another one.
+pub(crate) async fn open(
+    (disk, clock, rng): (&Arc<dyn Disk>, &Arc<dyn Clock>, &Arc<dyn Rng>),
+    data_dir: &Path,
+    retention: lake::Retention,
+    pipeline: &Pipeline,
+    tenants: &[Tenant],
+) -> anyhow::Result<Lake> {
+    let world = lake::World {
+        disk: Arc::clone(disk),
+        clock: Arc::clone(clock),
+        rng: Arc::clone(rng),
+        fault: Arc::new(lake::fault::NoFault),
+    };
+    let options = lake::Options {
+        dir: data_dir.join("lake"),
+        spill: data_dir.join("spill"),
+        tenants: tenants.to_vec(),
+        flush_every: FLUSH_EVERY,
+        hot_bytes: LAKE_HOT_BYTES_MAX,
+        retention,
+    };
+    let lake = Lake::open(world, options).await.context("could not open the lake")?;
+    for tenant in tenants {
+        let (from, next) = (lake.position(tenant)?, pipeline.ledger().next_position(tenant)?);
+        anyhow::ensure!(
+            from <= next,
+            "the lake of {tenant} is ahead of its ledger ({from} after {next}): it was made from another one; move \
+             {}/lake away, and it is made again from what the ledger has",
+            data_dir.display()
+        );
+        pipeline.ledger().consumed(LAKE, tenant, lake.durable_position(tenant)?)?;
+    }
+    Ok(lake)
+}
+
+/// Feeds the lake and keeps it up. What keeps it from being written must not end the program that still pages: it is said,
+/// and tried again from where the lake is.
+pub(crate) fn feed(tasks: &mut JoinSet<&'static str>, lake: &Lake, pipeline: &Arc<Pipeline>, tenants: &[Tenant]) {
+    for tenant in tenants {
+        let (lake, pipeline, tenant) = (lake.clone(), Arc::clone(pipeline), tenant.clone());
+        tasks.spawn(async move {
+            loop {
+                let feed = lake.position(&tenant).map_err(anyhow::Error::new);
+                let feed = feed.and_then(|from| Ok(pipeline.events(&tenant, from)?));
+                let error = match feed {
+                    Ok(feed) => match lake.run(Box::new(feed)).await {
+                        Err(error) => anyhow::Error::new(error),
+                        Ok(never) => match never {},
+                    },
+                    Err(error) => error,
+                };
+                if pipeline.ledger().status().is_ok_and(|status| status.stopped.is_some()) {
+                    return LAKE;
+                }
+                tracing::warn!(%tenant, error = format!("{error:#}"), "could not feed the lake");
+                tokio::time::sleep(FEED_AGAIN).await;
+            }
+        });
+    }
+    let lake = lake.clone();
+    tasks.spawn(async move { match lake.run_upkeep().await {} });
+}
+
+/// The lake, as the server asks it.
+pub(crate) struct Asked {
+    lake: Lake,
+    followers: Arc<Semaphore>,
+}
+
+impl Asked {
+    pub(crate) fn new(lake: Lake) -> Self {
+        Self { lake, followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)) }
+    }
+}
+
+fn limits(rows: usize) -> Limits {
+    Limits { rows, time: TIME }
+}
+
+fn declined(error: Error) -> Declined {
+    let query = |reason: String| Declined::Invalid { field: "query".to_owned(), reason };
+    match &error {
+        Error::Search(wrong) => query(format!("column {}: expected {}", wrong.column, wrong.expected)),
+        Error::Query { why } => query(why.clone()),
+        Error::TooSlow { .. } | Error::TooLarge | Error::Failed { .. } => query(error.to_string()),
+        Error::UnknownTenant => Declined::Missing { what: "tenant in the lake" },
+        _ => Declined::Refused(Refusal { kind: error.kind(), reason: error.to_string() }),
+    }
+}
+
+fn query(asked: Query, limit: usize, after: Option<Cursor>) -> lake::Query {
+    lake::Query { search: asked.text, from: asked.from, to: asked.until, after, limit }
+}
+
+fn cursor(text: &str) -> Option<Cursor> {
+    let (ts_us, position) = text.split_once('.')?;
+    Some(Cursor { ts_us: ts_us.parse().ok()?, position: position.parse().ok()? })
+}
+
+fn shown(hit: Hit) -> server::ask::Hit {
+    let texts = |map: BTreeMap<String, String>| -> Map<String, Value> {
+        map.into_iter().map(|(name, value)| (name, Value::String(value))).collect()
+    };
+    let structure = hit.body_json.map(|json| serde_json::from_str(&json).unwrap_or(Value::String(json)));
+    server::ask::Hit {
+        position: hit.position,
+        time: hit.ts,
+        observed: hit.observed,
+        stream: hit.stream,
+        severity: hit.severity,
+        service: hit.service.unwrap_or_default(),
+        body: hit.body.map(Value::String).or(structure).unwrap_or(Value::Null),
+        attributes: texts(hit.attributes),
+        resource: texts(hit.resource),
+        trace_id: hit.trace_id,
+        span_id: hit.span_id,
+    }
+}
+
+impl server::ask::Events for Asked {
+    fn search<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        asked: Query,
+        limit: usize,
+        after: Option<String>,
+    ) -> BoxFuture<'a, Result<Found, Declined>> {
+        Box::pin(async move {
+            let after = match after {
+                None => None,
+                Some(text) => Some(cursor(&text).ok_or_else(|| Declined::Invalid {
+                    field: "cursor".to_owned(),
+                    reason: "expected the `next` of an earlier answer".to_owned(),
+                })?),
+            };
+            let hits = self.lake.search(tenant, &query(asked, limit, after), limits(limit)).await.map_err(declined)?;
+            let hits: Vec<Hit> = hits.try_collect().await.map_err(declined)?;
+            let last = hits.last().filter(|_| hits.len() >= limit).map(Hit::cursor);
+            let next = last.map(|cursor| format!("{}.{}", cursor.ts_us, cursor.position));
+            Ok(Found { items: hits.into_iter().map(shown).collect(), next })
+        })
+    }
+
+    fn histogram<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        asked: Query,
+        steps: usize,
+    ) -> BoxFuture<'a, Result<Vec<Bucket>, Declined>> {
+        Box::pin(async move {
+            let (from, until) = asked
+                .from
+                .zip(asked.until)
+                .ok_or_else(|| Declined::Invalid { field: "from".to_owned(), reason: "expected a time".to_owned() })?;
+            let (start, end) = (from.as_microsecond(), until.as_microsecond());
+            let count = i64::try_from(steps.max(1)).unwrap_or(i64::MAX);
+            let width = end.saturating_sub(start).saturating_add(count - 1) / count;
+            let width = width.max(1);
+            let asked = query(asked, 1, None);
+            let found = self.lake.histogram(tenant, &asked, width, limits(1)).await.map_err(declined)?;
+            let counts: BTreeMap<i64, [u64; lake::LEVELS]> =
+                found.into_iter().map(|bucket| (bucket.start.as_microsecond(), bucket.levels)).collect();
+            let all = (0..count).map(|step| start.saturating_add(step.saturating_mul(width)));
+            let bucket = |at: i64| {
+                let levels = counts.get(&at).copied().unwrap_or_default();
+                let named = LEVELS.into_iter().zip(levels).filter(|(_, count)| *count > 0);
+                let at = Timestamp::from_microsecond(at).unwrap_or(Timestamp::MAX);
+                Bucket { at, count: levels.iter().sum(), levels: named.collect() }
+            };
+            Ok(all.take_while(|at| *at < end).map(bucket).collect())
+        })
+    }
+
+    fn values<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        asked: Query,
+        field: String,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Values, Declined>> {
+        Box::pin(async move {
+            let asked = query(asked, 1, None);
+            let found = self.lake.field(tenant, &asked, &field, limit, limits(limit)).await.map_err(declined)?;
+            let values = found.top.into_iter().map(|(value, count)| Counted { value, count }).collect();
+            Ok(Values { values, events: found.events, present: found.present, distinct: found.distinct })
+        })
+    }
+
+    fn context<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        position: Position,
+        before: usize,
+        after: usize,
+    ) -> BoxFuture<'a, Result<Vec<server::ask::Hit>, Declined>> {
+        Box::pin(async move {
+            let one = lake::Query { search: format!("position:{position}"), limit: 1, ..lake::Query::default() };
+            let found = self.lake.search(tenant, &one, limits(1)).await.map_err(declined)?;
+            let found: Vec<Hit> = found.try_collect().await.map_err(declined)?;
+            let at = found.first().ok_or(Declined::Missing { what: "event" })?.cursor();
+            let lines = before.max(after);
+            let around = self.lake.surroundings(tenant, at, lines, limits(lines)).await.map_err(declined)?;
+            let earlier = around.before.len().saturating_sub(before);
+            let hits = around.before.into_iter().skip(earlier).chain(around.event);
+            Ok(hits.chain(around.after.into_iter().take(after)).map(shown).collect())
+        })
+    }
+
+    fn follow<'a>(&'a self, tenant: &'a Tenant, asked: Query) -> BoxFuture<'a, Result<Followed, Declined>> {
+        Box::pin(async move {
+            lake::syntax::parse(&asked.text).map_err(|wrong| declined(Error::Search(wrong)))?;
+            let full = || Refusal { kind: RefusalKind::Retry, reason: "too many follow events already".to_owned() };
+            let place = Arc::clone(&self.followers).try_acquire_owned().map_err(|_| full())?;
+            let next = self.lake.position(tenant).map_err(declined)?;
+            let follower = Follower { lake: self.lake.clone(), tenant: tenant.clone(), text: asked.text, next };
+            let told = stream::unfold(Some((follower, place)), |state| async move {
+                let (mut follower, place) = state?;
+                match follower.wait().await {
+                    Ok(hits) => Some((Ok(hits), Some((follower, place)))),
+                    Err(error) => Some((Err(declined(error)), None)),
+                }
+            });
+            Ok(told.boxed())
+        })
+    }
+
+    fn sql<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        sql: String,
+        limit: usize,
+        rows: Rows,
+    ) -> BoxFuture<'a, Result<Stream, Declined>> {
+        Box::pin(async move {
+            let out = match rows {
+                Rows::Ndjson => RowsOut::Ndjson,
+                Rows::Arrow => RowsOut::ArrowIpc,
+            };
+            let limits = Limits { rows: limit, time: SQL_TIME };
+            let answer = self.lake.sql(tenant, &sql, limits, out).await.map_err(declined)?;
+            Ok(answer.map_err(declined).boxed())
+        })
+    }
+}
+
+/// Whoever follows a tenant's events.
+struct Follower {
+    lake: Lake,
+    tenant: Tenant,
+    text: String,
+    /// The first position not looked at.
+    next: Position,
+}
+
+impl Follower {
+    /// Waits for events that fit, and returns them in the order of the log: the newest of those that came together, where they
+    /// are more than one answer holds.
+    async fn wait(&mut self) -> Result<Vec<server::ask::Hit>, Error> {
+        loop {
+            tokio::time::sleep(FOLLOW_EVERY).await;
+            let next = self.lake.position(&self.tenant)?;
+            if next == self.next {
+                continue;
+            }
+            let text = match self.text.trim() {
+                "" => String::new(),
+                text => format!("({text}) "),
+            };
+            let search = format!("{text}position>={} position<{next}", self.next);
+            let asked =
+                lake::Query { search, limit: SEARCH_ROWS_MAX.min(PAGE_ROWS_MAX * 10), ..lake::Query::default() };
+            let hits = match self.lake.search(&self.tenant, &asked, limits(asked.limit)).await {
+                // As many ask as may: what is new waits.
+                Err(Error::Busy) => continue,
+                found => found?,
+            };
+            let mut hits: Vec<Hit> = hits.try_collect().await?;
+            self.next = next;
+            hits.sort_by_key(|hit| hit.position);
+            if !hits.is_empty() {
+                return Ok(hits.into_iter().map(shown).collect());
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Events are found: in the terminal, over the API, as they come, after a kill, and by other people's tools.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::program::{Place, Server, done, eventually, run, text};
+
+fn send(server: &Server, stream: &str, lines: &[Value]) {
+    let token = std::fs::read_to_string(server.data.join("admin-token")).expect("a token");
+    let body = Value::Array(lines.to_vec());
+    let path = format!("/api/dihya/v1/events?stream={stream}");
+    let answer = crate::web::request(&server.address, "POST", &path, Some(token.trim()), Some(&body));
+    assert_eq!(answer.status, 202, "{}", answer.body);
+}
+
+fn order(n: usize, level: &str) -> Value {
+    json!({"message": format!("order {n} of person{n}@example.org"), "level": level, "n": n,
+        "service": {"name": if n % 2 == 0 { "shop" } else { "billing" }}})
+}
+
+/// Searches until there are so many.
+fn found(server: &Server, query: &str, count: usize) -> Vec<Value> {
+    eventually(query, || {
+        let answer = server.client(&["search", "--limit", "2000", "--format", "json", query]);
+        assert!(answer.status.success(), "{}", text(&answer.stderr));
+        let hits: Vec<Value> =
+            text(&answer.stdout).lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect();
+        (hits.len() >= count).then_some(hits)
+    })
+}
+
+#[test]
+fn events_are_found_at_once_and_each_once_after_a_kill() {
+    let place = Place::new();
+    let server = Server::start(&place, &[]);
+    let orders: Vec<Value> = (0..1_200).map(|n| order(n, if n % 100 == 0 { "error" } else { "info" })).collect();
+    send(&server, "shop", &orders);
+    let all = found(&server, "stream:shop", 1_200);
+    assert_eq!(all.len(), 1_200);
+    assert_eq!(all[0]["body"], "order 1199 of [email]", "newest first");
+    let errors = found(&server, "service:shop severity>=error -\"order 0 \"", 11);
+    assert_eq!(errors.len(), 11);
+    let none = server.client(&["search", "person7@example.org"]);
+    assert_eq!((text(&none.stdout).as_str(), text(&none.stderr).as_str()), ("", "no event fits\n"));
+    let wrong = server.client(&["search", "(unclosed"]);
+    assert!(!wrong.status.success() && text(&wrong.stderr).contains("column"), "{}", text(&wrong.stderr));
+
+    let rows = server.client(&["query", "SELECT service, count(*) AS n FROM events GROUP BY service ORDER BY service"]);
+    assert_eq!(text(&rows.stdout), "SERVICE  N\nbilling  600\nshop     600\n", "{}", text(&rows.stderr));
+    let forbidden = server.client(&["query", "COPY events TO '/tmp/stolen.parquet'"]);
+    assert!(!forbidden.status.success() && text(&forbidden.stderr).contains("SELECT"), "{}", text(&forbidden.stderr));
+    let admin = std::fs::read_to_string(server.data.join("admin-token")).expect("a token");
+    let ask = |path: &str, body: Value| {
+        let answer = crate::web::request(&server.address, "POST", path, Some(admin.trim()), Some(&body));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        serde_json::from_str::<Value>(&answer.body).expect("is JSON")
+    };
+    let steps = ask("/api/dihya/v1/search/histogram", json!({"query": "stream:shop", "steps": 10}));
+    let counted: u64 = steps["items"].as_array().expect("steps").iter().filter_map(|step| step["count"].as_u64()).sum();
+    assert_eq!((steps["items"].as_array().map(Vec::len), counted), (Some(10), 1_200));
+    let values = ask("/api/dihya/v1/search/values", json!({"field": "service"}));
+    assert_eq!(values["values"][0]["count"], 600);
+    let position = all[600]["position"].as_u64().expect("a position");
+    let around = ask("/api/dihya/v1/search/context", json!({"position": position, "before": 2, "after": 1}));
+    let bodies: Vec<&str> =
+        around["items"].as_array().expect("events").iter().filter_map(|e| e["body"].as_str()).collect();
+    assert_eq!(bodies, [595, 597, 599, 601].map(|n| format!("order {n} of [email]")), "of the same service");
+    let page = ask("/api/dihya/v1/search", json!({"query": "stream:shop", "limit": 2}));
+    let next = ask("/api/dihya/v1/search", json!({"query": "stream:shop", "limit": 2, "cursor": page["next"]}));
+    assert_eq!(next["items"][0]["body"], "order 1197 of [email]");
+
+    server.kill();
+    let server = Server::start(&place, &[]);
+    assert_eq!(found(&server, "stream:shop", 1_200).len(), 1_200, "each once");
+    let copy = place.path("copy").to_str().expect("UTF-8").to_owned();
+    done(&["backup", &copy, "--data-dir", &place.data()]);
+    send(&server, "shop", &[order(5_000, "info")]);
+    assert_eq!(found(&server, "\"order 5000\"", 1).len(), 1);
+    let data = server.data.clone();
+    assert_eq!(server.stop(), Some(0));
+    let server = Server::start(&place, &[]);
+    assert_eq!(found(&server, "stream:shop", 1_201).len(), 1_201, "from files alone");
+    assert_eq!(server.stop(), Some(0));
+    let other = Place::new();
+    done(&["restore", &copy, "--data-dir", &other.data()]);
+    let server = Server::start(&other, &[]);
+    assert_eq!(found(&server, "stream:shop", 1_200).len(), 1_200, "from a backup");
+    assert_eq!(server.stop(), Some(0));
+    // Who asked what is in the ledger, without the person that was asked for.
+    let shown = run(&["ledger", "show", "--limit", "100000", "--format", "json", "--data-dir", &place.data()]);
+    let shown = text(&shown.stdout);
+    assert!(shown.contains("severity>=error") && !shown.contains("person7@"), "{shown}");
+    assert!(data.join("lake/events/default/_delta_log").exists());
+}
+
+#[test]
+fn events_are_told_of_as_they_come() {
+    let place = Place::new();
+    let server = Server::start(&place, &[]);
+    send(&server, "app", &[json!({"message": "before"})]);
+    found(&server, "before", 1);
+    let (url, data) = (server.url(), server.data.to_str().expect("UTF-8").to_owned());
+    let arguments =
+        ["search", "--follow", "--format", "json", "--url", &url, "--data-dir", &data, "stream:app", "NOT noise"];
+    let mut follower = crate::program::dihya(&arguments).stdout(Stdio::piped()).spawn().expect("runs");
+    let mut lines = BufReader::new(follower.stdout.take().expect("is piped")).lines();
+    // Nothing says when the server has begun to follow, so it is told until it is heard.
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        while let Some(Ok(line)) = lines.next() {
+            if told.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let first = eventually("the first event", || {
+        send(&server, "app", &[json!({"message": "noise"}), json!({"message": "heard"})]);
+        heard.recv_timeout(std::time::Duration::from_secs(2)).ok()
+    });
+    let first: Value = serde_json::from_str(&first).expect("is JSON");
+    assert_eq!((&first["body"], &first["stream"]), (&"heard".into(), &"app".into()));
+    follower.kill().expect("is there");
+    follower.wait().expect("ends");
+    assert_eq!(server.stop(), Some(0));
+}

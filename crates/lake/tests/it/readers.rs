@@ -1,0 +1,77 @@
+//! Others read our table: Polars, delta-rs in Python and DuckDB count what we count.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use model::{Clock, Value};
+
+use crate::support::{Place, event, run, seen, tenant};
+
+const READ: &str = r#"
+import glob, sys
+import deltalake, duckdb, polars
+table, rows = sys.argv[1], int(sys.argv[2])
+delta = deltalake.DeltaTable(table)
+protocol = delta.protocol()
+assert (protocol.min_reader_version, protocol.min_writer_version) == (1, 2), protocol
+arrow = delta.to_pyarrow_table()
+assert arrow.num_rows == rows, arrow.num_rows
+frame = polars.scan_delta(table).select("position", "severity", "body", "ts", "tenant", "attributes").collect()
+assert frame.height == rows and frame["position"].n_unique() == rows, frame
+assert set(frame["tenant"]) == {"default"}
+errors = frame.filter(polars.col("severity") >= 17).height
+duck = duckdb.connect()
+seen = duck.execute(
+    "select count(*), count(distinct position), sum((severity >= 17)::int), min(attributes['tries']), max(ts) from read_parquet(?)",
+    [delta.file_uris()]).fetchone()
+assert seen[:4] == (rows, rows, errors, "0"), seen
+print(rows, errors)
+"#;
+
+fn python() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "where the test's own readers are is said by the environment")]
+    let from = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache"))).unwrap_or_default();
+    from("DIHYA_PEERS_VENV").unwrap_or_else(|| cache.join("dihya-peers/venv")).join("bin/python")
+}
+
+#[test]
+fn polars_delta_rs_and_duckdb_count_what_we_count() {
+    let versions = "import polars, deltalake, duckdb
+for name, part in [('polars', polars), ('deltalake-py', deltalake), ('duckdb', duckdb)]:
+    print(f'real part: {name} {part.__version__}')";
+    let version = Command::new(python()).args(["-c", versions]).stderr(Stdio::null()).output();
+    let Some(version) = version.ok().filter(|output| output.status.success()) else {
+        println!("skipped: polars, deltalake and duckdb are not installed (tests/peers/install)");
+        return;
+    };
+    // CI counts the real parts in what tests print.
+    println!("{}", String::from_utf8_lossy(&version.stdout).trim());
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        let _feed = place.feed(&lake, "default");
+        for round in 0..3 {
+            for n in 0..100 {
+                let mut event = event(n, &format!("line {n} é"));
+                event.severity = if n % 10 == 0 { 17 } else { 9 };
+                event.attributes.insert("tries".into(), Value::U64(u64::try_from(n).expect("small") % 7));
+                place.ledger.append("default", place.clock.now(), event);
+            }
+            seen(&lake, "default", (round + 1) * 100).await;
+            lake.flush(&tenant("default")).await.expect("commits");
+        }
+        let read = || {
+            let table = place.table("default").display().to_string();
+            let read = Command::new(python()).args(["-c", READ, &table, "300"]).output().expect("runs");
+            assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+            assert_eq!(String::from_utf8_lossy(&read.stdout).trim(), "300 30");
+        };
+        read();
+        // Rewritten, and read from a checkpoint.
+        place.clock.advance(Duration::from_secs(86_400));
+        assert_eq!(lake.upkeep(&tenant("default")).await.expect("joins").joined_files, 3);
+        read();
+    });
+}
