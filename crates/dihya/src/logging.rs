@@ -7,8 +7,10 @@ use crate::terminal;
 
 /// What is logged unless `DIHYA_LOG` says otherwise: libraries only when something is wrong.
 const FILTER: &str = "warn,dihya=info,server=info,alert=info,probe=info,ledger=info,lake=info,privacy=info,disk=info";
-/// What stays quiet whatever is asked for: below warnings these libraries may name stored values.
-const QUIET: &str = "datafusion=warn,deltalake=warn,delta_kernel=warn,parquet=warn,object_store=warn,sqlparser=warn";
+/// What stays quiet whatever is asked for: below warnings these libraries may name stored values, and the kernel calls it an
+/// error that there is no table yet. What matters of theirs, the lake says.
+const QUIET: &str =
+    "datafusion=warn,deltalake=warn,delta_kernel=off,buoyant_kernel=off,parquet=warn,object_store=warn,sqlparser=warn";
 
 /// Sends events of this process to standard error. `DIHYA_LOG` takes a filter such as `debug` or `ledger=debug`.
 ///
