@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use model::Private;
 use model::config::{FieldSpec, Spec, Ty};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::clear::Error;
 use crate::detect::Type;
@@ -43,6 +44,17 @@ const STREAM: Spec = Spec {
     ],
 };
 
+const KEYSTORE: Spec = Spec {
+    name: "privacy.keystore",
+    doc: "How the keys of persons are kept, in `keystore/<tenant>/`.",
+    fields: &[FieldSpec::optional(
+        "passphrase",
+        Ty::Secret,
+        "",
+        "Derives the key that wraps the others (argon2id, 64 MiB). Without it, a random one lies beside them in `kek_random`, for the owner alone. It cannot be changed later.",
+    )],
+};
+
 /// What may stand under `privacy:`.
 pub static SPEC: Spec = Spec {
     name: "privacy",
@@ -66,11 +78,12 @@ pub static SPEC: Spec = Spec {
             "{}",
             "By stream, what happens to the fields of its events.",
         ),
+        FieldSpec::optional("keystore", Ty::Object(&KEYSTORE), "{}", "How the keys of persons are kept."),
     ],
 };
 
 /// `privacy:` as read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What happens to values, by type.
@@ -79,6 +92,21 @@ pub struct Config {
     pub keep: Vec<String>,
     /// What happens to fields, by stream.
     pub streams: BTreeMap<String, StreamPolicy>,
+    /// How the keys of persons are kept.
+    pub keystore: KeystoreConfig,
+}
+
+/// How the keys of persons are kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeystoreConfig {
+    /// Derives the key that wraps the others; without it, a random one lies beside them.
+    #[serde(deserialize_with = "secret")]
+    pub passphrase: Option<Private<String>>,
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Private<String>>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()).map(Private::new))
 }
 
 /// What happens to values of one type.
@@ -131,6 +159,22 @@ pub enum Action {
     Pseudonym,
     /// It can be read again by an authorised, logged act.
     Seal,
+}
+
+impl Action {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Mask => "mask",
+            Self::Drop => "drop",
+            Self::Generalise => "generalise",
+            Self::Keep => "keep",
+            Self::Pseudonym => "pseudonym",
+            Self::Seal => "seal",
+        }
+    }
 }
 
 /// Whose key an action takes, and what kind of identifier a value is.
@@ -396,6 +440,9 @@ mod tests {
         let redactor = good.redactor(["web"]).expect("is possible");
         assert_eq!(redactor.redact("10.0.0.1 ops@example.org a@b.fr"), "10.0.0.1 ops@example.org [email]");
         assert!(redactor.is_declared("web"));
-        assert_eq!(SPEC.fields.len(), 3);
+        assert_eq!(SPEC.fields.len(), 4);
+        let keyed = config(serde_json::json!({"keystore": {"passphrase": "correct horse"}}));
+        assert_eq!(keyed.keystore.passphrase.as_ref().map(|text| text.expose().as_str()), Some("correct horse"));
+        assert!(!format!("{keyed:?}").contains("horse"));
     }
 }

@@ -170,6 +170,12 @@ const EMK: &str = "emk_";
 const MADE: &str = "made_1";
 const MADE_TEXT: &[u8] = b"A keystore is here: docs/format/keystore.md\n";
 
+/// Tells whether a file of that name is a keystore's: what a backup of the ledger leaves out.
+#[must_use]
+pub fn is_keystore_file(name: &str) -> bool {
+    name == KEYS || name == MADE || name == kek::FILE || name.starts_with(EMK)
+}
+
 /// Where frames are appended; absent for a keystore in memory.
 struct Store {
     dir: PathBuf,
@@ -185,7 +191,7 @@ struct Store {
 /// Held by whoever mints or destroys: the mint lock.
 struct Writer {
     store: Option<Store>,
-    stopped: Option<Arc<str>>,
+    stopped: Arc<OnceLock<Arc<str>>>,
 }
 
 /// The keystore of one tenant. Share it in an `Arc`.
@@ -195,6 +201,9 @@ pub struct Keystore {
     lookup: Secret,
     index: RwLock<Index>,
     writer: Mutex<Writer>,
+    /// Beside the writer, whose lock is held while the disk works.
+    stopped: Arc<OnceLock<Arc<str>>>,
+    epoch: AtomicU64,
     /// What callers wait to have minted: whoever has the mint lock next does it for all.
     waiting: Mutex<Vec<Want>>,
     /// Most keys, tags and links.
@@ -223,12 +232,15 @@ impl Keystore {
     }
 
     fn with(means: Means, tenant: Tenant, lookup: Secret, index: Index, store: Option<Store>) -> Self {
+        let stopped = Arc::default();
         Self {
             means,
             tenant,
             lookup,
             index: RwLock::new(index),
-            writer: Mutex::new(Writer { store, stopped: None }),
+            epoch: AtomicU64::new(store.as_ref().map_or(0, |store| store.epoch)),
+            stopped: Arc::clone(&stopped),
+            writer: Mutex::new(Writer { store, stopped }),
             waiting: Mutex::default(),
             bounds: (limits::SUBJECT_KEYS_MAX, limits::LOOKUP_TAGS_MAX, limits::IDENTITY_LINKS_MAX),
             minted: AtomicU64::new(0),
@@ -359,14 +371,14 @@ impl Keystore {
             minted: self.minted.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
-            epoch: lock(&self.writer).store.as_ref().map_or(0, |store| store.epoch),
+            epoch: self.epoch.load(Ordering::Relaxed),
         }
     }
 
     /// Returns why nothing is minted any more, if that is so.
     #[must_use]
     pub fn stopped(&self) -> Option<Arc<str>> {
-        lock(&self.writer).stopped.clone()
+        self.stopped.get().cloned()
     }
 
     /// Makes all of `wants` findable, durably: new persons get keys, new identifiers of known ones lead to theirs, and
@@ -405,7 +417,7 @@ impl Keystore {
     }
 
     fn mint_now(&self, writer: &mut Writer, wants: &[Want]) -> Result<(), Error> {
-        if let Some(reason) = &writer.stopped {
+        if let Some(reason) = writer.stopped.get() {
             return Err(Error::Stopped { reason: Arc::clone(reason) });
         }
         let plan = {
@@ -510,7 +522,7 @@ impl Keystore {
     /// When the disk fails. Where the old master key could not be destroyed, the next start does it.
     pub fn destroy(&self, kids: &[Kid]) -> Result<Destroyed, Error> {
         let mut writer = lock(&self.writer);
-        if let Some(reason) = &writer.stopped {
+        if let Some(reason) = writer.stopped.get() {
             return Err(Error::Stopped { reason: Arc::clone(reason) });
         }
         let (before, kept) = {
@@ -539,13 +551,14 @@ impl Keystore {
         let written = write_keys(&self.means, &store.dir, &self.tenant, &next, kept, &self.lookup)?;
         let ended = store.epoch;
         store.take(written);
+        self.epoch.store(store.epoch, Ordering::Relaxed);
         Ok(ended)
     }
 
     /// Ends in order: nothing is minted any more, and the next start need not write the file anew. Not needed.
     pub fn close(&self) {
         let mut writer = lock(&self.writer);
-        if writer.stopped.is_some() {
+        if writer.stopped.get().is_some() {
             return;
         }
         if let Some(store) = &mut writer.store {
@@ -554,7 +567,7 @@ impl Keystore {
             // What does not arrive costs the next start a little.
             let _ = store.file.write_at(&frame, store.end);
         }
-        writer.stopped = Some("it was closed".into());
+        let _ = writer.stopped.set("it was closed".into()); // nobody set it: the lock is held
     }
 }
 
@@ -606,7 +619,7 @@ impl Writer {
         match failure {
             Failure::Refused(error) => error,
             Failure::Stop(error) => {
-                self.stopped = Some(error.to_string().into());
+                let _ = self.stopped.set(error.to_string().into()); // the first failure counts
                 error
             }
         }

@@ -16,6 +16,9 @@ mod pseudonym;
 mod redact;
 mod view;
 
+#[cfg(test)]
+mod vectors;
+
 pub use boxes::{Boxed, FIELD_MIN, Opened, Place, Sealed, seal_all};
 pub use clear::{Cleared, Clearer, Error, Keystores, Public};
 pub use config::Config;
@@ -24,5 +27,5 @@ pub use exposure::{Exposure, Row};
 pub use generalise::To;
 pub use keystore::{Keystore, Kid, Owner};
 pub use policy::{ClearedEvent, Event, Policy, RULES_VERSION, Receipt};
-pub use pseudonym::{handle, pseudonym, pseudonym_text};
+pub use pseudonym::{find_pseudonym, handle, pseudonym, pseudonym_text};
 pub use redact::{Explained, Finding, Redactor};

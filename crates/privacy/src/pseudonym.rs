@@ -51,6 +51,19 @@ pub fn pseudonym_text(pseudonym: &[u8; 16]) -> String {
     text
 }
 
+/// Finds the first pseudonym in a text, as it is stored: what stands before it, itself, and what stands behind.
+#[must_use]
+pub fn find_pseudonym(text: &str) -> Option<(&str, &str, &str)> {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric();
+    text.match_indices(LETTER).find_map(|(at, _)| {
+        let (before, rest) = text.split_at_checked(at)?;
+        let (name, after) = rest.split_at_checked(27)?;
+        let alone = !before.as_bytes().last().is_some_and(is_part) && !after.as_bytes().first().is_some_and(is_part);
+        let letters = name.bytes().skip(1).all(|byte| BASE32.contains(&byte));
+        (alone && letters).then_some((before, name, after))
+    })
+}
+
 fn letter(bits: u32) -> char {
     char::from(BASE32[usize::try_from(bits & 31).unwrap_or(0)])
 }
@@ -78,6 +91,16 @@ mod tests {
         }
         assert_eq!(p(1, "ins", "255081416802538"), p(1, "nir", "2 55 08 14 168 025 38"));
         assert_ne!(handle(&owner(1)), handle(&owner(2)));
+    }
+
+    #[test]
+    fn pseudonyms_are_found_in_texts() {
+        let name = pseudonym_text(&[7; 16]);
+        let text = format!("Pé [email:{name}] P");
+        assert_eq!(find_pseudonym(&text), Some(("Pé [email:", name.as_str(), "] P")));
+        for none in ["", "P", "Paaaaaaaaaaaaaaaaaaaaaaaaa1", &format!("x{name}"), &format!("{name}7")] {
+            assert_eq!(find_pseudonym(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -353,3 +353,29 @@ pub(crate) fn write_whole(
     file.write_at(&sealing.header(at), 0)?;
     Ok((at, ordinal))
 }
+
+/// Describes each frame, for the vectors.
+#[cfg(test)]
+pub(super) fn show(file: &dyn DiskFile, sealing: &Sealing) -> Vec<serde_json::Value> {
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let len = file.len().expect("measures");
+    let (mut frames, mut at, mut buffer) = (Vec::new(), HEADER_BYTES as u64, Vec::new());
+    while let Some(frame) = read_frame(file, at, len, frames.len() as u64, sealing, &mut buffer).expect("reads") {
+        let mut bytes = frame.as_slice();
+        let synced = take_synced(&mut bytes).expect("is there");
+        let mut records = Vec::new();
+        while !bytes.is_empty() {
+            records.push(match Record::read(&mut bytes).expect("is one") {
+                Record::Key { kid, class, minted, key } => {
+                    serde_json::json!({"kid": hex(&kid.0), "class": class.0, "minted": minted, "key": hex(key)})
+                }
+                Record::Tag { tag, kid } => serde_json::json!({"tag": hex(&tag.0), "kid": hex(&kid.0)}),
+                Record::Link(a, b) => serde_json::json!({"link": [hex(&a.0), hex(&b.0)]}),
+                Record::Lookup(key) => serde_json::json!({"lookup": hex(key)}),
+            });
+        }
+        frames.push(serde_json::json!({"synced": synced.to_string(), "records": records}));
+        at += (HEAD_BYTES + frame.len() + TAG_BYTES) as u64;
+    }
+    frames
+}

@@ -14,7 +14,7 @@ use super::error::Error;
 
 /// The file that holds a random key, beside what it wraps. Names of tenants have no underscore, so no directory of a
 /// log is ever called so.
-const FILE: &str = "kek_random";
+pub(super) const FILE: &str = "kek_random";
 const SALT_BYTES: usize = 16;
 /// Work of argon2id: 64 MiB three times over, as RFC 9106 advises where memory is scarce.
 const WORK: Work = Work { kib: 64 << 10, passes: 3, lanes: 1 };

@@ -16,6 +16,18 @@ fn open(disk: &SimDisk, seed: u64) -> Result<(Keystore, Opened), Error> {
     Keystore::open(means(Arc::new(disk.clone()), seed), Path::new(DIR), &Tenant::default(), None)
 }
 
+impl Keystore {
+    /// Returns what the vectors show: the file, its master key, where it was whole, and what its frames say.
+    pub(crate) fn dump(&self) -> (Vec<u8>, [u8; 32], (u64, Vec<serde_json::Value>)) {
+        let writer = lock(&self.writer);
+        let store = writer.store.as_ref().expect("is on a disk");
+        let mut bytes = vec![0; usize::try_from(store.end).expect("is small")];
+        store.file.read_at(&mut bytes, 0).expect("reads");
+        let header = Header::read(&*store.file).expect("reads");
+        (bytes, *store.sealing.emk, (header.whole, file::show(&*store.file, &store.sealing)))
+    }
+}
+
 fn want(keystore: &Keystore, class: u8, users: &[&str]) -> Want {
     Want { class: Class(class), tags: users.iter().map(|user| keystore.tag("username", user)).collect() }
 }
