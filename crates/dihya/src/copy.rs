@@ -80,6 +80,19 @@ pub(crate) async fn backup(disk: &dyn Disk, from: &Path, to: &Path, now: Timesta
     Ok(manifest)
 }
 
+/// Tells whether a data directory has keys of persons, which [`backup`] leaves out.
+///
+/// # Errors
+/// When a directory cannot be listed.
+pub(crate) fn has_keys_of_persons(disk: &dyn Disk, from: &Path) -> anyhow::Result<bool> {
+    let dir = from.join("keystore");
+    if !disk.exists(&dir) {
+        return Ok(false);
+    }
+    let tenants = disk.list(&dir)?;
+    Ok(tenants.iter().any(|entry| entry.is_dir && privacy::Keystore::exists(disk, &dir.join(&entry.name))))
+}
+
 /// A segment of the WAL as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Listed {
@@ -231,6 +244,9 @@ fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path, part: &str, files: &mut Ve
             let below = format!("{path}/{}", entry.name);
             if entry.is_dir {
                 queue.push(below);
+            } else if part == "keystore" && privacy::keystore::is_keystore_file(&entry.name) {
+                // Keys of persons are backed up apart, each copy to be destroyed in its time: beside what is sealed under
+                // them, an erasure would not reach it.
             } else if !entry.name.ends_with(".tmp") && !disk.exists(&to.join(&below)) {
                 match copy_file(disk, from, to, &below) {
                     Ok(file) => files.push(file),

@@ -10,6 +10,7 @@ mod copy;
 mod direct;
 mod events;
 mod failure;
+mod keystores;
 mod logging;
 mod origins;
 mod pipeline;

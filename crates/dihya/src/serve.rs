@@ -170,6 +170,11 @@ impl Running {
                     self.refresh_gauges().await;
                     self.pipeline.record_losses().await;
                     self.tell_ailments().await;
+                    // After a failed sync nobody knows what is on the disk (D-2): the next start finds out.
+                    if let Some(reason) = self.keystores.values().find_map(|keystore| keystore.stopped()) {
+                        tracing::error!(reason = &*reason, "a keystore has stopped");
+                        return End::PartEnded("keystore");
+                    }
                 }
                 _ = watchdog.tick(), if beat.is_some() => supervisor.tell("WATCHDOG=1"),
                 Some(ended) = self.tasks.join_next() => {
