@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::hex;
+use crate::exposures;
 use crate::store::STATE_FILE;
 
 /// The file that lists what a backup holds.
@@ -71,8 +72,10 @@ pub(crate) async fn backup(disk: &dyn Disk, from: &Path, to: &Path, now: Timesta
     for part in ["keystore", "spool"] {
         copy_tree(disk, from, to, part, &mut files)?;
     }
-    if disk.exists(&from.join("admin-token")) {
-        files.push(copy_file(disk, from, to, "admin-token")?);
+    for file in ["admin-token", exposures::FILE] {
+        if disk.exists(&from.join(file)) {
+            files.push(copy_file(disk, from, to, file)?);
+        }
     }
     logs_and_wal(disk, from, to, &mut files)?;
     let manifest = Manifest { version: env!("CARGO_PKG_VERSION").to_owned(), made_at: now, files };

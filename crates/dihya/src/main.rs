@@ -9,6 +9,7 @@ mod config;
 mod copy;
 mod direct;
 mod events;
+mod exposures;
 mod failure;
 mod keystores;
 mod logging;

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::events;
+use crate::exposures::Exposures;
 
 /// Most different kinds of loss that wait to be recorded; beyond them losses of a tenant are one.
 const GAPS_MAX: usize = 4_096;
@@ -36,6 +37,7 @@ pub(crate) struct Pipeline {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    exposures: Exposures,
     lost: Arc<Mutex<Lost>>,
     /// Gap records on their way; they go on whether or not anybody waits for them.
     writes: Mutex<JoinSet<()>>,
@@ -55,7 +57,15 @@ struct Loss {
 impl Pipeline {
     /// Puts the stages in order.
     pub(crate) fn new(clearer: Arc<Clearer>, ledger: Ledger, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { clearer: RwLock::new(clearer), ledger, clock, metrics, lost: Arc::default(), writes: Mutex::default() }
+        Self {
+            clearer: RwLock::new(clearer),
+            ledger,
+            clock,
+            metrics,
+            exposures: Exposures::default(),
+            lost: Arc::default(),
+            writes: Mutex::default(),
+        }
     }
 
     /// Puts another privacy policy in force for what comes from now on.
@@ -66,6 +76,11 @@ impl Pipeline {
     /// Returns the policy in force.
     pub(crate) fn clearer(&self) -> Arc<Clearer> {
         Arc::clone(&self.clearer.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns what personal data passed.
+    pub(crate) const fn exposures(&self) -> &Exposures {
+        &self.exposures
     }
 
     /// Returns the ledger.
@@ -135,10 +150,12 @@ impl Pipeline {
         let count = signals.len();
         self.write_gaps(&tenant).await;
         let outcomes: Vec<(String, Outcome)> = signals.iter().filter_map(outcome_of).collect();
-        let cleared = self.clear(signals).await.inspect_err(|refusal| self.count(&tenant, Err(refusal), count))?;
+        let mut cleared = self.clear(signals).await.inspect_err(|refusal| self.count(&tenant, Err(refusal), count))?;
+        let passed: Vec<_> = cleared.iter_mut().filter_map(Cleared::take_receipt).collect();
         let appended = self.ledger.append(cleared, level).await.map_err(Refusal::from);
         self.count(&tenant, appended.as_ref().map(|_| ()), count);
         if appended.is_ok() {
+            self.exposures.record(&tenant, self.clock.now(), &passed);
             outcomes.iter().for_each(|(channel, outcome)| self.metrics.notification(&tenant, channel, *outcome));
         }
         appended

@@ -170,6 +170,7 @@ impl Running {
                     self.refresh_gauges().await;
                     self.pipeline.record_losses().await;
                     self.tell_ailments().await;
+                    self.keep_exposures(false);
                     // After a failed sync nobody knows what is on the disk (D-2): the next start finds out.
                     if let Some(reason) = self.keystores.values().find_map(|keystore| keystore.stopped()) {
                         tracing::error!(reason = &*reason, "a keystore has stopped");

@@ -136,10 +136,9 @@ impl Cleared {
         &self.boxes
     }
 
-    /// Returns the stream of an event and what was done to it: for the exposure ledger.
-    #[must_use]
-    pub fn receipt(&self) -> Option<(&str, &Receipt)> {
-        self.receipt.as_ref().map(|(stream, receipt)| (stream.as_str(), receipt))
+    /// Takes the stream of an event and what was done to it: for the exposure ledger.
+    pub fn take_receipt(&mut self) -> Option<(String, Receipt)> {
+        self.receipt.take()
     }
 }
 

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::cli::PrivacyCommand;
 use crate::config;
+use crate::exposures::{self, Row};
 use crate::failure::DONE;
 use crate::terminal::{self, paint};
 
@@ -26,6 +27,12 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 pub(super) fn run(command: PrivacyCommand) -> anyhow::Result<u8> {
     match command {
         PrivacyCommand::Explain { json, config } => explain(&redactor(config.as_deref())?, json),
+        PrivacyCommand::Exposure { data_dir, json } => {
+            let dir = data_dir.unwrap_or_else(|| crate::cli::DATA_DIR_DEFAULT.into());
+            let rows = exposures::read(&OsDisk, &dir)?;
+            terminal::out(&exposed(&rows, json));
+            Ok(DONE)
+        }
         PrivacyCommand::Test(args) => cases::run(&args),
         PrivacyCommand::Scan { files, format, samples, config } => {
             scan::run(&redactor(config.as_deref())?, &files, format, samples)
@@ -66,6 +73,18 @@ fn explain(redactor: &Redactor, json: bool) -> anyhow::Result<u8> {
     }
     let _ = output.flush();
     Ok(DONE)
+}
+
+/// What passed, for programs or for people.
+fn exposed(rows: &[Row], json: bool) -> String {
+    if json {
+        return rows.iter().map(|row| format!("{}\n", json!(row))).collect();
+    }
+    let mut table = vec![["day", "tenant", "stream", "type", "count"].map(str::to_owned).to_vec()];
+    table.extend(rows.iter().map(|row| {
+        vec![row.day.clone(), row.tenant.to_string(), row.stream.clone(), row.kind.clone(), row.count.to_string()]
+    }));
+    terminal::table(&table)
 }
 
 /// What is done with a finding.
@@ -128,6 +147,22 @@ fn for_people(redactor: &Redactor, text: &str, explained: &Explained, colours: b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_passed_is_shown() {
+        let row = Row {
+            tenant: model::Tenant::default(),
+            day: "2026-11-27".to_owned(),
+            stream: "shop".to_owned(),
+            kind: "EMAIL".to_owned(),
+            count: 6,
+        };
+        let json =
+            "{\"tenant\":\"default\",\"day\":\"2026-11-27\",\"stream\":\"shop\",\"type\":\"EMAIL\",\"count\":6}\n";
+        assert_eq!(exposed(std::slice::from_ref(&row), true), json);
+        let shown = exposed(&[row], false);
+        assert!(shown.lines().count() == 2 && shown.contains("2026-11-27"), "{shown}");
+    }
 
     #[test]
     fn places_are_code_points() {

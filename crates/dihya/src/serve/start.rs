@@ -109,6 +109,10 @@ impl Base {
         let keystores = keystores::open(loaded, &data_dir, &means, &Keystores::default()).await?;
         let clearer = Arc::new(loaded.clearer(token_key, Arc::clone(&keystores))?);
         let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&clock), Arc::clone(&metrics)));
+        if let Err(error) = pipeline.exposures().load(&*disk, &data_dir) {
+            // Counts must not keep alerts from being told.
+            tracing::warn!(error = format!("{error:#}"), "could not take up the exposure ledger");
+        }
         record_config(&pipeline, loaded, &*clock).await?;
         spool::admit(&*disk, &data_dir, &pipeline, &loaded.alerting.config, clock.now(), &*rng).await?;
         Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key, keystores })
@@ -285,6 +289,14 @@ impl Running {
         }
     }
 
+    /// Keeps what personal data passed, for the next start and for people who ask.
+    pub(super) fn keep_exposures(&self, last: bool) {
+        let (disk, now) = (&*self.alert_means.disk, self.clock.monotonic());
+        if let Err(error) = self.pipeline.exposures().keep(disk, &self.data_dir, now, last) {
+            tracing::warn!(error = format!("{error:#}"), "could not keep the exposure ledger");
+        }
+    }
+
     /// Stops everything in order. Bounded by the caller.
     pub(super) async fn stop(&mut self) {
         self.stop.send_replace(true);
@@ -298,6 +310,7 @@ impl Running {
         if let Err(error) = self.pipeline.ledger().close().await {
             tracing::warn!(error = %error, "could not close the ledger in order");
         }
+        self.keep_exposures(true);
         self.keystores.values().for_each(|keystore| keystore.close());
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
