@@ -285,6 +285,7 @@ def log(files, vault):
         must(hashes == files[tile_path(0, index, width)], "tile")
     leaves = [leaf_hash(one) for one in entries]
     must(len(leaves) == size and root(leaves).hex() == signed["root"], "root")
+    rotations = rotated(files, entries, leaves)
     next_leaf, waiting, opened = 0, [], 0
     for record in vault:
         raw = unhex(record["entry"])
@@ -302,7 +303,36 @@ def log(files, vault):
             batch = {one["field"]: one["value"] for one in shown["public"]}
             must(batch[3] == str(len(waiting)) and batch[2] == root(waiting).hex(), "root of a batch")
             waiting = []
-    return {"origin": signed["origin"], "size": signed["size"], "root": signed["root"], "opened": opened}
+    shown = {"origin": signed["origin"], "size": signed["size"], "root": signed["root"], "opened": opened}
+    return {**shown, "rotations": rotations} if rotations else shown
+
+
+def keys(files, suffix):
+    vkey = files["vkey" + suffix].decode().removesuffix("\n")
+    return vkey, files["mldsa.pub" + suffix]
+
+
+def keys_digest(pair):
+    return hashlib.sha256(b"dihya/keys/1" + pair[0].encode() + b"\n" + pair[1]).hexdigest()
+
+
+def rotated(files, entries, leaves):
+    """Goes through the rotations of the keys: leaf, retired and new keys, the checkpoint that bears lines of all four."""
+    announced = [(index, shown) for index, shown in enumerate(map(entry, entries)) if shown["kind"] == 6]
+    last = sum(name.startswith("rotation/") for name in files)
+    must(len(announced) == last, "a rotation without a leaf, or a leaf without its checkpoint")
+    for number, (index, shown) in enumerate(announced, 1):
+        old, new = keys(files, f".{number}"), keys(files, f".{number + 1}" if number < last else "")
+        fields = {one["field"]: one["value"] for one in shown["public"]}
+        must(fields[3] == str(number) and fields[4] == keys_digest(old), "retired keys")
+        must((fields[1], fields[2]) == (new[0], new[1].hex()), "new keys")
+        link = note(files[f"rotation/{number}"].decode())
+        size = int(link["size"])
+        must(index < size and root(leaves[:size]).hex() == link["root"], "checkpoint of a rotation")
+        wanted = {key_id(link["origin"], kind, raw).hex() for vkey, ml_dsa in (old, new)
+                  for kind, raw in ((1, base64.b64decode(vkey.split("+", 2)[2])[1:]), (6, ml_dsa))}
+        must({one["key_id"] for one in link["signatures"]} == wanted, "signature lines of a rotation")
+    return last
 
 
 # --- checkpoint, proof ----------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ class Certs:
     """
 
     def __init__(self, root):
+        self.addresses = ["127.0.0.1"]  # what our hosts are reached at
         root.mkdir(mode=0o755)
         self.root = root
         self.lock = threading.Lock()  # parts start in parallel; `openssl ca` keeps a file of what it signed
@@ -80,7 +81,7 @@ class Certs:
         if cert.exists():
             return cert, key
         request = self.root / f"{name}.csr"
-        names = ",".join([f"DNS:{host}" for host in hosts] + (["IP:127.0.0.1"] if "localhost" in hosts else []))
+        names = ",".join([f"DNS:{host}" for host in hosts] + ([f"IP:{address}" for address in self.addresses] if "localhost" in hosts else []))
         new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
                "-subj", f"/CN={hosts[0]}", "-addext", f"subjectAltName={names}"]
         if self_signed:

@@ -50,6 +50,66 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+class Cable:
+    """A network namespace with one server in it, and a pair of interfaces between it and us."""
+
+    def __init__(self, number):
+        self.name = f"dihya-{os.getpid()}-{number}"
+        self.near, self.far = (f"dp{os.getpid()}{end}{number}" for end in "nf")
+        subnet = f"10.214.{os.getpid() % 256}"
+        ours, self.host = f"{subnet}.{4 * number + 1}", f"{subnet}.{4 * number + 2}"
+        try:
+            ip("netns", "add", self.name)
+            ip("link", "add", self.near, "type", "veth", "peer", "name", self.far, "netns", self.name)
+            ip("address", "add", f"{ours}/30", "dev", self.near)
+            ip("link", "set", self.near, "up")
+            ip("-n", self.name, "address", "add", f"{self.host}/30", "dev", self.far)
+            ip("-n", self.name, "link", "set", "lo", "up")
+            self.link("up")
+        except Refused:
+            self.end()
+            raise
+
+    @staticmethod
+    def missing():
+        """Why there can be none here, or None."""
+        for command in ("ip", "nsenter", "setpriv"):
+            if not which(command):
+                return f"no command {command} for a network namespace: run tests/peers/install"
+        if os.geteuid() != 0:
+            return "a network namespace needs root"
+        name = f"dihya-{os.getpid()}-try"
+        try:
+            ip("netns", "add", name)
+            ip("netns", "delete", name)
+        except Refused as error:
+            return f"the kernel makes no network namespace: {error}"
+        return None
+
+    def within(self, command, account):
+        """The command line that runs a command in the namespace, as a user."""
+        inside = [which("nsenter"), f"--net=/run/netns/{self.name}"]
+        if account:  # a change of the user forgets whom to die with
+            inside += [which("setpriv"), f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", "--pdeathsig=KILL"]
+        return [*inside, which(str(command[0])) or command[0], *command[1:]]
+
+    def link(self, state):
+        """Takes the far end down or up: ours keeps its route, so that nothing leaves by another way."""
+        ip("-n", self.name, "link", "set", self.far, state)
+
+    def end(self):
+        """Removes the namespace; the interfaces go with it."""
+        subprocess.run([which("ip"), "link", "delete", self.near], check=False, capture_output=True)
+        subprocess.run([which("ip"), "netns", "delete", self.name], check=False, capture_output=True)
+
+
+def ip(*arguments):
+    """Runs `ip`, and fails with what the kernel said."""
+    done = subprocess.run([which("ip"), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Refused(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+
 class Part:
     """One real server. A subclass says `needs`, `command()` and `info()`, and may prepare, break and mend itself."""
 
@@ -65,6 +125,12 @@ class Part:
         self.port = free_port()
         self.process = None
         self.chain = None
+        self.host = HOST
+        self.cable = None
+
+    def plugged_into(self, cable):
+        """Has it live at the far end of a cable instead of on our loopback."""
+        self.cable, self.host = cable, cable.host
 
     # What the subclass says.
 
@@ -86,7 +152,7 @@ class Part:
     def ready(self):
         """Raises while it does not serve yet."""
         for port in self.ports():
-            socket.create_connection((HOST, port), timeout=1).close()
+            socket.create_connection((self.host, port), timeout=1).close()
 
     # What is found on this machine.
 
@@ -114,7 +180,7 @@ class Part:
         """Prepares and starts it, and says what a test must know."""
         self.prepare()
         self.do_start()
-        return {"host": HOST, "port": self.port, "ca": str(self.certs.ca), **self.info()}
+        return {"host": self.host, "port": self.port, "ca": str(self.certs.ca), **self.info()}
 
     def account(self):
         """The user it runs as: its own where we are root, else ours."""
@@ -144,6 +210,8 @@ class Part:
         """Starts a process that ends with us, its output in the part's directory."""
         account = self.account()
         options = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+        if self.cable:
+            command, options = self.cable.within(command, account), {}
         with open(self.home / "output.log", "ab") as log:
             return subprocess.Popen(
                 [which(str(command[0])) or command[0], *map(str, command[1:])],
@@ -185,13 +253,12 @@ class Part:
         for port in self.ports():  # a child that is dying may hold the port a moment longer
             self.wait_refused(port)
 
-    @staticmethod
-    def wait_refused(port):
+    def wait_refused(self, port):
         """Waits until nothing listens on a port."""
         end = time.monotonic() + READY_SECONDS
         while time.monotonic() < end:
             try:
-                socket.create_connection((HOST, port), timeout=1).close()
+                socket.create_connection((self.host, port), timeout=1).close()
             except ConnectionRefusedError:
                 return
             except OSError:
@@ -252,7 +319,7 @@ class Part:
         end = time.monotonic() + READY_SECONDS
         while time.monotonic() < end:
             done = subprocess.run(
-                [which("openssl"), "s_client", "-connect", f"{HOST}:{port}", "-servername", "localhost", *self.starttls],
+                [which("openssl"), "s_client", "-connect", f"{self.host}:{port}", "-servername", "localhost", *self.starttls],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=10, check=False,
             )
             begin, finish = done.stdout.find(ssl.PEM_HEADER), done.stdout.find(ssl.PEM_FOOTER)
@@ -289,9 +356,23 @@ class Part:
             subprocess.run([which("nft"), "delete", "table", "inet", self.chain], check=True, capture_output=True)
             self.chain = None
 
+    def do_unplug(self):
+        """Takes the link of its network namespace down."""
+        self.cable.link("down")
+
+    def do_plug(self):
+        """Takes the link up again."""
+        self.cable.link("up")
+
     def end(self):
         """Stops it whatever state it is in."""
         try:
             self.do_mend()
+            if self.cable:
+                self.cable.link("up")  # so that its port is seen to refuse
         finally:
-            self.do_stop()
+            try:
+                self.do_stop()
+            finally:
+                if self.cable:
+                    self.cable.end()

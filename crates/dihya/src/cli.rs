@@ -169,7 +169,7 @@ pub(crate) enum AlertCommand {
     #[command(after_help = "Examples:\n  dihya alert send \"backup failed\" --level critical --channel log\n  \
         dihya alert send \"queue grows\" --service payment --sector ecommerce --label queue=orders\n\n\
         Where no server runs, the alert is written to the ledger and delivered by this command. Where one runs but \
-        does not answer, it is kept in spool/, delivered, and admitted by the next start.")]
+        does not answer, it is kept in spool/, delivered, and admitted by the server within seconds, or by its next start.")]
     Send(AlertSendArgs),
 }
 
@@ -406,6 +406,20 @@ pub(crate) enum LedgerCommand {
     /// the meta-log speaks of them.
     #[command(after_help = "Example:\n  dihya ledger keys > auditor.keys")]
     Keys {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Give logs new signing keys: a record announces them, a checkpoint by old and new hands over, and the old secret keys
+    /// are destroyed. The server must be stopped.
+    #[command(after_help = "Examples:\n  dihya ledger rotate\n  \
+        dihya ledger rotate --origin localhost/default --data-dir /var/lib/dihya\n\n\
+        Run it as the user that the server runs as, whose files these are. Whoever verifies with the keys that he has is led to the new ones by the files that this leaves beside the log; \
+        `dihya ledger keys` prints the new ones. A rotation that was cut off ends at the next start, or by this command. \
+        Backups made before hold the old secret keys: destroy these too if the keys may have been seen.")]
+    Rotate {
+        /// One log only [default: every log of the instance].
+        #[arg(long, value_name = "ORIGIN")]
+        origin: Option<String>,
         #[command(flatten)]
         place: Place,
     },

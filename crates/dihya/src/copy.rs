@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::hex;
 use crate::exposures;
+use crate::origins;
 use crate::store::STATE_FILE;
 
 /// The file that lists what a backup holds.
@@ -78,6 +79,7 @@ pub(crate) async fn backup(disk: &dyn Disk, from: &Path, to: &Path, now: Timesta
         }
     }
     logs_and_wal(disk, from, to, &mut files)?;
+    same_keys(disk, from, to)?;
     let manifest = Manifest { version: env!("CARGO_PKG_VERSION").to_owned(), made_at: now, files };
     disk::write_atomic(disk, &to.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
     Ok(manifest)
@@ -94,6 +96,27 @@ pub(crate) fn has_keys_of_persons(disk: &dyn Disk, from: &Path) -> anyhow::Resul
     }
     let tenants = disk.list(&dir)?;
     Ok(tenants.iter().any(|entry| entry.is_dir && privacy::Keystore::exists(disk, &dir.join(&entry.name))))
+}
+
+/// Refuses a copy whose logs may be signed by keys that it has not: these were rotated while it was made.
+fn same_keys(disk: &dyn Disk, from: &Path, to: &Path) -> anyhow::Result<()> {
+    for origin in origins::list(disk, to)? {
+        let dir = Path::new("keystore").join(origin.as_str());
+        let names = |root: &Path| -> anyhow::Result<Vec<String>> {
+            let listed = if disk.exists(&root.join(&dir)) { disk.list(&root.join(&dir))? } else { Vec::new() };
+            let files = listed.into_iter().filter(|entry| !entry.is_dir && !entry.name.ends_with(".tmp"));
+            let mut names: Vec<String> = files.map(|entry| entry.name).collect();
+            names.sort();
+            Ok(names)
+        };
+        let read = |root: &Path, name: &str| disk::read(disk, &root.join(&dir).join(name));
+        let there = names(from)?;
+        let same = there == names(to)? && there.iter().all(|name| read(from, name).ok() == read(to, name).ok());
+        if !same {
+            bail!("cannot use the copy: the keys of {origin} were rotated while it was made; make it again");
+        }
+    }
+    Ok(())
 }
 
 /// A segment of the WAL as it is listed.

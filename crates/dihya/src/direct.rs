@@ -125,7 +125,8 @@ async fn record(
         pipeline.ledger().consumed("alert send", of, 0)?;
     }
     let patience = patience(loaded, &alert);
-    spool::admit(&*os.disk, data_dir, &pipeline, &loaded.alerting.config, os.clock.now(), &*os.rng).await?;
+    let (config, rng) = (&loaded.alerting.config, &*os.rng);
+    spool::Way { disk: &*os.disk, data_dir, pipeline: &pipeline, config, rng }.admit(os.clock.now()).await?;
     let origin = Origin::of(&loaded.ledger.instance, &tenant)?;
     let logs = pipeline.ledger().status().context("could not look at the ledger")?.logs;
     let end = logs.iter().find(|log| log.origin == origin).map_or(0, |log| log.durable);
@@ -223,7 +224,7 @@ async fn keep_aside(loaded: &Loaded, data_dir: &Path, os: &Os, tenant: Tenant, a
     let redactor = Arc::new(loaded.redactor()?);
     let alert = cleared(alert, data_dir, &redactor, os);
     let mut spooled = Spooled { tenant, alert, told: BTreeSet::new(), at: os.clock.now() };
-    let file = spool::put(&*os.disk, data_dir, &*os.rng, &spooled).context("could not keep the alert in the spool")?;
+    let held = spool::put(&*os.disk, data_dir, &*os.rng, &spooled).context("could not keep the alert in the spool")?;
     let parts = alert::channel::build::Parts {
         disk: Arc::clone(&os.disk),
         clock: Arc::clone(&os.clock) as _,
@@ -243,7 +244,7 @@ async fn keep_aside(loaded: &Loaded, data_dir: &Path, os: &Os, tenant: Tenant, a
             Ok(Ok(())) => {
                 spooled.told.insert(name.clone());
                 // At once: a crash before the next channel must not tell this one again.
-                if let Err(error) = spool::overwrite(&*os.disk, &file, &spooled) {
+                if let Err(error) = spool::overwrite(&*os.disk, &held.file, &spooled) {
                     // The other channels hear of it all the same; this one may hear of it twice.
                     tracing::warn!(error = format!("{error:#}"), "could not note in the spool who was told");
                 }
@@ -254,7 +255,7 @@ async fn keep_aside(loaded: &Loaded, data_dir: &Path, os: &Os, tenant: Tenant, a
         };
         told.push(Told { channel: name, failure });
     }
-    Ok(Sent { kept: Kept::Spooled { file }, told })
+    Ok(Sent { kept: Kept::Spooled { file: held.file }, told })
 }
 
 /// The channel that was named, else those that the routes lead to: receiver and channel.

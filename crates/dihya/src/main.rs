@@ -24,6 +24,11 @@ mod terminal;
 
 use std::process::ExitCode;
 
+/// Between JSON and the log an event is many small values: freeing them on another thread than the one that made them is
+/// what the C library's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     ExitCode::from(command::run(std::env::args_os()))
 }

@@ -169,6 +169,7 @@ impl Running {
                     self.note_reach();
                     self.refresh_gauges().await;
                     self.pipeline.record_losses().await;
+                    self.take_up_spool().await;
                     self.tell_ailments().await;
                     self.keep_exposures(false);
                     // After a failed sync nobody knows what is on the disk (D-2): the next start finds out.

@@ -1,7 +1,8 @@
 //! `spool/`: alerts that could not reach the ledger because a server held it and did not answer.
 //!
 //! Each is a file, durable before anything else is done with it, and is removed only after the ledger has it. A crash
-//! between the two admits an alert twice, which the same labels make one.
+//! between the two admits an alert twice, which the same labels make one. A start takes up what lies there, and so does
+//! the server that runs, every few seconds; what its sender still tells people of is left to the sender until it ends.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::pipeline::Pipeline;
 
-/// Most files that one start admits; the rest waits for the next.
+/// Most files that one start admits; the rest is taken up while it runs.
 pub(crate) const FILES_MAX: usize = 10_000;
+/// Most files that a running server admits at a time.
+const FILES_AT_ONCE_MAX: usize = 100;
+/// The extension of what the sender of a file holds locked for as long as it tells people.
+const SENDER: &str = "sender";
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -48,19 +53,29 @@ pub(crate) fn dir(data_dir: &Path) -> PathBuf {
     data_dir.join("spool")
 }
 
-/// Writes an alert durably and returns its file. Names sort by time.
+/// A file of the spool that its sender has not done with.
+pub(crate) struct Held {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// Nobody else takes the file up until this is dropped, or its process ends.
+    _lock: Option<Box<dyn Send + Sync>>,
+}
+
+/// Writes an alert durably, to be told by the caller. Names sort by time.
 ///
 /// # Errors
 /// When the disk does not take it.
-pub(crate) fn put(disk: &dyn Disk, data_dir: &Path, rng: &dyn Rng, spooled: &Spooled) -> anyhow::Result<PathBuf> {
+pub(crate) fn put(disk: &dyn Disk, data_dir: &Path, rng: &dyn Rng, spooled: &Spooled) -> anyhow::Result<Held> {
     let dir = dir(data_dir);
     disk.create_dir_all(&dir)?;
     let mut random = [0; 8];
     rng.fill(&mut random);
     let name = format!("{:015}-{}.json", spooled.at.as_millisecond().max(0), crate::config::hex(&random));
     let path = dir.join(name);
+    // Without the lock it may be told twice, which is better than not at all.
+    let lock = disk.try_lock(&path.with_extension(SENDER)).ok().flatten();
     overwrite(disk, &path, spooled)?;
-    Ok(path)
+    Ok(Held { file: path, _lock: lock })
 }
 
 /// Writes an alert over the file that holds it.
@@ -73,11 +88,11 @@ pub(crate) fn overwrite(disk: &dyn Disk, path: &Path, spooled: &Spooled) -> anyh
     Ok(())
 }
 
-/// Reads what waits, oldest first. A file that cannot be read stays, and is named.
+/// Reads what waits, oldest first, `max` files at most. A file that cannot be read stays, and is named.
 ///
 /// # Errors
 /// When the directory cannot be listed.
-pub(crate) fn list(disk: &dyn Disk, data_dir: &Path) -> anyhow::Result<Waiting> {
+pub(crate) fn list(disk: &dyn Disk, data_dir: &Path, max: usize) -> anyhow::Result<Waiting> {
     let dir = dir(data_dir);
     if !disk.exists(&dir) {
         return Ok(Waiting::default());
@@ -88,7 +103,7 @@ pub(crate) fn list(disk: &dyn Disk, data_dir: &Path) -> anyhow::Result<Waiting> 
         if entry.is_dir || !entry.name.ends_with(".json") {
             continue;
         }
-        if waiting.good.len() >= FILES_MAX {
+        if waiting.good.len() >= max {
             break;
         }
         let read = (entry.len <= FILE_BYTES_MAX).then(|| disk::read(disk, &path).ok()).flatten();
@@ -100,44 +115,105 @@ pub(crate) fn list(disk: &dyn Disk, data_dir: &Path) -> anyhow::Result<Waiting> 
     Ok(waiting)
 }
 
-/// Admits what waits, each alert on its own so that one that is refused keeps no other back, and removes what the ledger
-/// has.
-///
-/// # Errors
-/// When the directory cannot be read or changed, or the ledger takes nothing.
-pub(crate) async fn admit(
-    disk: &dyn Disk,
-    data_dir: &Path,
-    pipeline: &Pipeline,
-    config: &alert::Config,
-    now: Timestamp,
-    rng: &dyn Rng,
-) -> anyhow::Result<usize> {
-    let waiting = list(disk, data_dir)?;
-    for path in waiting.broken {
-        tracing::warn!(path = %path.display(), "left a file in the spool that cannot be read");
+/// What a running server found in the spool and could not take up: said once.
+#[derive(Debug, Default)]
+pub(crate) struct Left(BTreeSet<PathBuf>);
+
+/// What a running server must know to take up what is put into the spool.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// The routes in force.
+    pub(crate) routing: alert::Config,
+    /// What cannot be taken up.
+    pub(crate) left: Left,
+}
+
+impl Watched {
+    pub(crate) fn new(routing: alert::Config) -> Self {
+        Self { routing, left: Left::default() }
     }
-    let mut admitted = Vec::new();
-    for (path, spooled) in waiting.good {
-        let mut alert = spooled.alert;
+}
+
+impl Left {
+    fn is_news(&mut self, path: &Path) -> bool {
+        self.0.len() < FILES_MAX && self.0.insert(path.to_owned())
+    }
+}
+
+/// Where alerts of the spool go, and by whose rules.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    /// The disk.
+    pub(crate) disk: &'a dyn Disk,
+    /// The data directory.
+    pub(crate) data_dir: &'a Path,
+    /// The way into the ledger.
+    pub(crate) pipeline: &'a Pipeline,
+    /// Routes and receivers.
+    pub(crate) config: &'a alert::Config,
+    /// For the ids of what was told.
+    pub(crate) rng: &'a dyn Rng,
+}
+
+impl Way<'_> {
+    /// Admits what waits, each alert on its own so that one that is refused keeps no other back, and removes what the
+    /// ledger has.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or changed, or the ledger takes nothing.
+    pub(crate) async fn admit(&self, now: Timestamp) -> anyhow::Result<usize> {
+        self.admit_some(now, FILES_MAX, &mut Left::default()).await
+    }
+
+    /// The same while a server runs: a few at a time.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or changed, or the ledger takes nothing.
+    pub(crate) async fn admit_few(&self, now: Timestamp, left: &mut Left) -> anyhow::Result<usize> {
+        self.admit_some(now, FILES_AT_ONCE_MAX + left.0.len(), left).await
+    }
+
+    async fn admit_some(&self, now: Timestamp, max: usize, left: &mut Left) -> anyhow::Result<usize> {
+        let waiting = list(self.disk, self.data_dir, max)?;
+        for path in waiting.broken.iter().filter(|path| left.is_news(path)) {
+            tracing::warn!(path = %path.display(), "left a file in the spool that cannot be read");
+        }
+        let mut admitted = Vec::new();
+        for (path, spooled) in waiting.good {
+            // Its sender still tells people, and writes down whom.
+            let Some(lock) = self.disk.try_lock(&path.with_extension(SENDER))? else { continue };
+            // Between listing and locking the sender may have noted whom it told.
+            let spooled = disk::read(self.disk, &path)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+                .unwrap_or(spooled);
+            match self.pipeline.admit(self.signals(spooled, now), Level::Durable).await {
+                Ok(_) => admitted.push((path, lock)),
+                Err(refusal) if refusal.kind == RefusalKind::Stop => return Err(refusal.into()),
+                Err(refusal) if left.is_news(&path) => {
+                    tracing::warn!(path = %path.display(), error = %refusal, "left an alert in the spool");
+                }
+                Err(_) => {}
+            }
+        }
+        let files: Vec<PathBuf> = admitted.iter().map(|(path, _)| path.clone()).collect();
+        remove(self.disk, self.data_dir, &files)?;
+        if !files.is_empty() {
+            tracing::info!(alerts = files.len(), "admitted the spool");
+        }
+        Ok(files.len())
+    }
+
+    /// Makes the alert, and who has heard of it: they do not hear it again, and the routes decide about everybody else.
+    fn signals(&self, spooled: Spooled, now: Timestamp) -> Vec<Signal> {
+        let Spooled { tenant, mut alert, told, at } = spooled;
         // It may have waited for longer than it was to fire, and nobody on the routes has heard it yet.
         let until = now.checked_add(server::ALERT_FIRES_FOR).unwrap_or(now);
         alert.ends_at = alert.ends_at.map(|end| end.max(until));
-        // Who has heard it does not hear it again; the routes still decide about everybody else.
-        let told = told_already(config, &spooled.tenant, &alert, &spooled.told, spooled.at, rng);
-        let sent = Signal { tenant: spooled.tenant.clone(), source: SourceId::COMMAND, body: alert.into() };
-        let told = told.into_iter().map(|body| Signal::ours(spooled.tenant.clone(), body));
-        match pipeline.admit(std::iter::once(sent).chain(told).collect(), Level::Durable).await {
-            Ok(_) => admitted.push(path),
-            Err(refusal) if refusal.kind == RefusalKind::Stop => return Err(refusal.into()),
-            Err(refusal) => tracing::warn!(path = %path.display(), error = %refusal, "left an alert in the spool"),
-        }
+        let told = told_already(self.config, &tenant, &alert, &told, at, self.rng);
+        let sent = Signal { tenant: tenant.clone(), source: SourceId::COMMAND, body: alert.into() };
+        std::iter::once(sent).chain(told.into_iter().map(|body| Signal::ours(tenant.clone(), body))).collect()
     }
-    remove(disk, data_dir, &admitted)?;
-    if !admitted.is_empty() {
-        tracing::info!(alerts = admitted.len(), "admitted the spool");
-    }
-    Ok(admitted.len())
 }
 
 /// Removes files whose alerts the ledger has.
@@ -147,6 +223,10 @@ pub(crate) async fn admit(
 pub(crate) fn remove(disk: &dyn Disk, data_dir: &Path, files: &[PathBuf]) -> anyhow::Result<()> {
     for file in files {
         disk.remove(file)?;
+        let sender = file.with_extension(SENDER);
+        if disk.exists(&sender) {
+            disk.remove(&sender)?;
+        }
     }
     if !files.is_empty() {
         disk.sync_dir(&dir(data_dir))?;
@@ -193,13 +273,31 @@ mod tests {
             sector: Sector::None,
             channel: None,
         };
+        let mut held = None;
         for (name, told) in [("told", vec!["log".to_owned()]), ("untold", Vec::new())] {
             let told = told.into_iter().collect();
             let spooled = Spooled { tenant: Tenant::default(), alert: alert(name), told, at: clock.now() };
-            put(&OsDisk, place.path(), &SeededRng::new(1), &spooled).expect("written");
+            let seed = if name == "told" { 1 } else { 2 };
+            held = Some(put(&OsDisk, place.path(), &SeededRng::new(seed), &spooled).expect("written"));
         }
-        let admitted = admit(&OsDisk, place.path(), &pipeline, &routing, clock.now(), &SeededRng::new(2)).await;
-        assert_eq!(admitted.expect("admits"), 2);
+        let way = Way {
+            disk: &OsDisk,
+            data_dir: place.path(),
+            pipeline: &pipeline,
+            config: &routing,
+            rng: &SeededRng::new(2),
+        };
+        let bad = dir(place.path()).join("000-broken.json");
+        disk::write_atomic(&OsDisk, &bad, b"{").expect("written");
+        let mut left = Left::default();
+        // The sender of the last one has not done yet.
+        assert_eq!(way.admit_few(clock.now(), &mut left).await.expect("admits"), 1);
+        drop(held);
+        assert_eq!(way.admit_few(clock.now(), &mut left).await.expect("admits"), 1);
+        assert_eq!(way.admit(clock.now()).await.expect("admits"), 0);
+        assert!(!left.is_news(&bad), "what cannot be read is said once");
+        disk::OsDisk.remove(&bad).expect("removed");
+        assert_eq!(OsDisk.list(&dir(place.path())).expect("lists"), [], "nothing is left behind");
         let mut feed = pipeline.feed(&Tenant::default(), 0, None).expect("a log");
         let said = |recorded: model::Recorded| match recorded.signal.body {
             model::Body::Alert(alert) => format!("alert {}", alert.name()),
@@ -210,7 +308,7 @@ mod tests {
         let mut said: Vec<String> = feed.read(100).await.expect("reads").into_iter().map(said).collect();
         said.sort();
         assert_eq!(said, ["alert told", "alert untold", "delivered log", "told log/log"]);
-        assert!(list(&OsDisk, place.path()).expect("lists").good.is_empty());
+        assert!(list(&OsDisk, place.path(), 10).expect("lists").good.is_empty());
     }
 
     #[test]
@@ -232,19 +330,19 @@ mod tests {
             told: BTreeSet::new(),
             at: Timestamp::from_second(second).expect("in range"),
         };
-        assert_eq!(list(&disk, place.path()).expect("lists"), Waiting::default());
+        assert_eq!(list(&disk, place.path(), 10).expect("lists"), Waiting::default());
         let rng = SeededRng::new(1);
         for second in [200, 3] {
             put(&disk, place.path(), &rng, &spooled(second)).expect("written");
         }
         let bad = dir(place.path()).join("000-broken.json");
         disk::write_atomic(&disk, &bad, b"{").expect("written");
-        let Waiting { good, broken } = list(&disk, place.path()).expect("lists");
+        let Waiting { good, broken } = list(&disk, place.path(), 10).expect("lists");
         assert_eq!(good.iter().map(|(_, s)| s.at.as_second()).collect::<Vec<_>>(), [3, 200]);
         assert_eq!(broken, [bad]);
         let files: Vec<PathBuf> = good.into_iter().map(|(path, _)| path).collect();
         remove(&disk, place.path(), &files).expect("removed");
-        assert!(list(&disk, place.path()).expect("lists").good.is_empty());
+        assert!(list(&disk, place.path(), 10).expect("lists").good.is_empty());
         assert!(remove(&disk, place.path(), &files).is_err());
     }
 }

@@ -43,6 +43,16 @@ pub enum Undecoded {
     Broken,
 }
 
+impl Undecoded {
+    /// Returns the HTTP status that says so.
+    pub(crate) const fn status(self) -> u16 {
+        match self {
+            Self::TooLarge => 413,
+            Self::Broken => 400,
+        }
+    }
+}
+
 /// Unpacks a body.
 pub(crate) fn decode(encoding: Encoding, body: Bytes) -> Result<Bytes, Undecoded> {
     let unpack = |reader: &mut dyn Read| {

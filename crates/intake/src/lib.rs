@@ -15,6 +15,8 @@ mod decode;
 mod document;
 pub mod elastic;
 mod events;
+mod loki;
+pub mod otlp;
 mod receiver;
 
 pub use decode::{Encoding, Undecoded};

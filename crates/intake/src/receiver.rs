@@ -15,7 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::admission::{Admission, Outcome};
 use crate::bulk::{self, Malformed};
 use crate::decode::{Encoding, Undecoded, decode};
-use crate::{document, elastic, events};
+use crate::otlp::{Export, Format};
+use crate::{document, elastic, events, loki, otlp};
 
 /// What one permit stands for.
 const PERMIT_BYTES: usize = 1 << 10;
@@ -190,6 +191,57 @@ impl Receiver {
         sum_up(&outcomes, last.as_ref())
     }
 
+    /// Takes log records of OTLP. What can never be taken is counted in the answer; when the rest is to be sent again, all is,
+    /// since the protocol has no word for a part of it: what is durable already comes a second time.
+    pub async fn otlp(&self, mut call: Call, format: Format) -> Export {
+        let failed =
+            |status, message: &str| Export { status, rejected: 0, message: message.to_owned(), retry_after: None };
+        let body = match unpack(call.encoding, std::mem::take(&mut call.body)).await {
+            Ok(body) => body,
+            Err(undecoded) => return failed(undecoded.status(), &undecoded.to_string()),
+        };
+        let split = match otlp::Split::new(&body, format) {
+            Ok(split) => split,
+            Err(why) => return failed(400, why),
+        };
+        let observed_ns = self.now_ns();
+        let read = |number: usize| self.known(&call.tenant, split.event(number, observed_ns)?);
+        let (outcomes, _) = self.admit(&call, split.len(), &read).await;
+        whole(&outcomes)
+    }
+
+    /// Takes what is pushed as to Loki; `snappy` says that the body is packed as one block.
+    pub async fn loki(&self, mut call: Call, format: Format) -> Export {
+        let failed =
+            |status, message: &str| Export { status, rejected: 0, message: message.to_owned(), retry_after: None };
+        let body = match unpack(call.encoding, std::mem::take(&mut call.body)).await {
+            Ok(body) => body,
+            Err(undecoded) => return failed(undecoded.status(), &undecoded.to_string()),
+        };
+        let body = match format {
+            Format::Json => body,
+            Format::Protobuf => match loki::unpack(&body) {
+                Ok(body) => body.into(),
+                Err(why) => return failed(400, why),
+            },
+        };
+        let split = match loki::Split::new(&body, format) {
+            Ok(split) => split,
+            Err(why) => return failed(400, why),
+        };
+        let observed_ns = self.now_ns();
+        let read = |number: usize| self.known(&call.tenant, split.event(number, observed_ns)?);
+        let (outcomes, _) = self.admit(&call, split.len(), &read).await;
+        let export = whole(&outcomes);
+        // Loki has no partial success: whoever pushed lines that can never be taken is told so, once the others are durable.
+        if export.status == 200 && export.rejected > 0 { Export { status: 400, ..export } } else { export }
+    }
+
+    fn known(&self, tenant: &Tenant, (event, bytes): (Event, usize)) -> Result<(Event, usize), String> {
+        self.know(tenant, &event.stream)?;
+        Ok((event, bytes))
+    }
+
     /// Reads a document as an event of a stream.
     fn event(&self, tenant: &Tenant, stream: String, json: &[u8], observed_ns: i64) -> Result<Event, String> {
         let document = document::read(json).map_err(|unread| unread.to_string())?;
@@ -230,11 +282,29 @@ fn failed(status: u16, reason: &str) -> Answer {
 }
 
 fn refusal(undecoded: Undecoded) -> Answer {
-    let status = match undecoded {
-        Undecoded::TooLarge => 413,
-        Undecoded::Broken => 400,
-    };
-    failed(status, &undecoded.to_string())
+    failed(undecoded.status(), &undecoded.to_string())
+}
+
+/// What is said of a request as a whole: 200 when all that can be taken is durable, 429 when some may be taken later.
+fn whole(outcomes: &[Option<Outcome>]) -> Export {
+    let later = outcomes.iter().flatten().find_map(|outcome| match outcome {
+        Outcome::Later(why) => Some(why.clone()),
+        _ => None,
+    });
+    if let Some(message) = later {
+        return Export { status: 429, rejected: 0, message, retry_after: Some(RETRY_AFTER) };
+    }
+    let mut never = outcomes.iter().filter_map(|outcome| match outcome {
+        Some(Outcome::Durable(_) | Outcome::Later(_)) => None,
+        Some(Outcome::Never(why)) => Some(why.as_str()),
+        None => Some("it was not read"),
+    });
+    let first = never.next();
+    let rejected = u64::from(first.is_some()) + never.count() as u64;
+    let message =
+        first.map_or_else(String::new, |why| format!("{rejected} of {} refused; the first: {why}", outcomes.len()));
+    let status = if rejected > 0 && rejected == outcomes.len() as u64 { 400 } else { 200 };
+    Export { status, rejected, message, retry_after: None }
 }
 
 /// Tells the sender of events what became of them.
@@ -379,6 +449,36 @@ mod tests {
         let cut = receiver.bulk(call("{\"index\":{\"_index\":\"a\"}}\n"), None).await;
         assert_eq!((cut.status, json_of(&cut)["error"]["type"].as_str()), (400, Some("illegal_argument_exception")));
         assert_eq!(door.events().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn otlp_and_loki_are_told_what_became_of_the_whole() {
+        let (receiver, door) = receiver(3);
+        let body = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"a"}},{"severityNumber":"x"}]}]}]}"#;
+        let export = receiver.otlp(call(body), Format::Json).await;
+        assert_eq!((export.status, export.rejected), (200, 1));
+        assert_eq!(export.message, "1 of 2 refused; the first: the record cannot be read");
+        let push =
+            |values: &str| call(format!("{{\"streams\":[{{\"stream\":{{\"job\":\"j\"}},\"values\":[{values}]}}]}}"));
+        assert_eq!(receiver.loki(push("[\"1\",\"b\"]"), Format::Json).await.status, 200);
+        let half = receiver.loki(push("[\"1\",\"c\"],[\"x\",\"d\"]"), Format::Json).await;
+        assert_eq!((half.status, half.rejected), (400, 1), "Loki knows no partial success");
+        let full = receiver.loki(push("[\"1\",\"e\"]"), Format::Json).await;
+        assert_eq!((full.status, full.retry_after), (429, Some(RETRY_AFTER)));
+        assert_eq!(receiver.otlp(call(body), Format::Json).await.status, 429);
+        for (format, body) in [(Format::Json, "["), (Format::Protobuf, "noise")] {
+            assert_eq!(receiver.otlp(call(body), format).await.status, 400);
+            assert_eq!(receiver.loki(call(body), format).await.status, 400);
+        }
+        let none = receiver.otlp(call(r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[7]}]}]}"#), Format::Json).await;
+        assert_eq!((none.status, none.rejected), (400, 1));
+        let broken = || Call { encoding: Encoding::Gzip, ..call("text") };
+        assert_eq!(receiver.otlp(broken(), Format::Json).await.status, 400);
+        assert_eq!(receiver.loki(broken(), Format::Json).await.status, 400);
+        let packed = snap::raw::Encoder::new().compress_vec(b"\xff").expect("packs");
+        assert_eq!(receiver.loki(call(packed), Format::Protobuf).await.status, 400);
+        let streams: Vec<String> = door.events().into_iter().map(|event| event.stream).collect();
+        assert_eq!(streams, ["otlp", "j", "j"]);
     }
 
     #[tokio::test]

@@ -15,6 +15,10 @@ use ledger::{Config, Ledger};
 use model::{Access, Clock, Level, Signal, SourceId, Tenant, Timestamp};
 use privacy::{Cleared, Clearer, Redactor};
 
+/// The allocator of the product, so that what is measured is what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const WRITERS: usize = 16;
 const RECORDS: usize = 256;
 

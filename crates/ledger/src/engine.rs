@@ -40,8 +40,9 @@ impl Engine {
         keyring: &dyn Keyring,
     ) -> Result<(Self, Recovery), Error> {
         let opened = recover::open(&Parts { disk, clock, rng, config, keyring })?;
-        let engine =
+        let mut engine =
             Self { shared: opened.shared, writer: opened.writer, publisher: opened.publisher, lock: opened.lock };
+        engine.end_rotations(keyring)?;
         Ok((engine, opened.recovery))
     }
 

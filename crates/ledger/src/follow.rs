@@ -5,6 +5,7 @@
 
 use model::{FollowLog, LogFault, LogFiles, LogKeys, LogSeen};
 
+use crate::chain::Chain;
 use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
 use crate::merkle::{Hash, leaf_hash, prove_consistency, prove_inclusion, verify_consistency, verify_inclusion};
@@ -31,13 +32,15 @@ impl FollowLog for Follow {
         let mut note = needed(files, "checkpoint", NOTE_BYTES_MAX)?;
         let mut attempt = 1;
         loop {
-            let checkpoint = verifiers.open(&note).map_err(|why| unsound(&why))?;
-            let fault = match look(files, &verifiers, &checkpoint, earlier) {
+            let (checkpoint, rotated) = open(files, &verifiers, &note, earlier)?;
+            let fault = match look(files, &verifiers, &checkpoint, rotated.as_ref(), earlier) {
                 Ok(newest_ms) => {
+                    let rotations = rotated.and_then(|chain| chain.rotations_since(&verifiers)).unwrap_or_default();
                     return Ok(LogSeen {
                         origin: checkpoint.origin,
                         size: checkpoint.size,
                         newest_ms,
+                        rotations,
                         checkpoint: note,
                     });
                 }
@@ -54,16 +57,56 @@ impl FollowLog for Follow {
     }
 }
 
+/// Verifies a checkpoint by the keys that were pinned; where these or those of the checkpoint seen `earlier` are not the
+/// ones in force, along the log's rotations.
+fn open(
+    files: &dyn LogFiles,
+    pinned: &Verifiers,
+    note: &[u8],
+    earlier: Option<&[u8]>,
+) -> Result<(Checkpoint, Option<Chain>), LogFault> {
+    let told = pinned.open(note);
+    if let Ok(checkpoint) = &told
+        && earlier.is_none_or(|earlier| pinned.open(earlier).is_ok())
+    {
+        return Ok((checkpoint.clone(), None));
+    }
+    let read = |path: &str, max| files.read(path, max).map_err(LogFault::Unread);
+    let rotated = |why: &dyn std::fmt::Display| LogFault::Unsound(format!("the log's key was rotated: {why}"));
+    // Without its second key a log is a foreign one, whose rotations are not ours to read.
+    let chain = if pinned.ml_dsa_44.is_some() { Chain::read(&read) } else { Ok(None) };
+    let Some(chain) = chain.map_err(|fault| match fault {
+        LogFault::Unsound(why) => rotated(&why),
+        unread @ LogFault::Unread(_) => unread,
+    })?
+    else {
+        let checkpoint = told.map_err(|why| LogFault::Unsound(why.to_string()))?;
+        return Ok((checkpoint, Some(pinned.clone().into())));
+    };
+    if chain.rotations_since(pinned).is_none() {
+        return Err(rotated(&"the key that is known is none of those it ever had"));
+    }
+    let checkpoint = chain.in_force().open(note).map_err(|why| rotated(&why))?;
+    Ok((checkpoint, Some(chain)))
+}
+
 /// Checks what is under a checkpoint whose signatures hold, and returns when its last leaf was admitted.
 fn look(
     files: &dyn LogFiles,
     verifiers: &Verifiers,
     checkpoint: &Checkpoint,
+    rotated: Option<&Chain>,
     earlier: Option<&[u8]>,
 ) -> Result<Option<u64>, LogFault> {
     if let Some(earlier) = earlier {
-        let earlier = verifiers.open(earlier).map_err(|why| LogFault::Unsound(why.to_string()))?;
+        let earlier = match rotated {
+            Some(chain) => chain.open(earlier).map_err(LogFault::Unsound)?,
+            None => verifiers.open(earlier).map_err(|why| LogFault::Unsound(why.to_string()))?,
+        };
         goes_on(files, &earlier, checkpoint)?;
+    }
+    for link in rotated.map_or(&[][..], Chain::links) {
+        goes_on(files, link, checkpoint)?;
     }
     newest(files, checkpoint, verifiers.ml_dsa_44.is_some())
 }
@@ -242,6 +285,56 @@ mod tests {
         unsound(log.follow(None));
         log.files.remove("checkpoint");
         assert_eq!(unsound(log.follow(None)), "checkpoint is missing");
+    }
+
+    /// Who pinned a key before the rotation is led to the new one; whoever cannot be is told what happened.
+    #[test]
+    fn a_rotated_key_is_followed_from_the_pinned_one() {
+        let mut log = Log::new(1);
+        let first = log.grow(5).keys();
+        let earlier = log.files["checkpoint"].clone();
+        let new = Log::new(2).signer;
+        let text = log.signer.verifiers().open(&earlier).expect("is signed");
+        let both = new.cosign(log.signer.sign(&text, 7), &text, 7).into_bytes();
+        for (path, bytes) in [("vkey.1", first.vkey.clone()), ("mldsa.pub.1", first.ml_dsa.clone().expect("has one"))] {
+            log.files.insert(path.to_owned(), bytes);
+        }
+        log.files.insert("rotation/1".to_owned(), both);
+        log.files.insert("vkey".to_owned(), new.vkey().into_bytes());
+        log.files.insert("mldsa.pub".to_owned(), new.ml_dsa_public());
+        log.signer = new;
+        log.grow(4);
+        let follow = |log: &Log, keys: &LogKeys, earlier: Option<&[u8]>| {
+            Follow.follow(&Files(Mutex::new(log.files.clone())), keys, earlier)
+        };
+        let seen = follow(&log, &first, Some(&earlier)).expect("is led to the new keys");
+        assert_eq!((seen.size, seen.rotations), (9, 1));
+        assert_eq!(follow(&log, &first, Some(&seen.checkpoint)).expect("goes on").rotations, 1);
+        let seen = follow(&log, &log.keys(), Some(&earlier)).expect("what the old keys signed is its past");
+        assert_eq!((seen.size, seen.rotations), (9, 0));
+        let stranger = Log::new(3).keys();
+        let why = "the log's key was rotated: the key that is known is none of those it ever had";
+        assert_eq!(unsound(follow(&log, &stranger, None)), why);
+        let alone = LogKeys { ml_dsa: None, ..first.clone() };
+        assert_eq!(unsound(follow(&log, &alone, None)), "the checkpoint lacks the Ed25519 signature");
+        let link = log.files.remove("rotation/1").expect("is there");
+        assert_eq!(unsound(follow(&log, &first, None)), "the log's key was rotated: rotation/1 is missing");
+        let mut other = Log::new(4);
+        other.grow(5);
+        let forged = other.files["checkpoint"].clone();
+        log.files.insert("rotation/1".to_owned(), forged);
+        let why = "the log's key was rotated: rotation/1: the checkpoint lacks the Ed25519 signature of the keys that it retires";
+        assert_eq!(unsound(follow(&log, &first, None)), why);
+        log.files.insert("rotation/1".to_owned(), link);
+        log.files.insert("vkey.1".to_owned(), vec![b'x'; 5_000]);
+        assert_eq!(follow(&log, &first, None), Err(LogFault::Unread("is too long".to_owned())));
+        // A fork that the stolen old key signs, after it was retired.
+        let mut fork = Log::new(1);
+        fork.grow(20);
+        assert_eq!(
+            unsound(follow(&fork, &first, Some(&seen.checkpoint))),
+            "the checkpoint lacks the Ed25519 signature"
+        );
     }
 
     #[test]

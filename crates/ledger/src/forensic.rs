@@ -244,6 +244,9 @@ pub fn describe_own(entry: &[u8]) -> Option<String> {
     if let Ok(retention) = own::Retention::read(&entry) {
         return Some(format!("payloads before position {} deleted ({})", retention.until_position, retention.policy));
     }
+    if let Ok(rotation) = own::KeyRotation::read(&entry) {
+        return Some(format!("rotation {} to {}", rotation.number, rotation.vkey));
+    }
     let cut = own::Recovery::read(&entry).ok()?;
     Some(format!("{} bytes cut from segment {} at {}", cut.bytes, cut.segment, cut.offset))
 }

@@ -12,6 +12,7 @@
 //! [`Cursor::read`], [`Cursor::wait`], and [`Stored::fields`] for `model::Body::from_fields`. [`Ledger::stopped`]
 //! resolves when the disk failed: notify, exit, start again. [`Ledger::close`] ends in order.
 
+pub mod chain;
 pub mod checkpoint;
 pub mod commitment;
 pub mod consistency;
@@ -39,6 +40,7 @@ mod prove;
 mod publish;
 mod recover;
 mod retain;
+mod rotate;
 mod shared;
 mod wal;
 mod writer;
@@ -48,11 +50,12 @@ pub use engine::Engine;
 pub use error::Error;
 pub use follow::Follow;
 pub use forensic::{Forensic, ForensicLog, Found, WalEnd, describe_own};
-pub use keys::{FileKeys, Keyring, Keys, Place, Sign, meta_id};
+pub use keys::{FileKeys, Keyring, Keys, Next, Place, Sign, meta_id};
 pub use ledger::{Ledger, LogStatus, Status};
 use model::malformed;
 pub use model::{Malformed, cbor};
 pub use recover::Recovery;
+pub use rotate::Rotated;
 pub use shared::{Config, Figures, Signed};
 
 #[cfg(test)]

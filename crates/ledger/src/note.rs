@@ -14,6 +14,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::checkpoint::Checkpoint;
 use crate::malformed::Malformed;
+use crate::merkle::Hash;
 
 const WHAT: &str = "note";
 /// Longest note that is read; a hybrid checkpoint with 16 ML-DSA-44 cosignatures has some 55,000 bytes.
@@ -192,14 +193,19 @@ impl Verifier {
         }
     }
 
+    /// Returns the raw public key.
+    #[must_use]
+    pub fn public(&self) -> Vec<u8> {
+        match &self.key {
+            PublicKey::Ed25519(public) => public.as_bytes().to_vec(),
+            PublicKey::MlDsa44(public) => public.encode().to_vec(),
+        }
+    }
+
     /// Returns the verifier key as text.
     #[must_use]
     pub fn vkey(&self) -> String {
-        let mut key = vec![self.ty()];
-        match &self.key {
-            PublicKey::Ed25519(public) => key.extend_from_slice(public.as_bytes()),
-            PublicKey::MlDsa44(public) => key.extend_from_slice(&public.encode()),
-        }
+        let key = [vec![self.ty()], self.public()].concat();
         format!("{}+{:08x}+{}", self.name, u32::from_be_bytes(self.key_id), STANDARD.encode(key))
     }
 
@@ -350,7 +356,14 @@ impl Signer {
         note
     }
 
-    /// Returns the two signature lines over `checkpoint`, so that a rotation can add the lines of the new keys.
+    /// Adds the lines of these keys to a note over `checkpoint` that other keys signed: in a rotation old and new sign.
+    #[must_use]
+    pub fn cosign(&self, note: String, checkpoint: &Checkpoint, unix_seconds: u64) -> String {
+        let (ed25519, ml_dsa_44) = self.lines(checkpoint, unix_seconds);
+        note + &ed25519 + &ml_dsa_44
+    }
+
+    /// Returns the two signature lines over `checkpoint`.
     ///
     /// # Panics
     /// Never for origins of ours, which fit the length bytes of the message.
@@ -418,6 +431,19 @@ impl Verifiers {
         }
         let ml_dsa_44 = mldsa.map(|public| Verifier::ml_dsa_44(ed25519.name(), public)).transpose()?;
         Ok(Self { ed25519, ml_dsa_44 })
+    }
+
+    /// Returns the hash under which a rotation names them: `SHA-256("dihya/keys/1" | vkey | 0a | mldsa.pub)`.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        let ml_dsa = self.ml_dsa_44.as_ref().map(Verifier::public).unwrap_or_default();
+        Sha256::new()
+            .chain_update("dihya/keys/1")
+            .chain_update(self.ed25519.vkey())
+            .chain_update(b"\n")
+            .chain_update(ml_dsa)
+            .finalize()
+            .into()
     }
 
     /// Returns the keys as lines of a key file, each a verifier key: what an auditor keeps elsewhere than beside the log.

@@ -70,6 +70,10 @@ pub struct KeyRotation<'a> {
     pub vkey: &'a str,
     /// Field 2: the new `mldsa.pub`, 1,312 bytes.
     pub ml_dsa_public: &'a [u8],
+    /// Field 3: which rotation of the log it is, from 1.
+    pub number: u64,
+    /// Field 4: [`crate::note::Verifiers::digest`] of the keys that it retires.
+    pub retired: Hash,
 }
 
 /// A torn tail was cut at recovery: bytes that were never acknowledged.
@@ -225,8 +229,13 @@ impl<'a> Retention<'a> {
 impl<'a> KeyRotation<'a> {
     /// Returns its public fields.
     #[must_use]
-    pub const fn fields(&self) -> [(u16, Scalar<'_>); 2] {
-        [(1, Scalar::Text(self.vkey)), (2, Scalar::Bytes(self.ml_dsa_public))]
+    pub const fn fields(&self) -> [(u16, Scalar<'_>); 4] {
+        [
+            (1, Scalar::Text(self.vkey)),
+            (2, Scalar::Bytes(self.ml_dsa_public)),
+            (3, Scalar::U64(self.number)),
+            (4, Scalar::Bytes(&self.retired)),
+        ]
     }
 
     /// Reads it from an entry.
@@ -235,7 +244,8 @@ impl<'a> KeyRotation<'a> {
     /// When the entry is of another kind or lacks a field.
     pub fn read(entry: &Entry<'a>) -> Result<Self, Malformed> {
         let fields = Fields::of(entry, Kind::KeyRotation)?;
-        Ok(Self { vkey: fields.text(1)?, ml_dsa_public: fields.bytes(2)? })
+        let (vkey, ml_dsa_public) = (fields.text(1)?, fields.bytes(2)?);
+        Ok(Self { vkey, ml_dsa_public, number: fields.u64(3)?, retired: fields.array(4)? })
     }
 }
 
@@ -324,7 +334,8 @@ mod tests {
         check!(Batch, Batch, batch(), &[]);
         check!(Meta, Meta, Meta { log_id: [1; 16] }, &[(Meta::CHECKPOINT, [0; 32])]);
         check!(Retention, Retention, Retention { until_index: 1, until_position: 2, policy: "age" }, &[]);
-        check!(KeyRotation, KeyRotation, KeyRotation { vkey: "k", ml_dsa_public: &[7; 9] }, &[]);
+        let rotation = KeyRotation { vkey: "k", ml_dsa_public: &[7; 9], number: 1, retired: [8; 32] };
+        check!(KeyRotation, KeyRotation, rotation, &[]);
         check!(Recovery, Recovery, Recovery { segment: 1, offset: 2, bytes: 3 }, &[]);
         check!(Name, Name, Name { number: 8 }, &[(Name::TEXT, [0; 32])]);
         let continued = Genesis { log_id: [1; 16], origin: "a/b", continues: Some("note") };

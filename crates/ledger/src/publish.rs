@@ -317,8 +317,18 @@ impl Publisher {
         }
     }
 
+    /// Returns what a log signs with.
+    pub(crate) fn keys(&self, number: usize) -> &Keys {
+        &self.keys[number]
+    }
+
+    /// Lets a log sign with other keys from now on.
+    pub(crate) fn set_keys(&mut self, number: usize, keys: Keys) {
+        self.keys[number] = keys;
+    }
+
     /// Signs the tree as it was read back, if the checkpoint in force is still the one last signed.
-    fn sign(&self, number: usize) -> Result<(), Error> {
+    pub(crate) fn sign(&self, number: usize) -> Result<(), Error> {
         let (fold, shared) = (&self.fold.origins[number], &self.shared.origins[number]);
         let contradiction = |why| Error::Contradiction { origin: fold.origin.clone(), why };
         if fold.tiles.size() != fold.tree.size() || fold.tiles.root() != fold.tree.root() {

@@ -10,9 +10,12 @@ mod vault;
 
 use std::thread;
 
+use model::LogFault;
+
 pub use source::{DiskSource, ReadFault, Source};
 pub use vault::{Vault, VaultFault, VaultRecord, verify_meta};
 
+use crate::chain::{Announced, Chain, rotation_path};
 use crate::checkpoint::Checkpoint;
 use crate::malformed::Malformed;
 use crate::merkle::{self, Compact, Hash};
@@ -117,7 +120,7 @@ impl Findings {
 /// How a log is verified.
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
-    /// The keys that must have signed. `None` takes them from the log itself, which shows only that it agrees with
+    /// The keys that must have signed, or that rotations lead from to those that must. `None` takes them from the log itself, which shows only that it agrees with
     /// itself, and the report says so.
     pub keys: Option<&'a Verifiers>,
     /// Accepts a log that has no ML-DSA-44 key: a foreign one. Ours are always signed twice.
@@ -148,7 +151,7 @@ impl std::fmt::Debug for Options<'_> {
 }
 
 /// What verification found.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Report {
     /// The log's signed checkpoint; `None` when none could be accepted, and nothing else was checked then.
     pub checkpoint: Option<Checkpoint>,
@@ -174,6 +177,10 @@ pub struct Report {
     pub covered: u64,
     /// Earlier checkpoints that the log goes on from.
     pub earlier: u64,
+    /// Checkpoints by which keys handed over to others, that the log goes on from.
+    pub rotations: u64,
+    /// The keys that the log had one after the other; `None` where no checkpoint could be accepted.
+    pub keys: Option<Chain>,
     /// What was found, the first [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
     /// How many findings are errors, listed or not.
@@ -201,17 +208,22 @@ impl Report {
 pub fn verify(source: &dyn Source, options: &Options<'_>) -> Report {
     let mut findings = Findings::default();
     let mut report = Report::default();
-    if let Some((checkpoint, keys)) = open_checkpoint(source, options, &mut findings) {
+    if let Some((checkpoint, chain)) = open_checkpoint(source, options, &mut findings) {
         let mut walk = Walk::new(source, options, &checkpoint);
         if walk.entries(&mut findings) {
             walk.finish(&mut findings);
-            check_earlier(source, options, &checkpoint, &keys, &mut walk.report, &mut findings);
+            if !options.opaque_entries {
+                let announced = std::mem::take(&mut walk.sequence.rotations);
+                check_rotations(source, &checkpoint, &chain, &announced, &mut walk.report, &mut findings);
+            }
+            check_earlier(source, options, &checkpoint, &chain, &mut walk.report, &mut findings);
             if let Some(vault) = options.vault {
                 vault::check(vault, source, &checkpoint, &mut walk.report, &mut findings);
             }
         }
         report = walk.report;
         report.checkpoint = Some(checkpoint);
+        report.keys = Some(chain);
     }
     report.errors = findings.errors;
     report.findings = findings.list;
@@ -234,11 +246,7 @@ fn read_or_find(
     None
 }
 
-fn open_checkpoint(
-    source: &dyn Source,
-    options: &Options<'_>,
-    findings: &mut Findings,
-) -> Option<(Checkpoint, Verifiers)> {
+fn open_checkpoint(source: &dyn Source, options: &Options<'_>, findings: &mut Findings) -> Option<(Checkpoint, Chain)> {
     let keys = match options.keys {
         Some(keys) => keys.clone(),
         None => {
@@ -259,12 +267,74 @@ fn open_checkpoint(
     if keys.ml_dsa_44.is_none() && !options.ed25519_alone {
         findings.error(Invariant::I1, None, "there is no ML-DSA-44 key, and both signatures are required");
     }
+    let chain = follow_rotations(source, options, keys, findings);
     let note = read_or_find(source, "checkpoint", NOTE_BYTES_MAX, findings, false)?;
-    match keys.open(&note) {
-        Ok(checkpoint) => Some((checkpoint, keys)),
+    match chain.in_force().open(&note) {
+        Ok(checkpoint) => Some((checkpoint, chain)),
         Err(error) => {
             findings.error(Invariant::I1, None, error.to_string());
             None
+        }
+    }
+}
+
+/// Reads the keys that a log had one after the other: see [`Chain::read`].
+///
+/// # Errors
+/// As [`Chain::read`].
+pub fn read_rotations(source: &dyn Source) -> Result<Option<Chain>, LogFault> {
+    Chain::read(&|path, max| source.read(path, max).map_err(|fault| LogFault::Unread(format!("{path}: {fault}"))))
+}
+
+/// Goes from the keys that are trusted to those in force. A foreign log, or one that never changed its keys, has these
+/// alone.
+fn follow_rotations(source: &dyn Source, options: &Options<'_>, keys: Verifiers, findings: &mut Findings) -> Chain {
+    if options.opaque_entries || keys.ml_dsa_44.is_none() {
+        return keys.into();
+    }
+    let chain = match read_rotations(source) {
+        Ok(Some(chain)) => chain,
+        Ok(None) => return keys.into(),
+        Err(fault) => {
+            findings.error(Invariant::I1, None, format!("the log's keys were rotated: {fault}"));
+            return keys.into();
+        }
+    };
+    match chain.rotations_since(&keys) {
+        // The log's own may be of the old and the new pair, while they are exchanged; the old ones are in force then.
+        _ if options.keys.is_none() => {}
+        Some(0) => {}
+        Some(count) => {
+            let text =
+                format!("the keys that were given are retired: {count} rotations lead from them to those in force");
+            findings.note(Invariant::I1, text);
+        }
+        None => {
+            let text = "the log's keys were rotated: those that were given are none of the keys it ever had";
+            findings.error(Invariant::I1, None, text);
+            return keys.into();
+        }
+    }
+    chain
+}
+
+/// Compares the rotations that the log announces with the keys beside it, and the log with the checkpoints by which keys
+/// handed over.
+fn check_rotations(
+    source: &dyn Source,
+    checkpoint: &Checkpoint,
+    chain: &Chain,
+    announced: &[Announced],
+    report: &mut Report,
+    findings: &mut Findings,
+) {
+    let (faults, notes) = chain.compare(announced);
+    faults.into_iter().for_each(|(index, text)| findings.error(Invariant::I1, index, text));
+    notes.into_iter().for_each(|text| findings.note(Invariant::I1, text));
+    for (link, number) in chain.links().iter().zip(1..) {
+        match goes_on_from(source, checkpoint, link) {
+            Ok(()) => report.rotations += 1,
+            Err(text) => findings.error(Invariant::I6, None, format!("{}: {text}", rotation_path(number))),
         }
     }
 }
@@ -396,12 +466,12 @@ fn check_earlier(
     source: &dyn Source,
     options: &Options<'_>,
     checkpoint: &Checkpoint,
-    keys: &Verifiers,
+    chain: &Chain,
     report: &mut Report,
     findings: &mut Findings,
 ) {
     for note in options.earlier {
-        match keys.open(note).map_err(|error| error.to_string()) {
+        match chain.open(note) {
             Ok(earlier) => match goes_on_from(source, checkpoint, &earlier) {
                 Ok(()) => report.earlier += 1,
                 Err(text) => findings.error(Invariant::I6, None, text),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::Malformed;
 
-/// Gives the files of one log by relative path: `checkpoint`, `vkey`, `mldsa.pub`, `tile/...`.
+/// Gives the files of one log by relative path: `checkpoint`, `vkey`, `mldsa.pub`, `tile/...`, and what key rotations left there.
 pub trait LogFiles {
     /// Returns the bytes of a file, or `None` when there is none.
     ///
@@ -31,6 +31,8 @@ pub struct LogSeen {
     pub size: u64,
     /// When its last leaf was admitted, in milliseconds since 1970; absent for an empty or a foreign log.
     pub newest_ms: Option<u64>,
+    /// How many rotations lead from the keys that were given to those in force.
+    pub rotations: usize,
     /// Its signed checkpoint, to be given back as `earlier` next time.
     pub checkpoint: Vec<u8>,
 }
@@ -56,7 +58,7 @@ impl std::error::Error for LogFault {}
 
 /// Follows logs. `ledger::Follow` is the one real implementation.
 pub trait FollowLog: Send + Sync {
-    /// Reads the newest checkpoint, verifies its signatures by `keys`, that the log goes on from the checkpoint seen
+    /// Reads the newest checkpoint, verifies its signatures by `keys` or by those that rotations lead to, that the log goes on from the checkpoint seen
     /// `earlier`, and that its last leaf is under the signed root. Costs a handful of tiles however long the log is.
     ///
     /// # Errors

@@ -51,6 +51,8 @@ pub const INTAKE_TENANT_MEMORY_MAX: usize = 48 << 20;
 pub const INTAKE_TURNS_MAX: usize = 8;
 /// Largest event, as JSON: cleared and encoded it fits a payload.
 pub const INTAKE_EVENT_BYTES_MAX: usize = 512 << 10;
+/// Bytes that the events of one body may take with what they share written to each.
+pub const INTAKE_EXPANDED_BYTES_MAX: usize = 4 * INTAKE_BODY_BYTES_MAX;
 /// Most items of one body.
 pub const INTAKE_ITEMS_MAX: usize = 50_000;
 /// Most events that go to the ledger in one append.
@@ -61,6 +63,8 @@ pub const INTAKE_GROUP_BYTES_MAX: usize = 2 << 20;
 pub const STREAMS_MAX: usize = 4_096;
 /// Most tenants of one instance.
 pub const TENANTS_MAX: usize = 256;
+/// Most times that the keys of one log may be changed: once a week for 19 years. Verifiers read them all at once.
+pub const KEY_ROTATIONS_MAX: u64 = 1_000;
 /// Longest name of a check, service, receiver, channel or tenant, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Most names interned per tenant.

@@ -5,6 +5,10 @@
 use model::SeededRng;
 use privacy::Redactor;
 
+/// The allocator of the product, so that what is measured is what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BYTES: usize = 32 << 20;
 /// What a reader of files hands over at once.
 const BLOCK: usize = 64 << 10;

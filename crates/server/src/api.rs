@@ -25,6 +25,7 @@ pub(crate) mod incidents;
 pub(crate) mod intake;
 pub(crate) mod ledger;
 pub(crate) mod notifications;
+pub(crate) mod otlp;
 pub(crate) mod read;
 pub(crate) mod silences;
 pub(crate) mod status;

@@ -14,11 +14,11 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::error;
 
-use crate::api::{Peer, intake};
+use crate::api::{Peer, intake, otlp};
 use crate::app::App;
 use crate::limiter::client_key;
 use crate::problem::Problem;
-use crate::routes::{NOWHERE, Need, READERS, Route, SENDERS};
+use crate::routes::{NOWHERE, Need, READERS, Route, SENDERS, Shape};
 use crate::token::{PREFIX, Role};
 use crate::tokens::Account;
 
@@ -43,8 +43,7 @@ pub(crate) async fn guard(
         Err(problem) => Err(problem),
     };
     let mut response = match entered {
-        Err(problem) if route.elastic => intake::in_their_shape(request.headers(), &problem),
-        Err(problem) => problem.into_response(),
+        Err(problem) => shaped(route.shape, request.headers(), problem),
         Ok(caller) => {
             request.extensions_mut().insert(Taken(route));
             if let Some(caller) = caller {
@@ -55,6 +54,15 @@ pub(crate) async fn guard(
     };
     response.extensions_mut().insert(Taken(route));
     response
+}
+
+/// Writes a problem as whoever asks expects it.
+fn shaped(shape: Shape, headers: &HeaderMap, problem: Problem) -> Response {
+    match shape {
+        Shape::Ours => problem.into_response(),
+        Shape::Elastic => intake::in_their_shape(headers, &problem),
+        Shape::Otlp | Shape::Grpc | Shape::Loki => otlp::refused(shape, headers, &problem),
+    }
 }
 
 async fn handle(app: &App, route: &'static str, within: Duration, handler: impl Future<Output = Response>) -> Response {

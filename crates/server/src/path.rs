@@ -1,8 +1,9 @@
 //! Paths of strangers, parsed strictly: what is not exactly a C2SP tile path never reaches a file system.
 
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16};
 
 use model::Origin;
+use model::limits::KEY_ROTATIONS_MAX;
 
 /// A file of a log, as C2SP tlog-tiles lays it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +14,12 @@ pub enum LedgerFile {
     Vkey,
     /// `mldsa.pub`: the raw ML-DSA-44 public key.
     MldsaPub,
+    /// `vkey.<n>`: the Ed25519 key that a rotation retired.
+    RetiredVkey(NonZeroU16),
+    /// `mldsa.pub.<n>`: the ML-DSA-44 key that a rotation retired.
+    RetiredMldsaPub(NonZeroU16),
+    /// `rotation/<n>`: the checkpoint that the old and the new keys signed.
+    Rotation(NonZeroU16),
     /// `tile/<L>/<N>[.p/<W>]`: hashes.
     Tile {
         /// The level, 0 to 63.
@@ -39,16 +46,26 @@ impl LedgerFile {
             Some((origin, tile)) => (origin, Self::parse_tile(tile)?),
             None => {
                 let (origin, name) = path.rsplit_once('/')?;
-                let file = match name {
-                    "checkpoint" => Self::Checkpoint,
-                    "vkey" => Self::Vkey,
-                    "mldsa.pub" => Self::MldsaPub,
-                    _ => return None,
-                };
-                (origin, file)
+                match name {
+                    "checkpoint" => (origin, Self::Checkpoint),
+                    "vkey" => (origin, Self::Vkey),
+                    "mldsa.pub" => (origin, Self::MldsaPub),
+                    _ => Self::parse_rotated(origin, name)?,
+                }
             }
         };
         Some((Origin::new(origin).ok()?, file))
+    }
+
+    /// Reads what a rotation of keys left behind.
+    fn parse_rotated<'a>(origin: &'a str, name: &str) -> Option<(&'a str, Self)> {
+        if let Some(number) = name.strip_prefix("vkey.") {
+            return Some((origin, Self::RetiredVkey(parse_rotation(number)?)));
+        }
+        if let Some(number) = name.strip_prefix("mldsa.pub.") {
+            return Some((origin, Self::RetiredMldsaPub(parse_rotation(number)?)));
+        }
+        Some((origin.strip_suffix("/rotation")?, Self::Rotation(parse_rotation(name)?)))
     }
 
     fn parse_tile(tile: &str) -> Option<Self> {
@@ -73,6 +90,9 @@ impl LedgerFile {
             Self::Checkpoint => "checkpoint".to_owned(),
             Self::Vkey => "vkey".to_owned(),
             Self::MldsaPub => "mldsa.pub".to_owned(),
+            Self::RetiredVkey(number) => format!("vkey.{number}"),
+            Self::RetiredMldsaPub(number) => format!("mldsa.pub.{number}"),
+            Self::Rotation(number) => format!("rotation/{number}"),
             Self::Tile { level, index, width } => format!("tile/{level}/{}{}", index_path(index), partial(width)),
             Self::Entries { index, width } => format!("tile/entries/{}{}", index_path(index), partial(width)),
         }
@@ -88,10 +108,17 @@ impl LedgerFile {
     #[must_use]
     pub const fn media_type(&self) -> &'static str {
         match self {
-            Self::Checkpoint | Self::Vkey => "text/plain; charset=utf-8",
-            Self::MldsaPub | Self::Tile { .. } | Self::Entries { .. } => "application/octet-stream",
+            Self::Checkpoint | Self::Vkey | Self::RetiredVkey(_) | Self::Rotation(_) => "text/plain; charset=utf-8",
+            Self::MldsaPub | Self::RetiredMldsaPub(_) | Self::Tile { .. } | Self::Entries { .. } => {
+                "application/octet-stream"
+            }
         }
     }
+}
+
+fn parse_rotation(text: &str) -> Option<NonZeroU16> {
+    let number: NonZeroU16 = text.parse().ok()?;
+    (u64::from(number.get()) <= KEY_ROTATIONS_MAX && number.to_string() == text).then_some(number)
 }
 
 fn parse_width(text: &str) -> Option<NonZeroU8> {
@@ -139,6 +166,9 @@ mod tests {
             "localhost/default/checkpoint",
             "localhost/default/vkey",
             "localhost/meta/mldsa.pub",
+            "localhost/default/vkey.1",
+            "localhost/default/mldsa.pub.1000",
+            "localhost/default/rotation/12",
             "localhost/default/tile/0/000",
             "localhost/default/tile/63/x001/x234/067",
             "localhost/default/tile/2/001.p/255",
@@ -163,6 +193,12 @@ mod tests {
             "a/checkpoint/",
             "a\\b/checkpoint",
             "A/checkpoint",
+            "a/vkey.0",
+            "a/vkey.01",
+            "a/mldsa.pub.1001",
+            "a/rotation/",
+            "a/rotation/+1",
+            "rotation/1",
             "a/tile/0/0",
             "a/tile/0/0000",
             "a/tile/0/x000/001",

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::{
-    about, alerts, checks, heartbeats, incidents, intake, ledger, notifications, silences, status, tokens,
+    about, alerts, checks, heartbeats, incidents, intake, ledger, notifications, otlp, silences, status, tokens,
 };
 use crate::app::App;
 use crate::guard::{guard, stamp};
@@ -125,9 +125,23 @@ pub struct Route {
     /// What it is for.
     pub doc: &'static str,
     pub(crate) timeout: Duration,
-    /// Errors have the shape of Elasticsearch's.
-    pub(crate) elastic: bool,
+    pub(crate) shape: Shape,
     handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+/// Whose errors a route's look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Ours: RFC 9457.
+    Ours,
+    /// Elasticsearch's.
+    Elastic,
+    /// OTLP's over HTTP: `google.rpc.Status`, in the format of the request.
+    Otlp,
+    /// gRPC's: in headers or trailers, under HTTP status 200.
+    Grpc,
+    /// Loki's: plain text.
+    Loki,
 }
 
 /// What of a request reaches the ledger.
@@ -161,7 +175,7 @@ const fn read(path: &'static str, need: Need, area: Area, handler: Handler, doc:
         recorded: Recorded::No,
         doc,
         timeout: REQUEST_TIMEOUT,
-        elastic: false,
+        shape: Shape::Ours,
         handler,
     }
 }
@@ -183,7 +197,7 @@ const fn act(
         recorded,
         doc,
         timeout: REQUEST_TIMEOUT,
-        elastic: false,
+        shape: Shape::Ours,
         handler,
     }
 }
@@ -198,7 +212,7 @@ const fn beat(path: &'static str, handler: Handler) -> Route {
         recorded: Recorded::Itself,
         doc: "The same.",
         timeout: REQUEST_TIMEOUT,
-        elastic: false,
+        shape: Shape::Ours,
         handler,
     }
 }
@@ -206,7 +220,14 @@ const fn beat(path: &'static str, handler: Handler) -> Route {
 /// What an Elasticsearch 8 answers to agents that send.
 const fn elastic(method: Method, path: &'static str, handler: Handler, doc: &'static str) -> Route {
     let mut route = act(method, path, SENDERS, Area::Events, Recorded::No, handler, doc);
-    route.elastic = true;
+    route.shape = Shape::Elastic;
+    route
+}
+
+/// What another product's agents send events to.
+const fn foreign(path: &'static str, shape: Shape, handler: Handler, doc: &'static str) -> Route {
+    let mut route = act(Method::POST, path, SENDERS, Area::Events, Recorded::Itself, handler, doc);
+    route.shape = shape;
     route
 }
 
@@ -251,7 +272,7 @@ pub static ROUTES: &[Route] = &[
         Need::Log,
         Area::Ledger,
         || get(ledger::file),
-        "C2SP tlog tiles: `<origin>/checkpoint`, `<origin>/tile/...`, `<origin>/vkey`, `<origin>/mldsa.pub`.",
+        "C2SP tlog tiles: `<origin>/checkpoint`, `<origin>/tile/...`, `<origin>/vkey[.<n>]`, `<origin>/mldsa.pub[.<n>]`, `<origin>/rotation/<n>`.",
     ),
     read(
         "/api/dihya/v1/status",
@@ -366,6 +387,24 @@ pub static ROUTES: &[Route] = &[
     elastic(Method::PUT, "/_index_template/{name}", || put(intake::template), "Acknowledged, and not kept."),
     elastic(Method::GET, "/_data_stream/{name}", || get(intake::template), "A data stream: there is always one."),
     elastic(Method::PUT, "/_data_stream/{name}", || put(intake::template), "Acknowledged, and not kept."),
+    foreign(
+        "/v1/logs",
+        Shape::Otlp,
+        || post(otlp::logs),
+        "Takes log records as OTLP over HTTP, protobuf or JSON; answers when they are durable.",
+    ),
+    foreign(
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        Shape::Grpc,
+        || post(otlp::export),
+        "The same over gRPC.",
+    ),
+    foreign(
+        "/loki/api/v1/push",
+        Shape::Loki,
+        || post(otlp::push),
+        "Takes lines as Loki does, protobuf with snappy or JSON; answers when they are durable.",
+    ),
     read(
         "/api/dihya/v1/heartbeats/{id}",
         Need::Sign,
@@ -505,7 +544,7 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&openapi::document()).expect("JSON");
         let paths = document["paths"].as_object().expect("paths");
         for route in ROUTES {
-            let public_page = route.path == "/" || route.path.starts_with("/status") || route.elastic;
+            let public_page = route.path == "/" || route.path.starts_with("/status") || route.shape != Shape::Ours;
             // Heartbeats answer GET as they do POST; one of the two is described.
             let path = route.path.replace("{*path}", "{path}");
             let method = if route.path.contains("heartbeats") { "post" } else { &route.method.as_str().to_lowercase() };

@@ -30,7 +30,7 @@ class Part(peer.Part):
         (self.home / "dovecot.conf").write_text(
             f"""
 protocols = imap
-listen = {peer.HOST}
+listen = {self.host}
 base_dir = {self.home}/run
 state_dir = {self.home}/state
 log_path = {self.home}/dovecot.log
@@ -86,7 +86,7 @@ service stats {{
         return [self.port, self.tls_port]
 
     def ready(self):
-        with imaplib.IMAP4(peer.HOST, self.port, timeout=5) as client:
+        with imaplib.IMAP4(self.host, self.port, timeout=5) as client:
             client.noop()
 
     def info(self):

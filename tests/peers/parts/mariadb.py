@@ -23,7 +23,7 @@ class Part(peer.Part):
         config = self.home / "my.cnf"
         config.write_text(
             f"[mariadbd]\ndatadir={self.data}\ntmpdir={temporary}\nsocket={self.socket}\nport={self.port}\n"
-            f"bind-address={peer.HOST}\nuser={user}\n"
+            f"bind-address={self.host}\nuser={user}\n"
             f"pid-file={self.home}/pid\nssl-cert={cert}\nssl-key={key}\nssl-ca={self.certs.ca}\nskip-name-resolve\n"
             "innodb-buffer-pool-size=16M\ninnodb-log-file-size=4M\ninnodb-flush-log-at-trx-commit=0\n"
             "performance-schema=off\nmax-connections=20\nmax-connect-errors=1000000\n"

@@ -24,11 +24,11 @@ class Part(peer.Part):
     def configure(self):
         """Writes nginx.conf for the certificates as they are served now."""
         common = f"root {self.home}/www; location /fail {{ return 503; }} location /away {{ return 302 /; }}"
-        servers = [f"server {{ listen {peer.HOST}:{self.port}; {common} }}"]
+        servers = [f"server {{ listen {self.host}:{self.port}; {common} }}"]
         for name, port in self.tls.items():
             cert, key = self.certs.pair(self.vhosts[name])
             servers.append(
-                f"server {{ listen {peer.HOST}:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key}; {common} }}"
+                f"server {{ listen {self.host}:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key}; {common} }}"
             )
         (self.home / "nginx.conf").write_text(
             f"daemon off; worker_processes 1; pid {self.home}/pid; error_log {self.home}/error.log;\n"

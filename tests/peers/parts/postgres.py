@@ -16,16 +16,16 @@ class Part(peer.Part):
         self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         cert, key = self.served()
         (self.data / "postgresql.conf").write_text(
-            f"listen_addresses = '{peer.HOST}'\nport = {self.port}\nunix_socket_directories = '{self.home}'\n"
+            f"listen_addresses = '{self.host}'\nport = {self.port}\nunix_socket_directories = '{self.home}'\n"
             f"ssl = on\nssl_cert_file = '{cert}'\nssl_key_file = '{key}'\n"
             "fsync = off\nshared_buffers = 16MB\nmax_connections = 20\nlogging_collector = off\n"
         )
         (self.data / "pg_hba.conf").write_text(
             "local all postgres trust\n"
-            "host all old_user 127.0.0.1/32 md5\n"
-            "host all clear_user 127.0.0.1/32 password\n"
-            "hostssl all tls_user 127.0.0.1/32 scram-sha-256\n"
-            "host all all 127.0.0.1/32 scram-sha-256\n"
+            "host all old_user samenet md5\n"
+            "host all clear_user samenet password\n"
+            "hostssl all tls_user samenet scram-sha-256\n"
+            "host all all samenet scram-sha-256\n"
         )
         self.own(self.data)
 

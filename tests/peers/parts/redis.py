@@ -15,7 +15,7 @@ class Part(peer.Part):
         self.tls_port = peer.free_port()
         cert, key = self.served()
         (self.home / "redis.conf").write_text(
-            f"bind {peer.HOST}\nport {self.port}\ntls-port {self.tls_port}\ntls-cert-file {cert}\ntls-key-file {key}\n"
+            f"bind {self.host}\nport {self.port}\ntls-port {self.tls_port}\ntls-cert-file {cert}\ntls-key-file {key}\n"
             f"tls-ca-cert-file {self.certs.ca}\ntls-auth-clients no\nrequirepass {self.password}\n"
             f'save ""\nappendonly no\ndir {self.home}\n'
         )
@@ -31,7 +31,7 @@ class Part(peer.Part):
 
     def ask(self, *lines):
         """Sends inline commands after the password, and returns the last line of the answer."""
-        with socket.create_connection((peer.HOST, self.port), timeout=5) as stream:
+        with socket.create_connection((self.host, self.port), timeout=5) as stream:
             answers = stream.makefile("rwb")
             for line in (f"AUTH {self.password}", *lines):
                 answers.write(line.encode() + b"\r\n")
@@ -46,7 +46,7 @@ class Part(peer.Part):
         if self.ask("PING") != "+PONG":
             raise peer.Refused("no PONG")
         context = ssl.create_default_context(cafile=self.certs.ca)
-        with socket.create_connection((peer.HOST, self.tls_port), timeout=5) as stream:
+        with socket.create_connection((self.host, self.tls_port), timeout=5) as stream:
             context.wrap_socket(stream, server_hostname="localhost").close()
 
     def reload(self):
@@ -55,7 +55,7 @@ class Part(peer.Part):
 
     def do_readonly(self, switch):
         """`readonly redis on|off`: it becomes the replica of a master that is away, and back."""
-        self.ask("REPLICAOF NO ONE" if switch == "off" else f"REPLICAOF {peer.HOST} 1")
+        self.ask("REPLICAOF NO ONE" if switch == "off" else f"REPLICAOF {self.host} 1")
 
     def do_lock_out(self, switch):
         """`lock-out redis on|off`: the password is another one."""

@@ -26,7 +26,7 @@ class Part(peer.Part):
         cert, key = self.served()
         server = os.path.join(os.path.dirname(__file__), "..", "servers", "smtp_server.py")
         return [
-            peer.VENV / "bin" / "python", server, self.port, self.tls_port, cert, key, "dihya",
+            peer.VENV / "bin" / "python", server, self.host, self.port, self.tls_port, cert, key, "dihya",
             self.home / "password", self.mails, self.home / "mood",
         ]
 
@@ -35,7 +35,7 @@ class Part(peer.Part):
 
     def ready(self):
         super().ready()
-        with smtplib.SMTP(peer.HOST, self.port, timeout=5) as client:
+        with smtplib.SMTP(self.host, self.port, timeout=5) as client:
             client.noop()
 
     def info(self):

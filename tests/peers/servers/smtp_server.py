@@ -1,4 +1,4 @@
-"""An SMTP server that keeps each mail as a file: PORT TLS_PORT CERT KEY USER PASSWORD_FILE MAILS MOOD_FILE.
+"""An SMTP server that keeps each mail as a file: HOST PORT TLS_PORT CERT KEY USER PASSWORD_FILE MAILS MOOD_FILE.
 
 SIGHUP makes it read the certificate again; the password and the mood are read when they matter.
 """
@@ -13,7 +13,7 @@ import sys
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
-PORT, TLS_PORT, CERT, KEY, USER, PASSWORD, MAILS, MOOD = sys.argv[1:9]
+HOST, PORT, TLS_PORT, CERT, KEY, USER, PASSWORD, MAILS, MOOD = sys.argv[1:10]
 MOODS = {"busy": "451 4.3.0 busy, come back", "full": "452 4.2.2 mailbox full", "refuse": "550 5.7.1 not wanted"}
 
 
@@ -62,8 +62,8 @@ async def main():
         return SMTP(keep, hostname="mail.test", authenticator=authenticate, auth_require_tls=False)
 
     servers = [
-        await loop.create_server(starttls, "127.0.0.1", int(PORT)),
-        await loop.create_server(plain, "127.0.0.1", int(TLS_PORT), ssl=context),
+        await loop.create_server(starttls, HOST, int(PORT)),
+        await loop.create_server(plain, HOST, int(TLS_PORT), ssl=context),
     ]
     await asyncio.gather(*(server.serve_forever() for server in servers))
 

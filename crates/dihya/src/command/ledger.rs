@@ -11,14 +11,14 @@ use ledger::entry::Entry;
 use ledger::note::Verifiers;
 use ledger::own::{LogId, Name};
 use ledger::verify::{DiskSource, Finding, Invariant, Options, Report, Source as _, Weight, verify, verify_meta};
-use ledger::{Forensic, Found};
+use ledger::{Engine, FileKeys, Forensic, Found};
 use model::{Clock, Kind, Origin, Rng, Tenant, Timestamp, Value};
 use serde_json::json;
 
 use super::{block_on, print_json};
 use crate::cli::{Format, LedgerCommand};
 use crate::client::{self, Client};
-use crate::failure::{DONE, FAILED, misuse};
+use crate::failure::{DONE, FAILED, Hint, misuse};
 use crate::terminal::{self, Progress};
 use crate::{config, origins, store};
 
@@ -38,6 +38,7 @@ pub(super) fn run(command: LedgerCommand) -> anyhow::Result<u8> {
             verify_all(&place.data_dir(), origin.as_deref(), (keys.as_ref(), &earlier), format)
         }
         LedgerCommand::Keys { place } => print_keys(&place.data_dir()),
+        LedgerCommand::Rotate { origin, place } => rotate(&place.data_dir(), origin.as_deref()),
         LedgerCommand::Prove { consistency: Some(old), tenant, remote, .. } => {
             prove_growth(&remote.place.data_dir(), &tenant, old)
         }
@@ -162,6 +163,34 @@ fn print_keys(data_dir: &Path) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
+/// Gives logs new keys, where no server holds the directory.
+fn rotate(data_dir: &Path, only: Option<&str>) -> anyhow::Result<u8> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let logs = origins::list(&*disk, data_dir).context("could not list the logs")?;
+    let chosen: Vec<&Origin> = logs.iter().filter(|log| only.is_none_or(|only| log.as_str() == only)).collect();
+    let Some((instance, tenants)) = origins::instance(&logs).filter(|_| !chosen.is_empty()) else {
+        return Err(misuse(format!("there is no such log in {}", data_dir.join("ledger").display())));
+    };
+    let config = ledger::Config::new(data_dir.to_owned(), &instance, tenants);
+    let (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>) = (Arc::new(OsClock::default()), Arc::new(OsRng));
+    let (mut engine, _) = match Engine::open(disk, clock, rng, config, &FileKeys) {
+        Err(error @ ledger::Error::Locked) => {
+            let hint = format!("a dihya runs in {}: stop it first, and start it again afterwards", data_dir.display());
+            return Err(anyhow::Error::new(error).context(Hint(hint)));
+        }
+        opened => opened.context("could not open the ledger")?,
+    };
+    for log in chosen {
+        let rotated = engine.rotate(log, &FileKeys).with_context(|| {
+            format!("could not rotate the keys of {log}; what was begun ends at the next start, or by this command")
+        })?;
+        terminal::out(&format!("{log}: rotation {} announced at leaf {}\n", rotated.number, rotated.leaf));
+        terminal::out(&rotated.keys.to_lines());
+    }
+    engine.close()?;
+    Ok(DONE)
+}
+
 /// What an auditor brings along.
 type Brought<'a> = (Option<&'a Trusted>, &'a Earlier);
 
@@ -218,7 +247,7 @@ fn verify_one(
     progress.borrow().finish();
     let mut in_meta = 0;
     if let (Some(forensic), false, Some(checkpoint)) = (forensic, is_meta(&origin), report.checkpoint.clone())
-        && let Some(keys) = keys.or_else(|| keys_of(&source))
+        && let Some(keys) = report.keys.clone()
     {
         let told = trusted.and_then(|trusted| trusted.meta_ids.get(origin.as_str()).copied());
         let id = told.or_else(|| ledger::meta_id(disk, data_dir, &origin).ok().flatten());
@@ -264,6 +293,7 @@ fn as_json(log: &Verified) -> serde_json::Value {
         "opened": report.opened,
         "covered": report.covered,
         "in_meta": log.in_meta,
+        "rotations": report.rotations,
         "errors": report.errors,
         "findings": report.findings.iter().map(|finding| json!({
             "error": finding.weight == Weight::Error,
@@ -292,6 +322,12 @@ fn as_text(log: &Verified) -> String {
          the meta-log\n",
         report.entries, report.batch_records, report.opened, report.covered, log.in_meta
     ));
+    if report.rotations > 0 {
+        text.push_str(&format!(
+            "  {} rotations of its keys, each signed by the old and the new ones\n",
+            report.rotations
+        ));
+    }
     for finding in report.findings.iter().take(FINDINGS_SHOWN_MAX) {
         let word = if finding.weight == Weight::Error { "error" } else { "note" };
         text.push_str(&format!("  {word}: {}\n", terminal::plain(&finding.to_string())));

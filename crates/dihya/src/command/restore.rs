@@ -12,6 +12,7 @@ use disk::{Disk, OsClock, OsDisk, OsRng};
 use ledger::Ledger;
 use ledger::checkpoint::Checkpoint;
 use ledger::note::{Note, Verifiers};
+use ledger::verify::{DiskSource, read_rotations};
 use model::{AdminAct, Clock, Level, Rng, Signal, Tenant};
 use privacy::{Clearer, Redactor};
 
@@ -92,11 +93,15 @@ impl Newest {
         let (vkey, mldsa) =
             (read(disk, &backup.join(&log).join("vkey"))?, read(disk, &backup.join(&log).join("mldsa.pub"))?);
         let keys = Verifiers::parse(&vkey, Some(&mldsa)).context("cannot read the keys in the backup")?;
-        let checkpoint = keys.open(&bytes).with_context(of)?;
+        // Whichever of the keys that the log had in its time signed it.
+        let rotations =
+            read_rotations(&DiskSource::new(disk, &backup.join(&log))).context("cannot read the keys in the backup")?;
+        let keys = rotations.unwrap_or_else(|| keys.into());
+        let checkpoint = keys.open(&bytes).map_err(anyhow::Error::msg).with_context(of)?;
         let path = log.join("checkpoint");
         let own = backup.join(&path);
         let own = if disk.exists(&own) {
-            Some(keys.open(&read(disk, &own)?).context("cannot use the backup")?)
+            Some(keys.open(&read(disk, &own)?).map_err(anyhow::Error::msg).context("cannot use the backup")?)
         } else {
             None
         };

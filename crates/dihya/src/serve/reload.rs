@@ -12,8 +12,7 @@ use server::seam::{OutboxGauge, Vitals as _};
 use super::alerting;
 use super::start::{HISTORY, Running};
 use crate::config::{self, Loaded, Rejected};
-use crate::events;
-use crate::keystores;
+use crate::{events, keystores, spool};
 
 /// Problems of a refused file that are logged one by one.
 const PROBLEMS_LOGGED_MAX: usize = 20;
@@ -144,6 +143,7 @@ impl Running {
             .map_err(|error| ("channels".to_owned(), format!("{error:#}")))?;
         self.server.reload(loaded.server.clone()).await.map_err(|error| ("server".to_owned(), error.to_string()))?;
         self.url = url;
+        self.spool.routing = loaded.alerting.config.clone();
         self.note_reach();
         self.pipeline.set_clearer(clearer);
         self.keystores = keystores;
@@ -198,6 +198,21 @@ impl Running {
         {
             self.syncs_seen = status.figures.syncs;
             self.metrics.ledger_sync(status.figures.sync_last);
+        }
+    }
+
+    /// Takes up what commands put aside because this server did not answer them.
+    pub(super) async fn take_up_spool(&mut self) {
+        let way = spool::Way {
+            disk: &*self.alert_means.disk,
+            data_dir: &self.data_dir,
+            pipeline: &self.pipeline,
+            config: &self.spool.routing,
+            rng: &*self.alert_means.rng,
+        };
+        // It stays where it is, and a ledger that takes nothing has stopped, which others tell.
+        if let Err(error) = way.admit_few(self.clock.now(), &mut self.spool.left).await {
+            tracing::debug!(error = format!("{error:#}"), "could not take up the spool");
         }
     }
 

@@ -68,6 +68,7 @@ pub(crate) struct Running {
     /// Syncs of the ledger when it was last looked at.
     pub(super) syncs_seen: u64,
     pub(super) alert_means: alerting::Means,
+    pub(super) spool: spool::Watched,
     pub(super) history: Arc<History>,
     pub(super) unwell: Unwell,
     /// How local commands reach the server, as it was last written down.
@@ -114,7 +115,10 @@ impl Base {
             tracing::warn!(error = format!("{error:#}"), "could not take up the exposure ledger");
         }
         record_config(&pipeline, loaded, &*clock).await?;
-        spool::admit(&*disk, &data_dir, &pipeline, &loaded.alerting.config, clock.now(), &*rng).await?;
+        let config = &loaded.alerting.config;
+        spool::Way { disk: &*disk, data_dir: &data_dir, pipeline: &pipeline, config, rng: &*rng }
+            .admit(clock.now())
+            .await?;
         Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key, keystores })
     }
 
@@ -200,9 +204,8 @@ impl Running {
     pub(super) async fn start(loaded: Loaded, data_dir: PathBuf, listen: Option<String>) -> anyhow::Result<Self> {
         let base = Base::open(&loaded, &data_dir).await?;
         let control = Control::open(&base).await?;
-        let mut tasks = JoinSet::new();
+        let (alert_means, mut tasks) = (base.alert_means(), JoinSet::new());
 
-        let alert_means = base.alert_means();
         let redactor = Arc::clone(base.pipeline.clearer().redactor());
         let setups = alerting::setups(&loaded, &external_url(&loaded.server), &redactor, &alert_means, &base.data_dir)?;
         let started = alerting::start(setups, &control.state, &base.pipeline, &alert_means).await?;
@@ -262,6 +265,7 @@ impl Running {
             dropped_seen: BTreeMap::new(),
             syncs_seen: 0,
             alert_means,
+            spool: spool::Watched::new(loaded.alerting.config),
             history: control.history,
             unwell: Unwell::default(),
             reach,

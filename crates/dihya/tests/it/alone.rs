@@ -110,12 +110,42 @@ fn an_alert_sent_under_another_configuration_leaves_what_fires_alone() {
     assert_eq!(of_shop["status"], "resolved", "{of_shop:#}");
 }
 
+/// What was put aside while the server did not answer waited for its next start, which may be months away.
+#[test]
+fn a_server_that_answers_again_takes_up_what_was_put_aside() {
+    let place = Place::new();
+    let (service, hook) = (Service::start(), Service::start());
+    let file = place.put("dihya.yaml", &config(&service, &hook, ""));
+    let server = Server::start(&place, &["--config", &file]);
+    let data = place.data();
+    let base = ["alert", "send", "put aside", "--channel", "hook", "--format", "json", "--data-dir", &data];
+    let output = run(&[&base[..], &["--config", &file, "--url", "http://127.0.0.1:9"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let sent: Value = serde_json::from_slice(&output.stdout).expect("is JSON");
+    assert!(sent["spooled"]["file"].is_string(), "{sent}");
+    let title = |item: &Value| item["title"] == "put aside";
+    eventually("the incident", || {
+        server.get("/api/dihya/v1/incidents")["items"].as_array()?.iter().any(title).then_some(())
+    });
+    let spool = place.path("data/spool");
+    eventually("an empty spool", || (spool.read_dir().expect("reads").count() == 0).then_some(()));
+    // Whoever heard it from the command does not hear it from the server.
+    let rows = server.get("/api/dihya/v1/notifications");
+    let rows = rows["items"].as_array().expect("rows");
+    assert!(!rows.is_empty() && rows.iter().all(|row| row["at"] == rows[0]["at"]), "as the command told: {rows:#?}");
+    assert_eq!(server.stop(), Some(0));
+    let heard = hook.posts().into_iter().filter(|post| post["alerts"][0]["labels"]["alertname"] == "put aside").count();
+    assert_eq!(heard, 1, "once, from the command");
+}
+
 #[test]
 fn a_server_that_does_not_answer_gets_it_with_its_next_start() {
     let place = Place::new();
     let (service, hook) = (Service::start(), Service::start());
     let file = place.put("dihya.yaml", &config(&service, &hook, ""));
     let server = Server::start(&place, &["--config", &file]);
+    // It hangs, and never comes to look.
+    server.signal("-STOP");
     let output = run(&[
         "alert",
         "send",
@@ -139,7 +169,7 @@ fn a_server_that_does_not_answer_gets_it_with_its_next_start() {
     let kept = std::fs::read_to_string(&spooled).expect("it is there");
     assert!(!kept.contains("ann@example.org") && kept.contains("[email:"), "nothing raw lies on the disk: {kept}");
     assert_eq!(hook.post()["alerts"][0]["labels"]["alertname"], "nobody hears");
-    assert_eq!(server.stop(), Some(0));
+    server.kill();
 
     let server = Server::start(&place, &["--config", &file]);
     assert!(!std::path::Path::new(&spooled).exists());

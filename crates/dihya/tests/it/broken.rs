@@ -76,6 +76,22 @@ fn cut_off() {
     ]);
 }
 
+/// Each server in a network namespace of its own, at the far end of a cable that is pulled: nothing refuses, no rule drops
+/// anything, there is no link.
+#[test]
+fn unplugged() {
+    const UNPLUG: (&str, &str) = ("unplug", "");
+    const PLUG: (&str, &str) = ("plug", "");
+    round(&[
+        row("postgres", "postgres@netns", UNPLUG, PLUG, TIMED_OUT),
+        row("mariadb", "mariadb@netns", UNPLUG, PLUG, TIMED_OUT),
+        row("redis", "redis@netns", UNPLUG, PLUG, TIMED_OUT),
+        row("smtp", "smtp@netns", UNPLUG, PLUG, TIMED_OUT),
+        row("imap", "imap@netns", UNPLUG, PLUG, TIMED_OUT),
+        row("portal", "nginx@netns", UNPLUG, PLUG, TIMED_OUT),
+    ]);
+}
+
 #[test]
 fn locked_out_or_somebody_else() {
     const ON: (&str, &str) = ("lock-out", "on");
@@ -269,7 +285,9 @@ fn config<'a>(place: &Place, hook: &Service, rows: &[Break], part: impl Fn(&str)
 
 /// What is to be watched, and how to get in.
 fn options<'a>(place: &Place, row: &Break, part: &impl Fn(&str) -> &'a Part<'a>) -> String {
-    let at = |name: &str, port: &str| format!("localhost:{}", part(name).port(port));
+    // By its address where it is not on our loopback.
+    let host = Some(part(row.part).text("host")).filter(|host| *host != "127.0.0.1").unwrap_or("localhost");
+    let at = |name: &str, port: &str| format!("{host}:{}", part(name).port(port));
     let said = |key: &str| part(row.part).text(key);
     let secret = |key: &str| {
         let file = place.put(&format!("{}-{key}.txt", row.check), said(key));
@@ -307,8 +325,8 @@ fn options<'a>(place: &Place, row: &Break, part: &impl Fn(&str) -> &'a Part<'a>)
         ),
         "portal" => format!(
             "kind: http, url: 'https://{}/', ca_file: {}, degraded_if: 'tls.days_left < 14'",
-            at("nginx", "tls.good"),
-            part("nginx").text("ca"),
+            at(row.part, "tls.good"),
+            said("ca"),
         ),
         "plugin" => format!(
             "kind: exec, command: ['{}/check_tcp', -H, 127.0.0.1, -p, '{}', -t, '1']",

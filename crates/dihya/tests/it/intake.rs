@@ -117,6 +117,65 @@ fn elasticsearchs_own_client_sends_and_what_it_was_told_survives_a_kill() {
     assert_eq!(verify(&data)["sound"], true);
 }
 
+const OTEL: &str = r#"
+import logging, sys
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+server, token, transport, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+if transport == "grpc":
+    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+    exporter = OTLPLogExporter(endpoint=server, insecure=True, headers=(("authorization", f"Bearer {token}"),))
+else:
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter, Compression
+    exporter = OTLPLogExporter(endpoint=f"{server}/v1/logs", headers={"Authorization": f"Bearer {token}"},
+                               compression=Compression.Gzip)
+provider = LoggerProvider(resource=Resource.create({"service.name": f"shop-{transport}", "dihya.sector": "commerce"}))
+provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+logger = logging.getLogger("orders")
+logger.addHandler(LoggingHandler(logger_provider=provider))
+for n in range(count):
+    logger.error("order %d of planted.person%d@example.org, tel 0612345678", n, n,
+                 extra={"user.id": "customer-4711", "client.ip": "203.0.113.77", "n": n})
+assert provider.force_flush()
+provider.shutdown()
+"#;
+
+#[test]
+fn opentelemetrys_python_sdk_sends_over_http_and_grpc() {
+    let client = python();
+    let version = ["-c", "import importlib.metadata as m; print(m.version('opentelemetry-sdk'))"];
+    if !is_there("opentelemetry-python", Command::new(&client).args(version)) {
+        return;
+    }
+    let place = Place::new();
+    let file = place.put("dihya.yaml", POLICY);
+    let server = Server::start(&place, &["--config", &file]);
+    let token = agent_token(&server, "otel");
+    for transport in ["http", "grpc"] {
+        let arguments = ["-c", OTEL, &server.url(), &token, transport, "700"];
+        let sent = Command::new(&client).args(arguments).output().expect("runs");
+        assert!(sent.status.success(), "{}", text(&sent.stderr));
+    }
+    let data = server.data.clone();
+    server.kill();
+    let kept = events(&place);
+    for transport in ["http", "grpc"] {
+        let stream = format!("shop-{transport}");
+        let of_it: Vec<&Value> = kept.iter().filter(|event| event["stream"] == stream).collect();
+        let numbers: Vec<u64> = of_it.iter().filter_map(|event| event["attributes"]["n"].as_u64()).collect();
+        assert_eq!(numbers, (0..700).collect::<Vec<_>>(), "{transport}: each once, in order");
+        let last = of_it.last().expect("an event");
+        assert_eq!(last["body"], "order 699 of [email], tel [phone]");
+        assert_eq!((&last["severity"], &last["sector"]), (&17.into(), &"ecommerce".into()));
+        assert_eq!(last["attributes"]["user.id"], "***");
+        assert_eq!(last["attributes"]["client.ip"], "203.0.0.0/16");
+        assert_eq!(last["attributes"]["otel.scope.name"], "orders");
+        assert_eq!(last["resource"]["telemetry.sdk.language"], "python");
+    }
+    assert_nothing_planted_lies_in(&data);
+}
+
 #[test]
 fn rsyslog_ships_a_log_file_as_it_does_to_elasticsearch() {
     let daemon = "/usr/sbin/rsyslogd";

@@ -13,6 +13,7 @@ mod privacy;
 mod program;
 mod real;
 mod reload;
+mod rotate;
 #[path = "../../../../tests/skip.rs"]
 mod skip;
 mod start;

@@ -38,7 +38,7 @@ pub(super) enum Special {
     Batch(Batch),
     Retention { until_index: u64 },
     Gap { count: u64 },
-    Rotation,
+    Rotation { number: u64, retired: Hash, new: Hash },
     Unknown,
 }
 
@@ -149,8 +149,8 @@ fn read_special(entry: &Entry<'_>) -> Result<Special, crate::Malformed> {
         }
         Some(Kind::KeyRotation) => {
             let rotation = KeyRotation::read(entry)?;
-            Verifiers::parse(rotation.vkey.as_bytes(), Some(rotation.ml_dsa_public))?;
-            Special::Rotation
+            let new = Verifiers::parse(rotation.vkey.as_bytes(), Some(rotation.ml_dsa_public))?;
+            Special::Rotation { number: rotation.number, retired: rotation.retired, new: new.digest() }
         }
         Some(Kind::Gap) => match entry.field(3) {
             Some(Scalar::U64(count)) => Special::Gap { count },

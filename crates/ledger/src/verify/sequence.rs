@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use model::SourceId;
+use model::limits::KEY_ROTATIONS_MAX;
 
 use super::bundle::{Record, Special};
 use super::{Findings, Invariant, Report};
+use crate::chain::Announced;
 use crate::own::LogId;
 
 /// Most sources whose numbers are followed; a log of ours has a few.
@@ -29,6 +31,8 @@ pub(super) struct Sequence {
     sources: HashMap<SourceId, Numbers>,
     jumps: Vec<(u64, SourceId, u64)>,
     overflowed: bool,
+    /// The leaves that announce new keys, [`KEY_ROTATIONS_MAX`] at most.
+    pub(super) rotations: Vec<Announced>,
 }
 
 impl Sequence {
@@ -40,6 +44,7 @@ impl Sequence {
             sources: HashMap::new(),
             jumps: Vec::new(),
             overflowed: false,
+            rotations: Vec::new(),
         }
     }
 
@@ -76,9 +81,11 @@ impl Sequence {
                     numbers.accounted = numbers.accounted.saturating_add(*count);
                 }
             }
-            Special::Rotation => {
-                let text = format!("leaf {index} announces new keys: they are to be compared like the first ones");
-                findings.note(Invariant::I1, text);
+            Special::Rotation { .. } if self.rotations.len() as u64 == KEY_ROTATIONS_MAX => {
+                findings.error(Invariant::I1, Some(index), "the log's keys were rotated more often than is followed");
+            }
+            Special::Rotation { number, retired, new } => {
+                self.rotations.push(Announced { index, number: *number, retired: *retired, new: *new });
             }
             Special::Unknown => report.unknown_kinds += 1,
             Special::None => {}

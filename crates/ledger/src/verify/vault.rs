@@ -6,11 +6,11 @@ use privacy::Boxed;
 
 use super::source::Tiles;
 use super::{Findings, Invariant, Report, Source, goes_on_from};
+use crate::chain::Chain;
 use crate::checkpoint::Checkpoint;
 use crate::commitment::{Salts, Seed};
 use crate::entry::Entry;
 use crate::merkle::{Hash, leaf_hash, root_of};
-use crate::note::Verifiers;
 use crate::own::{Batch, LogId, Meta};
 use crate::payload::Payload;
 use crate::tile::{TilePath, WIDTH};
@@ -229,7 +229,7 @@ impl Check<'_> {
 }
 
 /// Checks one tenant's log against the meta-log (I6): every checkpoint of the log that the meta-log holds under
-/// `log_id` must be signed by the log's keys, and the log must go on from each of them in turn.
+/// `log_id` must be signed by the keys that the log had then, and the log must go on from each of them in turn.
 ///
 /// `meta` gives the records of the meta-log, which was verified with its own vault before. `log` was verified before,
 /// under `checkpoint`. Returns how many checkpoints were found, and what is wrong with them.
@@ -239,7 +239,7 @@ pub fn verify_meta(
     log_id: &LogId,
     log: &dyn Source,
     checkpoint: &Checkpoint,
-    keys: &Verifiers,
+    keys: &Chain,
 ) -> (u64, Vec<super::Finding>) {
     let (mut findings, mut count, mut index, mut size) = (Findings::default(), 0, 0, 0);
     let result = meta.visit(&mut |record| {
@@ -277,11 +277,7 @@ pub fn verify_meta(
     (count, findings.list)
 }
 
-fn opened_checkpoint(
-    entry: &Entry<'_>,
-    record: &VaultRecord<'_>,
-    keys: &Verifiers,
-) -> Result<Option<Checkpoint>, String> {
+fn opened_checkpoint(entry: &Entry<'_>, record: &VaultRecord<'_>, keys: &Chain) -> Result<Option<Checkpoint>, String> {
     let Some(payload) = record.payload else { return Ok(None) };
     let payload = Payload::decode(payload).map_err(|error| error.to_string())?;
     let salts = record.seed.map(|seed| Salts::new(&Seed::from_bytes(*seed)));
@@ -289,5 +285,5 @@ fn opened_checkpoint(
     let Some(value) = value.filter(|_| payload.unopened(entry, salts.as_ref()).is_empty()) else {
         return Err("the checkpoint in the meta-log does not open".to_owned());
     };
-    keys.open(value.bytes).map(Some).map_err(|error| error.to_string())
+    keys.open(value.bytes).map(Some)
 }

@@ -47,7 +47,7 @@ impl Keyring for FastKeys {
     fn keys(&self, _: &Place<'_>, origin: &Origin) -> Result<Keys, Error> {
         let mut meta_id = [0; 16];
         meta_id.copy_from_slice(&leaf_hash(origin.as_str().as_bytes())[..16]);
-        Ok(Keys { signer: Box::new(FastSign(origin.to_string())), meta_id })
+        Ok(Keys { signer: Box::new(FastSign(origin.to_string())), meta_id, next: None })
     }
 }
 
@@ -247,6 +247,7 @@ impl World<'_> {
                 self.disk.flip_write_after(self.below(12));
                 Ok(())
             }
+            94 if self.real => self.rotate(),
             93..96 => self.retain(),
             96 => self.die(Death::Power),
             97 | 98 => self.die(Death::Kill),
@@ -401,6 +402,22 @@ impl World<'_> {
                 self.restart_after_stop()
             }
             Err(error) => Err(format!("publishing was rejected: {error}")),
+        }
+    }
+
+    /// Changes the keys of a log; whatever is cut off, the next life ends.
+    fn rotate(&mut self) -> Result<(), String> {
+        let log =
+            ["localhost/default", "localhost/other", "localhost/meta"][usize::try_from(self.below(3)).expect("small")];
+        let Some(engine) = &mut self.engine else { return Ok(()) };
+        match engine.rotate(&Origin::new(log).expect("valid"), &FileKeys) {
+            Ok(_) => self.note_signed(),
+            Err(error) if error.kind() == RefusalKind::Retry => self.note_signed(),
+            Err(error) if error.kind() == RefusalKind::Stop => {
+                self.note_signed()?;
+                self.restart_after_stop()
+            }
+            Err(error) => Err(format!("a rotation was rejected: {error}")),
         }
     }
 

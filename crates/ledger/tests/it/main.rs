@@ -10,6 +10,7 @@ mod history;
 mod hybrid;
 mod ledger;
 mod merkle;
+mod rotate;
 mod sample;
 #[path = "../../../../tests/skip.rs"]
 mod skip;

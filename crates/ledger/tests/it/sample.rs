@@ -7,7 +7,7 @@ use ledger::commitment::{Salts, Seed};
 use ledger::entry::{self, Head, Scalar, Uuid};
 use ledger::merkle::{leaf_hash, root_of};
 use ledger::note::{SecretSeeds, Signer};
-use ledger::own::{Batch, Genesis, LogId};
+use ledger::own::{Batch, Genesis, KeyRotation, LogId};
 use ledger::payload;
 use ledger::tile::TileWriter;
 use ledger::verify::{Vault, VaultFault, VaultRecord};
@@ -165,6 +165,26 @@ impl Sample {
     pub(crate) fn note(&self) -> String {
         let (size, root) = (self.writer.size(), self.writer.root());
         self.signer.sign(&Checkpoint { origin: self.origin.to_string(), size, root }, self.t_ms / 1_000)
+    }
+
+    /// Changes the keys as the ledger does: the leaf, a checkpoint by old and new, the files of both.
+    pub(crate) fn rotate(&mut self, number: u64) {
+        let new = Signer::new(&self.origin, &SecretSeeds::generate(&self.rng));
+        let (vkey, ml_dsa_public) = (new.vkey(), new.ml_dsa_public());
+        let retired = self.signer.verifiers().digest();
+        let leaf = KeyRotation { vkey: &vkey, ml_dsa_public: &ml_dsa_public, number, retired };
+        self.record(false, Kind::KeyRotation.number(), &leaf.fields(), &[]);
+        self.commit();
+        let (size, root) = (self.writer.size(), self.writer.root());
+        let checkpoint = Checkpoint { origin: self.origin.to_string(), size, root };
+        let both = new.cosign(self.note(), &checkpoint, self.t_ms / 1_000).into_bytes();
+        self.files.insert("checkpoint".into(), both.clone());
+        self.files.insert(format!("rotation/{number}"), both);
+        self.files.insert(format!("vkey.{number}"), self.signer.vkey().into_bytes());
+        self.files.insert(format!("mldsa.pub.{number}"), self.signer.ml_dsa_public());
+        self.files.insert("vkey".into(), vkey.into_bytes());
+        self.files.insert("mldsa.pub".into(), ml_dsa_public);
+        self.signer = new;
     }
 
     /// Writes tiles and checkpoint, as a commit does.

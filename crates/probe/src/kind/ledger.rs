@@ -72,6 +72,7 @@ static SPEC: Spec = Spec {
 
 const FACTS: &[FactSpec] = &[
     fact("age", "How long ago its last entry was admitted; absent for an empty or a foreign log."),
+    fact("rotations", "How often its keys were rotated since those that are known."),
     fact("grown", "How many entries it has more than at the look before; absent at the first."),
     fact("origin", "The log's origin."),
     fact("size", "How many entries it has."),
@@ -250,6 +251,7 @@ impl Followed {
             .fact("origin", seen.origin.clone())
             .fact("size", seen.size)
             .fact("age", age)
+            .fact("rotations", seen.rotations as u64)
             .figure("size_entries", size);
         if let Some(age) = age {
             observation = observation.figure("age_seconds", age.as_secs_f64());
@@ -403,7 +405,7 @@ mod tests {
                 return Err(LogFault::Unsound("the log is shorter than it was".to_owned()));
             }
             let newest_ms = (size > 0 && keys.ml_dsa.is_some()).then_some(size * 1_000);
-            Ok(LogSeen { origin: "x/y".to_owned(), size, newest_ms, checkpoint: note })
+            Ok(LogSeen { origin: "x/y".to_owned(), size, newest_ms, rotations: 0, checkpoint: note })
         }
     }
 

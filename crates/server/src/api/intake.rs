@@ -6,7 +6,7 @@ use axum::extract::{OptionalFromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use intake::{Call, Encoding, Room, elastic};
 use model::SourceId;
 use model::limits::INTAKE_BODY_BYTES_MAX;
@@ -95,11 +95,21 @@ fn named(method: &Method, headers: &HeaderMap, found: Value) -> Response {
 }
 
 /// Reads a body into memory that was set aside for it.
-async fn receive(app: &App, caller: &Caller, request: Request) -> Answer<(Call, Room)> {
+pub(super) async fn receive(app: &App, caller: &Caller, request: Request) -> Answer<(Call, Room)> {
+    receive_packed(app, caller, request, header::CONTENT_ENCODING).await
+}
+
+/// The same, where another header says how the body is packed.
+pub(super) async fn receive_packed(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+    how: HeaderName,
+) -> Answer<(Call, Room)> {
     let (head, body) = request.into_parts();
-    let encoding = Encoding::of(head.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes));
+    let encoding = Encoding::of(head.headers.get(&how).map(HeaderValue::as_bytes));
     let encoding = encoding.ok_or_else(|| {
-        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Encoding gzip, deflate or none")
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("expected {how} gzip, deflate or none"))
     })?;
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > INTAKE_BODY_BYTES_MAX as u64) {

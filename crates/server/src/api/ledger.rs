@@ -21,7 +21,7 @@ const FRESH: &str = "no-cache";
 /// Gives one file of a log.
 #[utoipa::path(
     get, path = "/ledger/{path}", tag = "ledger", security((), ("token" = [])),
-    params(("path" = String, Path, description = "`<origin>/checkpoint`, `<origin>/tile/<L>/<N>[.p/<W>]`, `<origin>/tile/entries/<N>[.p/<W>]`, `<origin>/vkey` or `<origin>/mldsa.pub`")),
+    params(("path" = String, Path, description = "`<origin>/checkpoint`, `<origin>/tile/<L>/<N>[.p/<W>]`, `<origin>/tile/entries/<N>[.p/<W>]`, `<origin>/vkey`, `<origin>/mldsa.pub`, and per rotation of keys `<origin>/vkey.<n>`, `<origin>/mldsa.pub.<n>` and `<origin>/rotation/<n>`")),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = "4XX", body = Problem, content_type = "application/problem+json"),
         (status = "5XX", body = Problem, content_type = "application/problem+json"))
 )]

@@ -653,3 +653,66 @@ async fn agents_find_the_elasticsearch_that_they_ask_for() {
     assert_eq!(ask("HEAD", "/_index_template/x").await.status, 200);
     assert_eq!(fixture.open("/_license").await.status, 401);
 }
+
+#[tokio::test]
+async fn agents_of_opentelemetry_and_loki_are_answered_in_their_shapes() {
+    const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+    let fixture = Fixture::new().await;
+    let sender = fixture.token(&[Role::Ingest]).await;
+    let send = async |path: &str, token: &str, media_type: &str, body: Vec<u8>| {
+        let mut request = request("POST", path, token, "");
+        *request.body_mut() = body.into();
+        if !media_type.is_empty() {
+            request.headers_mut().insert("content-type", media_type.parse().expect("a value"));
+        }
+        fixture.send(request).await
+    };
+    let json = br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"a"}}]}]}]}"#.to_vec();
+    let sent = send("/v1/logs", &sender, "application/json; charset=utf-8", json.clone()).await;
+    assert_eq!((sent.status, sent.text.as_str(), sent.header("content-type")), (200, "{}", "application/json"));
+    // The same record as protobuf: a resource, a scope, a record with a body.
+    let record = b"\x0a\x09\x12\x07\x12\x05\x2a\x03\x0a\x01a".to_vec();
+    let sent = send("/v1/logs", &sender, "application/x-protobuf", record.clone()).await;
+    assert_eq!((sent.status, sent.text.len(), sent.header("content-type")), (200, 0, "application/x-protobuf"));
+    let framed = |packed: u8, message: &[u8]| {
+        let length = u32::try_from(message.len()).expect("small").to_be_bytes();
+        [&[packed][..], &length, message].concat()
+    };
+    let sent = send(EXPORT, &sender, "application/grpc+proto", framed(0, &record)).await;
+    assert_eq!(
+        (sent.status, sent.text.as_bytes(), sent.header("content-type")),
+        (200, &[0; 5][..], "application/grpc")
+    );
+    let line = br#"{"streams":[{"stream":{"job":"j"},"values":[["1","l"]]}]}"#.to_vec();
+    assert_eq!(send("/loki/api/v1/push", &sender, "application/json", line).await.status, 204);
+    let bodies: Vec<_> = fixture.ledger.take().into_iter().map(|signal| signal.body).collect();
+    assert!(bodies.iter().all(|body| matches!(body, Body::Event(_))) && bodies.len() == 4, "{bodies:?}");
+    // Errors, from the guard and from what was sent.
+    let broken = send("/v1/logs", &sender, "application/json", b"[".to_vec()).await;
+    assert_eq!((broken.status, broken.json()["code"].as_i64()), (400, Some(3)));
+    assert_eq!(send("/v1/logs", &sender, "text/plain", json.clone()).await.status, 415);
+    assert_eq!(send("/v1/logs", "dhy_x", "application/json", json).await.json()["code"], 16);
+    for (token, media_type, body, code) in [
+        (&*sender, "application/grpc", b"\0\0\0\0\x02x".to_vec(), "3"),
+        (&*sender, "application/grpc", framed(0, b"\xff"), "3"),
+        (&*sender, "application/grpc", framed(1, b"x"), "0"),
+        (&*sender, "application/json", Vec::new(), "3"),
+        ("", "application/grpc", framed(0, b""), "16"),
+    ] {
+        let answer = send(EXPORT, token, media_type, body).await;
+        if code != "0" {
+            assert_eq!((answer.status, answer.header("grpc-status")), (200, code), "{answer:?}");
+        }
+    }
+    let wrong = send("/loki/api/v1/push", &sender, "", b"noise".to_vec()).await;
+    assert_eq!((wrong.status, wrong.header("content-type")), (400, "text/plain; charset=utf-8"));
+    assert_eq!(send("/loki/api/v1/push", &sender, "text/csv", Vec::new()).await.status, 415);
+    fixture.ledger.refuse(Some(RefusalKind::Retry));
+    let full = send("/v1/logs", &sender, "application/x-protobuf", record.clone()).await;
+    assert_eq!((full.status, full.header("retry-after")), (429, "2"));
+    assert_eq!(send(EXPORT, &sender, "application/grpc", framed(0, &record)).await.header("grpc-status"), "14");
+    let line = br#"{"streams":[{"stream":{"job":"j"},"values":[["1","l"]]}]}"#.to_vec();
+    assert_eq!(send("/loki/api/v1/push", &sender, "application/json", line).await.status, 429);
+    let other = fixture.token(&[Role::Viewer]).await;
+    assert_eq!(send("/loki/api/v1/push", &other, "", Vec::new()).await.status, 403);
+}
