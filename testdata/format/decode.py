@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A second decoder of the ledger's format, made from docs/format/ledger.md alone, with Python's standard library.
+"""A second decoder of the formats of ledger and keystore, made from docs/format/ alone, with Python's standard library.
 
     decode.py DIR         checks every vector in DIR: what is described must be read so, what is refused must be refused
     decode.py wal FILE    lists the frames of a WAL segment
@@ -456,6 +456,145 @@ def wal_group(body, count):
     return {"seed": body[:32].hex(), "records": records}
 
 
+# --- keystore, pseudonyms, boxes ---------------------------------------------------------------------------------------
+
+
+def mac(key, *parts):
+    return hmac.new(key, b"".join(parts), hashlib.sha256).digest()
+
+
+def hkdf(salt, ikm, info):
+    return mac(mac(salt, ikm), info, b"\1")
+
+
+def quarter(x, a, b, c, d):
+    for one, two, three, left in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+        x[one] = (x[one] + x[two]) & 0xFFFFFFFF
+        x[three] = ((x[three] ^ x[one]) << left | (x[three] ^ x[one]) >> (32 - left)) & 0xFFFFFFFF
+
+
+def rounds(key, rest):
+    start = list(struct.unpack("<4I", b"expand 32-byte k")) + list(struct.unpack("<8I", key)) + list(struct.unpack("<4I", rest))
+    x = list(start)
+    for _ in range(10):
+        for places in ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
+                       (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)):
+            quarter(x, *places)
+    return start, x
+
+
+def stream(key, nonce, count):
+    start, x = rounds(key, struct.pack("<I", count) + nonce)
+    return struct.pack("<16I", *((a + b) & 0xFFFFFFFF for a, b in zip(start, x)))
+
+
+def unseal(key, nonce, ad, sealed):
+    """XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03)."""
+    must(len(sealed) >= 16, "cut off")
+    x = rounds(key, nonce[:16])[1]
+    key, nonce = struct.pack("<8I", *x[:4], *x[12:]), bytes(4) + nonce[16:]
+    text, tag = sealed[:-16], sealed[-16:]
+    once = stream(key, nonce, 0)
+    r, s = int.from_bytes(once[:16], "little") & 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF, int.from_bytes(once[16:32], "little")
+    pad = lambda data: data + bytes(-len(data) % 16)
+    acc = 0
+    message = pad(ad) + pad(text) + struct.pack("<QQ", len(ad), len(text))
+    for at in range(0, len(message), 16):
+        acc = (acc + int.from_bytes(message[at : at + 16] + b"\1", "little")) * r % ((1 << 130) - 5)
+    must(((acc + s) & ((1 << 128) - 1)).to_bytes(16, "little") == tag, "does not open")
+    blocks = b"".join(stream(key, nonce, 1 + at // 64) for at in range(0, len(text), 64))
+    return bytes(a ^ b for a, b in zip(text, blocks))
+
+
+def pseudonym(key, kind, identifier):
+    return mac(hkdf(b"", key, b"dihya/pseud/1"), kind.encode(), identifier.encode())[:16]
+
+
+def pseudonym_text(data):
+    return "P" + base64.b32encode(data).decode().rstrip("=").lower()
+
+
+def keystore(case):
+    """Describes a file of keys that opens under the given master key, and tags and pseudonyms made with them."""
+    data, emk, tenant = unhex(case["hex"]), unhex(case["emk"]), case["tenant"].encode()
+    must(data[:8] == b"DhKeys1\n" and hashlib.sha256(data[:40]).digest()[:8] == data[40:48], "header")
+    epoch, whole = struct.unpack_from("<Q", data, 8)[0], struct.unpack_from("<Q", data, 32)[0]
+    context = b"dihya/keys/1" + bytes([len(tenant)]) + tenant + data[8:32]
+    at, frames, lookup, kids = 48, [], None, set()
+    while at < len(data):
+        magic, size, ordinal = struct.unpack_from("<4sIQ", data, at)
+        must(magic == b"DhK1" and ordinal == len(frames) and at + 40 + size <= len(data), "frame")
+        text = unseal(emk, data[at + 16 : at + 40], context + struct.pack("<Q", ordinal), data[at + 40 : at + 40 + size])
+        reader, records = Reader(text), []
+        synced = int.from_bytes(reader.take(8), "little")
+        while reader.at < len(text):
+            kind = reader.number(1)
+            must(kind in (1, 2, 3, 4), "record")
+            if kind == 1:
+                kid = reader.take(16)
+                must(kid not in kids, "kid twice")
+                kids.add(kid)
+                records.append({"kid": kid.hex(), "class": reader.number(1),
+                                "minted": int.from_bytes(reader.take(4), "little"), "key": reader.take(32).hex()})
+            elif kind == 2:
+                records.append({"tag": reader.take(32).hex(), "kid": reader.take(16).hex()})
+            elif kind == 3:
+                records.append({"link": [reader.take(16).hex(), reader.take(16).hex()]})
+            else:
+                lookup = reader.take(32)
+                records.append({"lookup": lookup.hex()})
+            must(all(bytes.fromhex(one) in kids for one in [records[-1].get("kid")] + records[-1].get("link", []) if one), "unknown kid")
+        frames.append({"synced": str(synced), "records": records})
+        at += 40 + size
+    must(lookup is not None and whole <= at, "lookup key")
+    names = []
+    for name in case["names"]:
+        tag = mac(lookup, name["type"].encode(), b"\0", name["identifier"].encode())
+        names.append({"tag": tag.hex(), "pseudonym": pseudonym_text(pseudonym(unhex(name["key"]), name["type"], name["identifier"]))})
+    return {"epoch": str(epoch), "whole": str(whole), "frames": frames, "names": names}
+
+
+def boxes(case):
+    """Opens the boxes of a record and recomputes what the entry must commit to."""
+    origin, uuid, schema = case["origin"].encode(), unhex(case["uuid"]), struct.pack(">I", case["schema"])
+    keys = {pseudonym(unhex(one["key"]), "dihya/owner", ""): (unhex(one["kid"]), unhex(one["key"])) for one in case["keys"]}
+    reader, shown, seen = Reader(unhex(case["hex"])), [], set()
+    while reader.at < len(reader.data):
+        number, owners = reader.number(1), reader.number(1)
+        must(number == len(shown) and owners > 0, "number of a box")
+        owned = [reader.take(16) for _ in range(owners)]
+        count = reader.number(2)
+        fields = [reader.number(2) for _ in range(count)]
+        must(count > 0 and fields == sorted(set(fields)) and fields[0] >= 0x8000 and not seen & set(fields), "fields")
+        seen |= set(fields)
+        nonce, sealed = reader.take(24), None
+        sealed = reader.take(reader.number(4))
+        must(all(owner in keys for owner in owned), "owner")
+        pairs = sorted(keys[owner] for owner in owned)
+        kids = b"".join(kid for kid, _ in pairs)
+        key = hkdf(hashlib.sha256(origin).digest(), b"".join(one for _, one in pairs), b"dihya/box/1" + uuid + bytes([number]) + kids)
+        parts = (origin, uuid, kids, b"".join(struct.pack(">H", field) for field in fields), schema)
+        text = unseal(key, nonce, b"".join(struct.pack(">I", len(part)) + part for part in parts), sealed)
+        must(text[:5] == b"\xa2\x61r\x58\x20" and text[37:39] == b"\x61v", "contents")
+        r_box, inner = text[5:37], Reader(text[39:])
+        must(inner.number(1) >> 5 == 4, "values")
+        inner.at = 0
+        head = inner.number(1)
+        must(cbor_head(inner, head) == count, "values")
+        values = []
+        for field in fields:
+            start = inner.at
+            pair = cbor_item(inner, DEPTH_MAX)
+            must(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str), "path and value")
+            encoded = inner.data[start : inner.at]
+            r = mac(r_box, b"dihya/r/1", struct.pack(">H", field))
+            c = hashlib.sha256(b"dihya/commit/1" + uuid + struct.pack(">H", field) + r + b"\x08" + struct.pack(">I", len(encoded)) + encoded)
+            values.append({"field": field, "path": pair[0], "value": pair[1], "r": r.hex(), "c": c.hexdigest()})
+        inner.end()
+        shown.append({"owners": [owner.hex() for owner in owned], "values": values})
+    return shown
+
+
 # --- vectors --------------------------------------------------------------------------------------------------------
 
 
@@ -482,6 +621,8 @@ READERS = {
     },
     "proof": lambda case: proof(case["text"], unhex(case["record"])),
     "log": lambda case: log({path: unhex(data) for path, data in case["files"].items()}, case["vault"]),
+    "keystore": keystore,
+    "box": boxes,
     "wal": lambda case: frames(unhex(case["hex"]), case.get("segment", 3)),
 }
 

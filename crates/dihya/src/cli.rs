@@ -567,6 +567,16 @@ pub(crate) enum PrivacyCommand {
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Show which kinds of personal data passed, through which stream, on which day: counts, as kept once a minute.
+    #[command(after_help = "Example:\n  dihya privacy exposure --data-dir /var/lib/dihya --json")]
+    Exposure {
+        /// The data directory [default: ./dihya-data].
+        #[arg(short, long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// Write one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Try the policies of streams on cases: is what is stored what you expect?
     Test(PrivacyTestArgs),
     /// Report what personal data lies in files: counts and masked samples by type. Nothing is changed or sent.

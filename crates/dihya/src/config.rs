@@ -104,14 +104,19 @@ impl Loaded {
         Ok(self.privacy.redactor(declared)?)
     }
 
-    /// Makes the clearer that the policy asks for; tokens in labels are made with `token_key`.
+    /// Makes the clearer that the policy asks for; tokens in labels are made with `token_key`, and the keys of persons in
+    /// events come from `keystores`.
     ///
     /// # Errors
     /// When the policy cannot be carried out.
-    pub(crate) fn clearer(&self, token_key: [u8; 32]) -> anyhow::Result<privacy::Clearer> {
+    pub(crate) fn clearer(
+        &self,
+        token_key: [u8; 32],
+        keystores: privacy::Keystores,
+    ) -> anyhow::Result<privacy::Clearer> {
         let redactor = Arc::new(self.redactor()?);
         let policy = Arc::new(privacy::Policy::new(&self.privacy, Arc::clone(&redactor))?);
-        Ok(privacy::Clearer::new(redactor, token_key).with_policy(policy))
+        Ok(privacy::Clearer::new(redactor, token_key).with_policy(policy).with_keystores(keystores))
     }
 
     /// Logs what should not be as it is.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::hex;
+use crate::exposures;
 use crate::origins;
 use crate::store::STATE_FILE;
 
@@ -73,8 +74,10 @@ pub(crate) async fn backup(disk: &dyn Disk, from: &Path, to: &Path, now: Timesta
     for part in ["keystore", "spool"] {
         copy_tree(disk, from, to, part, &mut files)?;
     }
-    if disk.exists(&from.join("admin-token")) {
-        files.push(copy_file(disk, from, to, "admin-token")?);
+    for file in ["admin-token", exposures::FILE] {
+        if disk.exists(&from.join(file)) {
+            files.push(copy_file(disk, from, to, file)?);
+        }
     }
     logs_and_wal(disk, from, to, &mut files)?;
     same_keys(disk, from, to)?;
@@ -96,6 +99,19 @@ fn lake(disk: &dyn Disk, from: &Path, to: &Path, files: &mut Vec<File>) -> anyho
         copy_tree(disk, from, to, &table, files)?;
     }
     Ok(())
+}
+
+/// Tells whether a data directory has keys of persons, which [`backup`] leaves out.
+///
+/// # Errors
+/// When a directory cannot be listed.
+pub(crate) fn has_keys_of_persons(disk: &dyn Disk, from: &Path) -> anyhow::Result<bool> {
+    let dir = from.join("keystore");
+    if !disk.exists(&dir) {
+        return Ok(false);
+    }
+    let tenants = disk.list(&dir)?;
+    Ok(tenants.iter().any(|entry| entry.is_dir && privacy::Keystore::exists(disk, &dir.join(&entry.name))))
 }
 
 /// Refuses a copy whose logs may be signed by keys that it has not: these were rotated while it was made.
@@ -270,6 +286,9 @@ fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path, part: &str, files: &mut Ve
             let below = format!("{path}/{}", entry.name);
             if entry.is_dir {
                 queue.push(below);
+            } else if part == "keystore" && privacy::keystore::is_keystore_file(&entry.name) {
+                // Keys of persons are backed up apart, each copy to be destroyed in its time: beside what is sealed under
+                // them, an erasure would not reach it.
             } else if !entry.name.ends_with(".tmp") && !disk.exists(&to.join(&below)) {
                 match copy_file(disk, from, to, &below) {
                     Ok(file) => files.push(file),

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::events;
+use crate::exposures::Exposures;
 
 /// Most different kinds of loss that wait to be recorded; beyond them losses of a tenant are one.
 const GAPS_MAX: usize = 4_096;
@@ -36,6 +37,7 @@ pub(crate) struct Pipeline {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    exposures: Exposures,
     lost: Arc<Mutex<Lost>>,
     /// Gap records on their way; they go on whether or not anybody waits for them.
     writes: Mutex<JoinSet<()>>,
@@ -55,7 +57,15 @@ struct Loss {
 impl Pipeline {
     /// Puts the stages in order.
     pub(crate) fn new(clearer: Arc<Clearer>, ledger: Ledger, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { clearer: RwLock::new(clearer), ledger, clock, metrics, lost: Arc::default(), writes: Mutex::default() }
+        Self {
+            clearer: RwLock::new(clearer),
+            ledger,
+            clock,
+            metrics,
+            exposures: Exposures::default(),
+            lost: Arc::default(),
+            writes: Mutex::default(),
+        }
     }
 
     /// Puts another privacy policy in force for what comes from now on.
@@ -66,6 +76,11 @@ impl Pipeline {
     /// Returns the policy in force.
     pub(crate) fn clearer(&self) -> Arc<Clearer> {
         Arc::clone(&self.clearer.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns what personal data passed.
+    pub(crate) const fn exposures(&self) -> &Exposures {
+        &self.exposures
     }
 
     /// Returns the ledger.
@@ -144,10 +159,12 @@ impl Pipeline {
         let count = signals.len();
         self.write_gaps(&tenant).await;
         let outcomes: Vec<(String, Outcome)> = signals.iter().filter_map(outcome_of).collect();
-        let cleared = self.clear(signals).await.inspect_err(|refusal| self.count(&tenant, Err(refusal), count))?;
+        let mut cleared = self.clear(signals).await.inspect_err(|refusal| self.count(&tenant, Err(refusal), count))?;
+        let passed: Vec<_> = cleared.iter_mut().filter_map(Cleared::take_receipt).collect();
         let appended = self.ledger.append(cleared, level).await.map_err(Refusal::from);
         self.count(&tenant, appended.as_ref().map(|_| ()), count);
         if appended.is_ok() {
+            self.exposures.record(&tenant, self.clock.now(), &passed);
             outcomes.iter().for_each(|(channel, outcome)| self.metrics.notification(&tenant, channel, *outcome));
         }
         appended
@@ -155,17 +172,19 @@ impl Pipeline {
 
     /// Clears signals; many of them where they hold up nobody else.
     async fn clear(&self, signals: Vec<Signal>) -> Result<Vec<Cleared>, Refusal> {
-        let (clearer, many) = (self.clearer(), signals.len() > CLEARED_INLINE_MAX);
-        let clear =
-            move || -> Result<Vec<Cleared>, _> { signals.into_iter().map(|signal| clearer.clear(signal)).collect() };
-        let cleared = if many {
+        let clearer = self.clearer();
+        // New keys are made durable before what is sealed under them, and that blocks.
+        let mints = || clearer.is_keyed() && signals.iter().any(|signal| matches!(signal.body, Body::Event(_)));
+        let elsewhere = signals.len() > CLEARED_INLINE_MAX || mints();
+        let clear = move || clearer.clear_all(signals);
+        let cleared = if elsewhere {
             tokio::task::spawn_blocking(clear)
                 .await
                 .map_err(|_| Refusal { kind: RefusalKind::Retry, reason: "the program stops".to_owned() })?
         } else {
             clear()
         };
-        cleared.map_err(|error| Refusal { kind: RefusalKind::Reject, reason: error.to_string() })
+        cleared.map_err(|error| Refusal { kind: error.kind(), reason: error.to_string() })
     }
 
     /// Records what was lost before, so that the record of the loss stands before what comes after it.
@@ -354,6 +373,62 @@ mod tests {
         pipeline.ledger().close().await.expect("closes");
         let stopped = pipeline.admit(vec![act("x")], Level::Durable).await.expect_err("closed");
         assert_eq!(stopped.kind, RefusalKind::Stop);
+    }
+
+    /// The keys are on the disk before what is sealed under them, and a restart finds the same person again.
+    #[tokio::test]
+    async fn persons_keep_their_names_over_a_restart_and_leave_no_trace_of_their_own() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = serde_json::json!({"streams": {"shop": {"fields": {"user": "subject", "mail": "seal"}}}});
+        let config: privacy::Config = serde_json::from_value(config).expect("reads");
+        let event = || {
+            let body = serde_json::json!({"user": "jdupont42", "mail": "canary@example.org"});
+            let event = model::Event { stream: "shop".into(), body: Some(body.into()), ..model::Event::default() };
+            Signal { tenant: Tenant::default(), source: model::SourceId([1; 16]), body: event.into() }
+        };
+        let mut users = Vec::new();
+        for _ in 0..2 {
+            let pipeline = pipeline(dir.path()).await;
+            let refused = pipeline.admit(vec![event()], Level::Durable).await;
+            assert!(refused.is_ok(), "a policy that says nothing needs no keys");
+            let redactor = Arc::new(Redactor::new());
+            let policy = Arc::new(privacy::Policy::new(&config, Arc::clone(&redactor)).expect("is possible"));
+            let keyed = Clearer::new(redactor, [7; 32]).with_policy(policy);
+            pipeline.set_clearer(Arc::new(keyed));
+            let refused = pipeline.admit(vec![event()], Level::Durable).await.expect_err("no keystore");
+            assert_eq!(refused.kind, RefusalKind::Retry);
+            let means = privacy::keystore::Means {
+                disk: Arc::new(OsDisk),
+                rng: Arc::new(OsRng),
+                clock: Arc::new(OsClock::default()),
+            };
+            let keys = dir.path().join("keystore/default");
+            let (keystore, _) = privacy::Keystore::open(means, &keys, &Tenant::default(), None).expect("opens");
+            let keystores = Arc::new([(Tenant::default(), Arc::new(keystore))].into());
+            let redactor = Arc::new(Redactor::new());
+            let policy = Arc::new(privacy::Policy::new(&config, Arc::clone(&redactor)).expect("is possible"));
+            let keyed = Clearer::new(redactor, [7; 32]).with_policy(policy).with_keystores(keystores);
+            pipeline.set_clearer(Arc::new(keyed));
+            pipeline.admit(vec![event()], Level::Durable).await.expect("admitted");
+            let mut cursor = pipeline.ledger().cursor(&Tenant::default(), 0).expect("a log");
+            let stored = cursor.read(100).expect("reads");
+            let last = stored.iter().rev().find(|stored| stored.kind == Kind::Event).expect("is there");
+            assert!(!last.boxes.is_empty());
+            users.push(last.payload.iter().find(|(id, _)| *id == model::event::field::BODY).cloned());
+            pipeline.ledger().close().await.expect("closes");
+        }
+        assert_eq!(users[0], users[1]);
+        let copy = dir.path().join("copy");
+        let wal = std::fs::read_dir(dir.path().join("wal")).expect("lists");
+        for segment in wal {
+            let bytes = std::fs::read(segment.expect("is there").path()).expect("reads");
+            assert!(!bytes.windows(6).any(|part| part == b"canary"), "the first two were cleared, the others sealed");
+        }
+        assert!(crate::copy::has_keys_of_persons(&OsDisk, dir.path()).expect("lists"));
+        let manifest = crate::copy::backup(&OsDisk, dir.path(), &copy, Timestamp::UNIX_EPOCH).await.expect("copies");
+        assert!(!manifest.files.iter().any(|file| file.path.starts_with("keystore/default/")));
+        assert!(manifest.files.iter().any(|file| file.path.starts_with("keystore/localhost/default/")));
+        assert!(!crate::copy::has_keys_of_persons(&OsDisk, &copy).expect("lists"));
     }
 
     #[tokio::test]

@@ -172,6 +172,12 @@ impl Running {
                     self.pipeline.record_losses().await;
                     self.take_up_spool().await;
                     self.tell_ailments().await;
+                    self.keep_exposures(false);
+                    // After a failed sync nobody knows what is on the disk (D-2): the next start finds out.
+                    if let Some(reason) = self.keystores.values().find_map(|keystore| keystore.stopped()) {
+                        tracing::error!(reason = &*reason, "a keystore has stopped");
+                        return End::PartEnded("keystore");
+                    }
                 }
                 _ = watchdog.tick(), if beat.is_some() => supervisor.tell("WATCHDOG=1"),
                 Some(ended) = self.tasks.join_next() => {

@@ -35,6 +35,8 @@ pub struct Stored {
     pub public: Vec<(u16, Value)>,
     /// The cleared values, ascending by field; empty once the retention policy deleted them.
     pub payload: Vec<(u16, Value)>,
+    /// The boxes, for who has their keys (`privacy::Boxed::read_all`); empty once the retention policy deleted them.
+    pub boxes: Vec<u8>,
 }
 
 impl Stored {
@@ -87,6 +89,7 @@ impl Stored {
             entry: row.entry.to_vec(),
             public,
             payload,
+            boxes: row.boxes.to_vec(),
         }))
     }
 }

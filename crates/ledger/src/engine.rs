@@ -161,7 +161,8 @@ pub(crate) fn prepare_records(shared: &Shared, records: &[Cleared]) -> Result<(A
         crate::shared::lock(&shared.figures).refused_full += 1;
         return Err(Error::DiskFull);
     }
-    let drafts: Vec<Draft<'_>> = records.iter().map(Draft::from).collect();
+    let place = privacy::Place::new(origin.origin.as_str(), crate::entry::SCHEMA);
+    let drafts: Vec<Draft<'_>> = records.iter().map(|record| Draft::of(record, &place)).collect();
     let names = origin.names();
     let prepared = prepare(origin.number, &drafts, &names, &*shared.rng)?;
     Ok((origin, prepared))

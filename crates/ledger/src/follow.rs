@@ -8,7 +8,6 @@ use model::{FollowLog, LogFault, LogFiles, LogKeys, LogSeen};
 use crate::chain::Chain;
 use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
-use crate::malformed::Malformed;
 use crate::merkle::{Hash, leaf_hash, prove_consistency, prove_inclusion, verify_consistency, verify_inclusion};
 use crate::note::Verifiers;
 use crate::tile::{ReadTile, TileNodes, TilePath, WIDTH, read_bundle};
@@ -169,12 +168,6 @@ impl ReadTile for Tiles<'_> {
 fn needed(files: &dyn LogFiles, path: &str, max: usize) -> Result<Vec<u8>, LogFault> {
     let read = files.read(path, max).map_err(LogFault::Unread)?;
     read.ok_or_else(|| LogFault::Unsound(format!("{path} is missing")))
-}
-
-impl From<Malformed> for LogFault {
-    fn from(why: Malformed) -> Self {
-        Self::Unsound(why.to_string())
-    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub struct Found<'a> {
     pub payload: Option<&'a [u8]>,
     /// The seed of its salts; `None` when it was deleted.
     pub seed: Option<&'a [u8; 32]>,
+    /// Its boxes; empty when it has none, or they were deleted.
+    pub boxes: &'a [u8],
 }
 
 impl Found<'_> {
@@ -166,6 +168,7 @@ impl Forensic {
                             entry: row.entry,
                             payload: kept.then_some(row.payload),
                             seed: kept.then_some(rows.seed),
+                            boxes: row.boxes,
                         };
                         if !visit(found) {
                             return Ok(end);
@@ -213,6 +216,7 @@ impl Vault for ForensicLog {
                     entry: found.entry,
                     payload: found.payload,
                     seed: found.seed,
+                    boxes: found.boxes,
                 })
             })
             .map_err(|error| VaultFault::new(error.chain()))?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use model::limits::{APPEND_RECORDS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use model::{Kind, Rng, SourceId, Tier, Value};
-use privacy::{Cleared, Public};
+use privacy::{Cleared, Place, Public, Sealed};
 
 use crate::commitment::{Salts, Seed};
 use crate::entry::{self, Head, Scalar, Uuid};
@@ -40,18 +40,19 @@ pub(crate) struct Draft<'a> {
     pub(crate) kind: Kind,
     pub(crate) public: Vec<(u16, DraftValue<'a>)>,
     pub(crate) payload: &'a [(u16, Value)],
+    /// What privacy sealed, and the log that it is bound to.
+    pub(crate) boxes: Option<(&'a [Sealed], &'a Place)>,
 }
 
 impl<'a> Draft<'a> {
     /// One of the ledger's own records.
     pub(crate) fn own(kind: Kind, fields: impl IntoIterator<Item = (u16, Scalar<'a>)>) -> Self {
         let public = fields.into_iter().map(|(id, scalar)| (id, DraftValue::Scalar(scalar))).collect();
-        Self { source: SourceId::default(), kind, public, payload: &[] }
+        Self { source: SourceId::default(), kind, public, payload: &[], boxes: None }
     }
-}
 
-impl<'a> From<&'a Cleared> for Draft<'a> {
-    fn from(cleared: &'a Cleared) -> Self {
+    /// A record of privacy's, in the log that `place` names.
+    pub(crate) fn of(cleared: &'a Cleared, place: &'a Place) -> Self {
         let public = cleared.public().iter().map(|(id, value)| {
             let value = match value {
                 Public::Bool(value) => DraftValue::Scalar(Scalar::Bool(*value)),
@@ -63,7 +64,13 @@ impl<'a> From<&'a Cleared> for Draft<'a> {
             };
             (*id, value)
         });
-        Self { source: cleared.source(), kind: cleared.kind(), public: public.collect(), payload: cleared.payload() }
+        Self {
+            source: cleared.source(),
+            kind: cleared.kind(),
+            public: public.collect(),
+            payload: cleared.payload(),
+            boxes: (!cleared.boxes().is_empty()).then_some((cleared.boxes(), place)),
+        }
     }
 }
 
@@ -104,7 +111,7 @@ pub(crate) fn prepare(origin: u16, drafts: &[Draft<'_>], names: &Names, rng: &dy
     body.extend_from_slice(seed.expose());
     body.resize(SEED_BYTES + table_bytes, 0);
     let mut table = Vec::with_capacity(table_bytes);
-    let (mut values, mut commitments, mut scalars) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut values, mut boxes, mut commitments, mut scalars) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut missing, mut inner) = (Vec::new(), 0);
     for (draft, ordinal) in drafts.iter().zip(0..) {
         let too_long =
@@ -117,6 +124,11 @@ pub(crate) fn prepare(origin: u16, drafts: &[Draft<'_>], names: &Names, rng: &dy
         commitments.clear();
         if !draft.payload.is_empty() {
             payload::encode(&mut values, &uuid, draft.payload, &salts, &mut commitments)?;
+        }
+        boxes.clear();
+        if let Some((sealed, place)) = draft.boxes {
+            // Here the record has its name, which each box is bound to; the values are not seen.
+            privacy::seal_all(sealed, place, &uuid.0, rng, &mut boxes, &mut commitments)?;
         }
         let mut unknown = Vec::new();
         scalars.clear();
@@ -147,7 +159,8 @@ pub(crate) fn prepare(origin: u16, drafts: &[Draft<'_>], names: &Names, rng: &dy
             missing.push((entry_at + name_offset(&body[entry_at..], id)?, Arc::from(name)));
         }
         body.extend_from_slice(&values);
-        write_row(&mut table, entry_bytes, values.len(), 0);
+        body.extend_from_slice(&boxes);
+        write_row(&mut table, entry_bytes, values.len(), boxes.len());
     }
     body[SEED_BYTES..SEED_BYTES + table_bytes].copy_from_slice(&table);
     let count = u32::try_from(drafts.len()).expect("invariant: bounded by APPEND_RECORDS_MAX");
@@ -262,7 +275,7 @@ mod tests {
                 (2, DraftValue::Scalar(Scalar::Text("http"))),
                 (5, DraftValue::Name("new")),
             ];
-            drafts.push(Draft { source: SourceId([kind as u8; 16]), kind, public, payload: &payload });
+            drafts.push(Draft { source: SourceId([kind as u8; 16]), kind, public, payload: &payload, boxes: None });
         }
         let mut names = Names::default();
         names.intern("zero".into());

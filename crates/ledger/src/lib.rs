@@ -12,13 +12,11 @@
 //! [`Cursor::read`], [`Cursor::wait`], and [`Stored::fields`] for `model::Body::from_fields`. [`Ledger::stopped`]
 //! resolves when the disk failed: notify, exit, start again. [`Ledger::close`] ends in order.
 
-pub mod cbor;
 pub mod chain;
 pub mod checkpoint;
 pub mod commitment;
 pub mod consistency;
 pub mod entry;
-mod malformed;
 pub mod merkle;
 pub mod note;
 pub mod own;
@@ -54,7 +52,8 @@ pub use follow::Follow;
 pub use forensic::{Forensic, ForensicLog, Found, WalEnd, describe_own};
 pub use keys::{FileKeys, Keyring, Keys, Next, Place, Sign, meta_id};
 pub use ledger::{Ledger, LogStatus, Status};
-pub use malformed::Malformed;
+use model::malformed;
+pub use model::{Malformed, cbor};
 pub use recover::Recovery;
 pub use rotate::Rotated;
 pub use shared::{Config, Figures, Signed};

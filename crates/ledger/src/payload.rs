@@ -4,6 +4,7 @@
 
 use model::Value;
 use model::limits::PAYLOAD_BYTES_MAX;
+use privacy::Boxed;
 
 use crate::cbor;
 use crate::commitment::{Salt, Salts, commit};
@@ -227,6 +228,25 @@ impl<'a> Payload<'a> {
     /// When the bytes of a value are not of its type, or not in their one form.
     pub fn to_values(&self) -> Result<Vec<(u16, Value)>, Malformed> {
         self.values().map(|cleared| Ok((cleared.field, cleared.value()?))).collect()
+    }
+
+    /// Like [`Self::unopened`] for a record with boxes: what one of them holds counts as opened, and what one holds and
+    /// the entry does not commit to is unopened.
+    #[must_use]
+    pub fn unopened_beside(&self, entry: &Entry<'_>, salts: Option<&Salts>, boxes: &[Boxed<'_>]) -> Vec<u16> {
+        let mut unopened = self.unopened(entry, salts);
+        for field in boxes.iter().flat_map(Boxed::fields) {
+            let is_committed = entry.commitments().any(|(committed, _)| committed == field);
+            // A field that stands in a box and in the payload too is not excused by the box.
+            let is_shown = self.values().any(|value| value.field == field);
+            if is_committed && !is_shown {
+                unopened.retain(|other| *other != field);
+            } else if !unopened.contains(&field) {
+                unopened.push(field);
+            }
+        }
+        unopened.sort_unstable();
+        unopened
     }
 
     /// Checks the values against the commitments of `entry` (I2): each commitment must open to the value of its field,

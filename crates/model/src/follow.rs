@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Malformed;
+
 /// Gives the files of one log by relative path: `checkpoint`, `vkey`, `mldsa.pub`, `tile/...`, and what key rotations left there.
 pub trait LogFiles {
     /// Returns the bytes of a file, or `None` when there is none.
@@ -62,6 +64,12 @@ pub trait FollowLog: Send + Sync {
     /// # Errors
     /// When a file does not arrive, or what arrives cannot be relied on.
     fn follow(&self, files: &dyn LogFiles, keys: &LogKeys, earlier: Option<&[u8]>) -> Result<LogSeen, LogFault>;
+}
+
+impl From<Malformed> for LogFault {
+    fn from(why: Malformed) -> Self {
+        Self::Unsound(why.to_string())
+    }
 }
 
 #[cfg(test)]

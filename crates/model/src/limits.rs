@@ -29,6 +29,18 @@ pub const POLICY_FIELDS_MAX: usize = 4_096;
 pub const EXPOSURE_ROWS_MAX: usize = 65_536;
 /// Days that the exposure ledger remembers: a breach may be found months later.
 pub const EXPOSURE_DAYS_MAX: usize = 400;
+/// Most keys of one tenant's keystore: a person has one per retention class.
+pub const SUBJECT_KEYS_MAX: usize = 4_000_000;
+/// Most lookup tags of one tenant's keystore: an identifier has one per retention class.
+pub const LOOKUP_TAGS_MAX: usize = 8_000_000;
+/// Most links between keys of one tenant that turned out to be one person's.
+pub const IDENTITY_LINKS_MAX: usize = 1_000_000;
+/// Most records of one sealed frame of a keystore's file.
+pub const KEYSTORE_FRAME_RECORDS_MAX: usize = 4_096;
+/// Most values of one event that are sealed; further ones are replaced and not kept.
+pub const SEALED_VALUES_MAX: usize = 256;
+/// Most boxes of one record: one per owner.
+pub const BOXES_MAX: usize = 255;
 /// Largest body of events, as it comes and unpacked. Agents split what is larger when they are told 413.
 pub const INTAKE_BODY_BYTES_MAX: usize = 24 << 20;
 /// Memory for bodies of events that are received at the same time; further ones wait a little and are told to come back.
@@ -230,6 +242,9 @@ const _: () =
 const _: () = assert!(INTAKE_TENANT_MEMORY_MAX <= INTAKE_MEMORY_MAX / 2, "one tenant leaves room for others");
 const _: () = assert!(INTAKE_GROUP_EVENTS_MAX <= APPEND_RECORDS_MAX, "a group of events is one append");
 const _: () = assert!(INTAKE_EVENT_BYTES_MAX * 2 <= PAYLOAD_BYTES_MAX, "what clearing adds finds room");
+const _: () = assert!(SUBJECT_KEYS_MAX <= LOOKUP_TAGS_MAX, "each key is found by a tag at least");
+const _: () = assert!(LOOKUP_TAGS_MAX < u32::MAX as usize / 2, "places in a keystore's tables are 32 bits wide");
+const _: () = assert!(SEALED_VALUES_MAX * 34 <= ENTRY_BYTES_MAX / 4, "commitments to sealed values leave room");
 const _: () = assert!(BATCH_RECORDS_MAX <= APPEND_QUEUE_MAX, "a full batch fits the queue");
 const _: () = assert!(PROBE_BODY_BYTES_MAX <= PROBE_DECODED_BYTES_MAX, "decoding never allows less than reading");
 const _: () = assert!(LAKE_FLUSH_BYTES <= LAKE_HOT_BYTES_MAX / 2, "one tenant leaves room for others");

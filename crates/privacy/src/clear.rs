@@ -9,9 +9,11 @@ use model::schema::SchemaError;
 use model::{Body, Class, Field, Kind, Private, RefusalKind, Signal, SourceId, Tenant, Timestamp, Value, limits};
 use sha2::Sha256;
 
+use crate::boxes::Sealed;
 use crate::config::Config;
 use crate::detect::Type;
-use crate::policy::{Event as Raw, Policy};
+use crate::keystore::{self, Keystore, Want};
+use crate::policy::{Event as Raw, Keyed, Policy, Receipt};
 use crate::redact::Redactor;
 
 /// Why a signal was not cleared. No text of the signal is in it.
@@ -28,6 +30,12 @@ pub enum Error {
         /// Which field.
         field: &'static str,
     },
+    /// Keys that a policy asks for cannot be had.
+    #[error("could not get the keys of the persons in an event")]
+    Keys(#[source] keystore::Error),
+    /// A policy asks for keys, and no keystore of the tenant is open.
+    #[error("could not clear an event: its policy needs the keystore of its tenant, which is not open")]
+    NoKeystore,
     /// A policy cannot be carried out.
     #[error("cannot carry out the policy privacy.{path}: {message}")]
     Policy {
@@ -39,10 +47,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Tells what the sender can do: nothing, as the same signal would be refused again.
+    /// Tells what the sender can do: nothing, as the same signal would be refused again, but where keys were missing.
     #[must_use]
-    pub const fn kind(&self) -> RefusalKind {
-        RefusalKind::Reject
+    pub fn kind(&self) -> RefusalKind {
+        match self {
+            Self::Keys(error) => error.kind(),
+            Self::NoKeystore => RefusalKind::Retry,
+            Self::Fields(_) | Self::Shape { .. } | Self::Policy { .. } => RefusalKind::Reject,
+        }
     }
 }
 
@@ -52,7 +64,11 @@ pub struct Clearer {
     redactor: Arc<Redactor>,
     policy: Arc<Policy>,
     token_key: Private<[u8; 32]>,
+    keystores: Keystores,
 }
+
+/// The open keystores, by tenant.
+pub type Keystores = Arc<BTreeMap<Tenant, Arc<Keystore>>>;
 
 /// A value that stands in the entry itself and may be published.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +95,8 @@ pub struct Cleared {
     pub(crate) kind: Kind,
     pub(crate) public: Vec<(u16, Public)>,
     pub(crate) payload: Vec<(u16, Value)>,
+    pub(crate) boxes: Vec<Sealed>,
+    pub(crate) receipt: Option<(String, Receipt)>,
 }
 
 impl Cleared {
@@ -111,6 +129,17 @@ impl Cleared {
     pub fn payload(&self) -> &[(u16, Value)] {
         &self.payload
     }
+
+    /// Returns what is committed to and sealed: the ledger seals it while it encodes, and never sees it.
+    #[must_use]
+    pub fn boxes(&self) -> &[Sealed] {
+        &self.boxes
+    }
+
+    /// Takes the stream of an event and what was done to it: for the exposure ledger.
+    pub fn take_receipt(&mut self) -> Option<(String, Receipt)> {
+        self.receipt.take()
+    }
 }
 
 /// Longest public text: an enumeration or an id.
@@ -142,7 +171,20 @@ impl Clearer {
     pub fn new(redactor: Arc<Redactor>, token_key: [u8; 32]) -> Self {
         let policy = Policy::new(&Config::default(), Arc::clone(&redactor));
         let policy = Arc::new(policy.expect("invariant: the policy that says nothing is possible"));
-        Self { redactor, policy, token_key: Private::new(token_key) }
+        Self { redactor, policy, token_key: Private::new(token_key), keystores: Keystores::default() }
+    }
+
+    /// Takes the keys of the persons in events from these keystores.
+    #[must_use]
+    pub fn with_keystores(mut self, keystores: Keystores) -> Self {
+        self.keystores = keystores;
+        self
+    }
+
+    /// Tells whether clearing an event may mint keys, which waits for the disk.
+    #[must_use]
+    pub fn is_keyed(&self) -> bool {
+        self.policy.is_keyed()
     }
 
     /// Clears the fields of events as a policy says.
@@ -162,12 +204,57 @@ impl Clearer {
     /// personal values. Undeclared fields are dropped. Linear in the signal's size.
     ///
     /// # Errors
-    /// When the signal's maker broke the schema; the signal is then not to be stored at all.
+    /// When the signal's maker broke the schema, or a key that its policy asks for cannot be minted; the signal is then
+    /// not to be stored at all.
     pub fn clear(&self, signal: Signal) -> Result<Cleared, Error> {
-        let signal = match signal.body {
-            Body::Event(event) => return Ok(self.event(signal.tenant, signal.source, *event)),
-            _ => signal,
-        };
+        let mut cleared = self.clear_all(vec![signal])?;
+        cleared.pop().ok_or(Error::NoKeystore)
+    }
+
+    /// Clears signals in order, as [`Self::clear`] does each. The keys that are missing for all of them are minted with one
+    /// sync, which blocks; where all are known nothing is written.
+    ///
+    /// # Errors
+    /// As [`Self::clear`], for the first that cannot be cleared. Keys may have been minted all the same.
+    pub fn clear_all(&self, signals: Vec<Signal>) -> Result<Vec<Cleared>, Error> {
+        let mut cleared = Vec::with_capacity(signals.len());
+        let (mut again, mut missing) = (Vec::new(), BTreeMap::<Tenant, Vec<Want>>::new());
+        for signal in signals {
+            let Signal { tenant, source, body } = signal;
+            let event = match body {
+                Body::Event(event) => *event,
+                body => {
+                    cleared.push(self.plain(Signal { tenant, source, body })?);
+                    continue;
+                }
+            };
+            // Whatever lacks a key is cleared again once it is there, from what came.
+            let kept = self.policy.is_keyed_for(&event.stream).then(|| event.clone());
+            let (record, wants) = self.event(tenant, source, event)?;
+            if let Some(event) = kept.filter(|_| !wants.is_empty()) {
+                again.push((cleared.len(), event));
+                missing.entry(record.tenant.clone()).or_default().extend(wants);
+            }
+            cleared.push(record);
+        }
+        for (tenant, wants) in missing {
+            let keystore = self.keystores.get(&tenant).ok_or(Error::NoKeystore)?;
+            keystore.mint(&wants).map_err(Error::Keys)?;
+        }
+        for (at, event) in again {
+            let Some(record) = cleared.get_mut(at) else { continue };
+            let (complete, wants) = self.event(record.tenant.clone(), record.source, event)?;
+            // An erasure came between: the sender comes back.
+            if !wants.is_empty() {
+                return Err(Error::NoKeystore);
+            }
+            *record = complete;
+        }
+        Ok(cleared)
+    }
+
+    /// Clears a signal that is no event.
+    fn plain(&self, signal: Signal) -> Result<Cleared, Error> {
         let kind = signal.body.kind();
         let mut public = Vec::new();
         let mut payload = Vec::new();
@@ -179,14 +266,20 @@ impl Clearer {
                 Class::Cleared => payload.push((id, self.field(field.name, value))),
             }
         }
-        Ok(Cleared { tenant: signal.tenant, source: signal.source, kind, public, payload })
+        let (tenant, source) = (signal.tenant, signal.source);
+        Ok(Cleared { tenant, source, kind, public, payload, boxes: Vec::new(), receipt: None })
     }
 
     /// Clears an event by the policy of its stream; what was done to it becomes a field of its own.
-    fn event(&self, tenant: Tenant, source: SourceId, event: model::Event) -> Cleared {
+    /// Returns whose keys are missing too: the record is not to be used while there are any.
+    fn event(&self, tenant: Tenant, source: SourceId, event: model::Event) -> Result<(Cleared, Vec<Want>), Error> {
         let raw =
             Raw { attributes: event.attributes, resource: event.resource, body: event.body.unwrap_or(Value::Null) };
-        let (cleared, receipt) = self.policy.clear(&event.stream, raw);
+        let keystore = self.keystores.get(&tenant).map(|keystore| &**keystore);
+        if keystore.is_none() && self.policy.is_keyed_for(&event.stream) {
+            return Err(Error::NoKeystore);
+        }
+        let Keyed { event: cleared, receipt, boxes, missing } = self.policy.clear_with(&event.stream, raw, keystore);
         let (attributes, resource, body) = cleared.into_parts();
         let stream = cut(&self.text(&event.stream, Style::Keyed), limits::NAME_BYTES_MAX);
         let id = |id: Option<String>, digits| {
@@ -206,9 +299,10 @@ impl Clearer {
             (field::SEVERITY, Public::U64(cleared.severity.into())),
             (field::SECTOR, Public::Text(cleared.sector.as_str().to_owned())),
         ];
-        public.push((field::STREAM, Public::Name(stream)));
+        public.push((field::STREAM, Public::Name(stream.clone())));
         let payload = cleared.into_fields().into_iter().filter(|(id, _)| *id > field::STREAM).collect();
-        Cleared { tenant, source, kind: Kind::Event, public, payload }
+        let receipt = Some((stream, receipt));
+        Ok((Cleared { tenant, source, kind: Kind::Event, public, payload, boxes, receipt }, missing))
     }
 
     /// Returns a label's value as [`Self::clear`] stores it, so that a matcher or a query can be asked in clear.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use model::Private;
 use model::config::{FieldSpec, Spec, Ty};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::clear::Error;
 use crate::detect::Type;
@@ -18,7 +19,7 @@ const TYPE: Spec = Spec {
             "action",
             Ty::Enum(&["token", "mask", "drop", "generalise", "keep", "pseudonym", "seal"]),
             "token",
-            "`token` puts the type's name in the value's place, `mask` three asterisks, `drop` nothing; `generalise` makes IP addresses, dates of birth and coordinates coarser and is `token` for others; `keep` leaves the value in clear and needs a reason; `pseudonym` and `seal` are refused until the keystore exists.",
+            "`token` puts the type's name in the value's place, `mask` three asterisks, `drop` nothing; `generalise` makes IP addresses, dates of birth and coordinates coarser and is `token` for others; `keep` leaves the value in clear and needs a reason; in events, `pseudonym` puts a name in its place that only the person's key makes, and `seal` puts the type's name in its place and the value in a box of the person; elsewhere both are `token`.",
         ),
         FieldSpec::optional("reason", Ty::Text, "", "Why the values are kept: for the auditor."),
     ],
@@ -32,7 +33,7 @@ const STREAM: Spec = Spec {
             "fields",
             Ty::Map(&Ty::Text),
             "{}",
-            "By path (`user.id`, `client.*`, `attributes.user`): `drop`, `mask`, `token`, `generalise` (with `/24`, `month`, `year` or `age`), `keep because ...`. `subject`, `pseudonym` and `seal` are refused until the keystore exists. The longest fitting path counts.",
+            "By path (`user.id`, `client.*`, `attributes.user`): `drop`, `mask`, `token`, `generalise` (with `/24`, `month`, `year` or `age`), `keep because ...`; `subject` says whose the event is and puts a pseudonym in the value's place, `pseudonym` a pseudonym, `seal` the value into a box of the subject, or of nobody but itself (`pseudonym self`, `seal self`). A word behind tells several persons of one event apart (`subject actor`, `seal actor`), and `as TYPE` says what identifies (`subject as username`). The longest fitting path counts.",
         ),
         FieldSpec::optional(
             "unknown",
@@ -41,6 +42,17 @@ const STREAM: Spec = Spec {
             "Fields that `fields` does not name: `judge` them by name and content, or `drop` them, whatever they are.",
         ),
     ],
+};
+
+const KEYSTORE: Spec = Spec {
+    name: "privacy.keystore",
+    doc: "How the keys of persons are kept, in `keystore/<tenant>/`.",
+    fields: &[FieldSpec::optional(
+        "passphrase",
+        Ty::Secret,
+        "",
+        "Derives the key that wraps the others (argon2id, 64 MiB). Without it, a random one lies beside them in `kek_random`, for the owner alone. It cannot be changed later.",
+    )],
 };
 
 /// What may stand under `privacy:`.
@@ -66,11 +78,12 @@ pub static SPEC: Spec = Spec {
             "{}",
             "By stream, what happens to the fields of its events.",
         ),
+        FieldSpec::optional("keystore", Ty::Object(&KEYSTORE), "{}", "How the keys of persons are kept."),
     ],
 };
 
 /// `privacy:` as read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What happens to values, by type.
@@ -79,6 +92,21 @@ pub struct Config {
     pub keep: Vec<String>,
     /// What happens to fields, by stream.
     pub streams: BTreeMap<String, StreamPolicy>,
+    /// How the keys of persons are kept.
+    pub keystore: KeystoreConfig,
+}
+
+/// How the keys of persons are kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeystoreConfig {
+    /// Derives the key that wraps the others; without it, a random one lies beside them.
+    #[serde(deserialize_with = "secret")]
+    pub passphrase: Option<Private<String>>,
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Private<String>>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()).map(Private::new))
 }
 
 /// What happens to values of one type.
@@ -133,8 +161,33 @@ pub enum Action {
     Seal,
 }
 
+impl Action {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Mask => "mask",
+            Self::Drop => "drop",
+            Self::Generalise => "generalise",
+            Self::Keep => "keep",
+            Self::Pseudonym => "pseudonym",
+            Self::Seal => "seal",
+        }
+    }
+}
+
+/// Whose key an action takes, and what kind of identifier a value is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keyed {
+    /// Which of the persons of an event: the empty name is that of the only one; `None` is the value itself.
+    pub role: Option<String>,
+    /// The type of identifier, where the policy says it.
+    pub kind: Option<String>,
+}
+
 /// What happens to a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldAction {
     /// The field goes.
     Drop,
@@ -146,10 +199,23 @@ pub enum FieldAction {
     Token,
     /// It stays.
     Keep,
+    /// It says whose the event is, and a pseudonym takes its place.
+    Subject(Keyed),
+    /// A pseudonym takes its place.
+    Pseudonym(Keyed),
+    /// A token takes its place, and it goes into a box.
+    Seal(Keyed),
 }
 
 impl FieldAction {
-    /// Reads `drop`, `mask`, `token`, `generalise`, `generalise /24`, `generalise month`, `keep because REASON`.
+    /// Tells whether it needs keys.
+    #[must_use]
+    pub const fn is_keyed(&self) -> bool {
+        matches!(self, Self::Subject(_) | Self::Pseudonym(_) | Self::Seal(_))
+    }
+
+    /// Reads `drop`, `mask`, `token`, `generalise`, `generalise /24`, `generalise month`, `keep because REASON`, and
+    /// `subject`, `pseudonym`, `seal` with a role and `as TYPE` behind.
     ///
     /// # Errors
     /// What is wrong, and what to write instead where that can be said.
@@ -185,16 +251,46 @@ impl FieldAction {
                     Some("write keep because, and why it may be stored and sent".to_owned()),
                 )),
             },
-            "subject" | "pseudonym" | "seal" => Err((
-                format!("{word} needs the keystore, which this version does not have"),
-                Some("write token, or drop".to_owned()),
-            )),
+            "subject" => match Keyed::read(rest)? {
+                Keyed { role: None, .. } => {
+                    Err(("an event cannot be its own subject".to_owned(), Some("write pseudonym self".to_owned())))
+                }
+                keyed => Ok(Self::Subject(keyed)),
+            },
+            "pseudonym" => Keyed::read(rest).map(Self::Pseudonym),
+            "seal" => Keyed::read(rest).map(Self::Seal),
             _ => Err((
                 "unknown action, expected drop, mask, generalise, token, keep because ..., subject, pseudonym or seal"
                     .to_owned(),
                 None,
             )),
         }
+    }
+}
+
+impl Keyed {
+    /// Reads what stands behind the action: `self` or a role, then `as TYPE`.
+    fn read(text: &str) -> Result<Self, (String, Option<String>)> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let (role, kind) = match words[..] {
+            [] => ("", None),
+            [role] if role != "as" => (role, None),
+            ["as", kind] => ("", Some(kind)),
+            [role, "as", kind] => (role, Some(kind)),
+            _ => ("?", None),
+        };
+        let is_word = |word: &str| {
+            word.len() <= 32
+                && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+        };
+        if !is_word(role) || !kind.is_none_or(is_word) {
+            return Err((
+                "cannot read who that is, expected self or one word, then as and a type".to_owned(),
+                Some("write for example subject actor as username".to_owned()),
+            ));
+        }
+        let role = (role != "self").then(|| role.to_owned());
+        Ok(Self { role, kind: kind.map(str::to_owned) })
     }
 }
 
@@ -212,17 +308,18 @@ impl Config {
                 problems.push((path.clone(), format!("unknown type, expected one of {known}"), None));
             }
             match policy.action {
-                Action::Seal | Action::Pseudonym => problems.push((
-                    format!("{path}.action"),
-                    "needs the keystore, which this version does not have".to_owned(),
-                    Some("write token".to_owned()),
-                )),
                 Action::Keep if policy.reason.trim().is_empty() => problems.push((
                     path,
                     "values are kept in clear without a reason".to_owned(),
                     Some("add reason: why they may be stored and sent".to_owned()),
                 )),
-                Action::Keep | Action::Token | Action::Mask | Action::Drop | Action::Generalise => {}
+                Action::Keep
+                | Action::Token
+                | Action::Mask
+                | Action::Drop
+                | Action::Generalise
+                | Action::Pseudonym
+                | Action::Seal => {}
             }
         }
         for (stream, policy) in &self.streams {
@@ -267,21 +364,21 @@ mod tests {
     }
 
     #[test]
-    fn kept_types_need_a_reason_and_nothing_is_sealed_yet() {
+    fn kept_types_need_a_reason() {
         let bad = config(serde_json::json!({
-            "types": {"email": {"action": "seal"}, "ip": {"action": "keep"}, "shoe": {}}
+            "types": {"email": {"action": "seal"}, "nir": {"action": "pseudonym"}, "ip": {"action": "keep"}, "shoe": {}}
         }));
         let problems = bad.check();
         let paths: Vec<_> = problems.iter().map(|(path, _, _)| path.as_str()).collect();
-        assert_eq!(paths, ["types.email.action", "types.ip", "types.shoe"]);
+        assert_eq!(paths, ["types.ip", "types.shoe"]);
         let error = bad.redactor([""; 0]).expect_err("is refused");
-        assert!(error.to_string().contains("keystore"), "{error}");
+        assert!(error.to_string().contains("without a reason"), "{error}");
     }
 
     #[test]
     fn all_problems_of_streams_are_told_with_their_place() {
         let bad = config(serde_json::json!({"streams": {"a-*": {"unknown": "drop", "fields": {
-            "ok": "generalise /48", "user.id": "subject", "k": "keep", "g": "generalise week", "w": "hide", "d": "drop it", "t": " token ",
+            "ok": "generalise /48", "user.id": "subject self", "r": "seal my self", "s": "pseudonym as ", "k": "keep", "g": "generalise week", "w": "hide", "d": "drop it", "t": " token ",
         }}}}));
         let problems = bad.check();
         let told: Vec<_> = problems.iter().map(|(path, message, _)| format!("{path}: {message}")).collect();
@@ -291,10 +388,33 @@ mod tests {
                 "streams.a-*.fields.d: nothing may follow drop",
                 "streams.a-*.fields.g: cannot generalise to that, expected /24, month, year or age",
                 "streams.a-*.fields.k: a field is kept in clear without a reason",
-                "streams.a-*.fields.user.id: subject needs the keystore, which this version does not have",
+                "streams.a-*.fields.r: cannot read who that is, expected self or one word, then as and a type",
+                "streams.a-*.fields.s: cannot read who that is, expected self or one word, then as and a type",
+                "streams.a-*.fields.user.id: an event cannot be its own subject",
                 "streams.a-*.fields.w: unknown action, expected drop, mask, generalise, token, keep because ..., subject, pseudonym or seal",
             ]
         );
+    }
+
+    #[test]
+    fn keyed_actions_say_whose_and_what() {
+        let keyed = |role: Option<&str>, kind: Option<&str>| Keyed {
+            role: role.map(str::to_owned),
+            kind: kind.map(str::to_owned),
+        };
+        for (text, action) in [
+            ("subject", FieldAction::Subject(keyed(Some(""), None))),
+            ("subject actor", FieldAction::Subject(keyed(Some("actor"), None))),
+            ("subject as username", FieldAction::Subject(keyed(Some(""), Some("username")))),
+            ("subject alias as email", FieldAction::Subject(keyed(Some("alias"), Some("email")))),
+            ("pseudonym self", FieldAction::Pseudonym(keyed(None, None))),
+            ("seal actor", FieldAction::Seal(keyed(Some("actor"), None))),
+            ("seal self as nir", FieldAction::Seal(keyed(None, Some("nir")))),
+        ] {
+            assert_eq!(FieldAction::read(text), Ok(action.clone()), "{text}");
+            assert!(action.is_keyed());
+        }
+        assert!(!FieldAction::Drop.is_keyed());
     }
 
     #[test]
@@ -320,6 +440,9 @@ mod tests {
         let redactor = good.redactor(["web"]).expect("is possible");
         assert_eq!(redactor.redact("10.0.0.1 ops@example.org a@b.fr"), "10.0.0.1 ops@example.org [email]");
         assert!(redactor.is_declared("web"));
-        assert_eq!(SPEC.fields.len(), 3);
+        assert_eq!(SPEC.fields.len(), 4);
+        let keyed = config(serde_json::json!({"keystore": {"passphrase": "correct horse"}}));
+        assert_eq!(keyed.keystore.passphrase.as_ref().map(|text| text.expose().as_str()), Some("correct horse"));
+        assert!(!format!("{keyed:?}").contains("horse"));
     }
 }

@@ -227,6 +227,23 @@ impl Type {
         }
     }
 
+    /// Tells whether a value of this type is surely the same person's, or thing's, wherever it stands. Names are not:
+    /// two persons share one; nor are user names: two systems share one.
+    pub(crate) const fn identifies(self) -> bool {
+        !matches!(
+            self,
+            Self::Secret
+                | Self::UrlCredentials
+                | Self::Jwt
+                | Self::Health
+                | Self::Dob
+                | Self::Address
+                | Self::Geo
+                | Self::Person
+                | Self::Username
+        )
+    }
+
     /// Returns the token that stands in the place of a value.
     pub(crate) const fn token(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use model::limits;
 
+use crate::detect::Type;
 use crate::policy::Receipt;
 
 /// Stands for the streams that are too many to be told apart.
@@ -47,6 +48,14 @@ impl Exposure {
         }
     }
 
+    /// Adds a count that was kept; one of a type that is not known any more is passed over.
+    pub fn restore(&mut self, day: u32, stream: &str, kind: &str, count: u64) {
+        let known = Type::ALL.map(Type::name).into_iter().chain(["FIELD", "UNSEALED"]).find(|name| *name == kind);
+        if let Some(kind) = known {
+            self.record(day, stream, &Receipt { counts: [(kind, count)].into(), ..Receipt::default() });
+        }
+    }
+
     /// Returns the counts in order of day, stream and type.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         self.rows.iter().map(|((day, stream, kind), count)| Row { day: *day, stream, kind, count: *count })
@@ -82,6 +91,16 @@ mod tests {
         assert_eq!(exposure.totals()[&("shop", "EMAIL")], 5);
         exposure.record(20_401, "shop", &receipt("NIR", 1));
         assert_eq!(exposure.rows().map(|row| row.day).collect::<Vec<_>>(), [20_001, 20_401]);
+    }
+
+    #[test]
+    fn what_was_kept_is_taken_up_again() {
+        let mut exposure = Exposure::default();
+        for (kind, count) in [("EMAIL", 2), ("EMAIL", 3), ("FIELD", 1), ("SHOE", 9)] {
+            exposure.restore(20_000, "shop", kind, count);
+        }
+        let rows: Vec<_> = exposure.rows().map(|row| (row.kind, row.count)).collect();
+        assert_eq!(rows, [("EMAIL", 5), ("FIELD", 1)]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::config::Action;
 use crate::detect::{self, Hit, Type};
 use crate::generalise::{To, generalise, is_network};
+use crate::keys::Keys;
+use crate::keystore::{self, Keystore};
 use crate::view::View;
 
 /// A replaced value can lay bare another one (`a@b.fr+33612345678`), so a text is read again until nothing is found. Each
@@ -152,6 +154,11 @@ impl Redactor {
         self.actions[kind as usize]
     }
 
+    /// Tells whether values of any type in free text need keys.
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, Action::Pseudonym | Action::Seal))
+    }
+
     /// Returns what takes the place of a value in free text.
     pub(crate) fn replacement(&self, kind: Type, understood: &str) -> Cow<'static, str> {
         match self.actions[kind as usize] {
@@ -201,6 +208,28 @@ impl Redactor {
     /// Returns what [`Self::redact`] finds in `text` and what it makes of it: for people who want to know why.
     #[must_use]
     pub fn explain(&self, text: &str) -> Explained {
+        self.explain_with(text, &|kind, understood| self.replacement(kind, understood))
+    }
+
+    /// Like [`Self::explain`] with pseudonyms where the configuration asks for them, each under a key of its own out of
+    /// `keystore`: as it would stand in an event that is nobody's.
+    ///
+    /// # Errors
+    /// When a key cannot be minted.
+    pub fn explain_keyed(&self, text: &str, keystore: &Keystore) -> Result<Explained, keystore::Error> {
+        let keys = Keys::new(Some(keystore));
+        let explain = || self.explain_with(text, &|kind, understood| keys.replacement(self, kind, understood));
+        let explained = explain();
+        let missing = keys.take_missing();
+        if missing.is_empty() {
+            return Ok(explained);
+        }
+        keystore.mint(&missing)?;
+        Ok(explain())
+    }
+
+    /// Like [`Self::explain`] with other replacements, made from the type and the value as understood.
+    pub(crate) fn explain_with(&self, text: &str, replacement: &dyn Fn(Type, &str) -> Cow<'static, str>) -> Explained {
         let mut pieces = vec![Piece { redacted: 0..text.len(), raw: 0..text.len(), kind: None, token: String::new() }];
         let mut cleared = text.to_owned();
         let mut kept = Vec::new();
@@ -219,7 +248,7 @@ impl Redactor {
             }
             let replaced = |hit: Hit| {
                 let understood = view.text().get(hit.range.clone()).unwrap_or_default();
-                let token = self.replacement(hit.kind, understood).into_owned();
+                let token = replacement(hit.kind, understood).into_owned();
                 Replaced { place: view.raw(hit.range), kind: hit.kind, token }
             };
             let hits: Vec<_> = hits.into_iter().map(replaced).collect();

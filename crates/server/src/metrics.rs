@@ -65,6 +65,9 @@ struct OfTenant {
     alerts: Counters<1>,
     lost: Counters<2>,
     dropped: Counter,
+    subject_keys: Gauge<i64, AtomicI64>,
+    keys_minted: Counter,
+    mints_refused: Counter,
 }
 
 impl Default for Metrics {
@@ -164,6 +167,14 @@ impl Metrics {
         self.of(tenant).dropped.inc_by(count);
     }
 
+    /// Takes how many keys of persons a tenant's keystore has, and how many were made or refused since the last time.
+    pub fn keystore(&self, tenant: &Tenant, keys: usize, minted: u64, refused: u64) {
+        let of = self.of(tenant);
+        of.subject_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+        of.keys_minted.inc_by(minted);
+        of.mints_refused.inc_by(refused);
+    }
+
     /// Counts values of one type that privacy replaced.
     pub fn redactions(&self, kind: &'static str, count: u64) {
         self.redactions.get_or_create(&[("type", kind.to_owned())]).inc_by(count);
@@ -242,7 +253,21 @@ impl OfTenant {
         let alerts = add(&mut registry, &name::ALERTS);
         let lost = add(&mut registry, &name::LOST);
         let dropped = add(&mut registry, &name::ALERTS_DROPPED);
-        Self { registry, results, appends, notifications, alerts, lost, dropped }
+        let subject_keys = add(&mut registry, &name::SUBJECT_KEYS);
+        let keys_minted = add(&mut registry, &name::KEYS_MINTED);
+        let mints_refused = add(&mut registry, &name::MINTS_REFUSED);
+        Self {
+            registry,
+            results,
+            appends,
+            notifications,
+            alerts,
+            lost,
+            dropped,
+            subject_keys,
+            keys_minted,
+            mints_refused,
+        }
     }
 }
 
@@ -433,6 +458,7 @@ mod tests {
         }
         metrics.alert(&tenant, Severity::Error);
         metrics.redactions("email", 3);
+        metrics.keystore(&tenant, 5, 2, 1);
         metrics.lost(&tenant, "queue_full", model::Kind::CheckResult, 2);
         metrics.config_loaded(false, now());
         metrics.config_loaded(true, now());
@@ -485,6 +511,9 @@ mod tests {
             r#"dihya_ledger_commit_lag_seconds{tenant="default"} 0.25"#,
             r#"dihya_outbox_pending{channel="mail",tenant="default"} 3.0"#,
             r#"dihya_privacy_redactions_total{type="email"} 3"#,
+            r#"dihya_privacy_subject_keys{tenant="default"} 5"#,
+            r#"dihya_privacy_keys_minted_total{tenant="default"} 2"#,
+            r#"dihya_privacy_mints_refused_total{tenant="default"} 1"#,
             r#"dihya_auth_failures_total{reason="missing"} 1"#,
             r#"dihya_http_requests_total{method="GET",route="none",status="404"} 1"#,
             r#"dihya_signals_lost_total{cause="queue_full",kind="check-result",tenant="default"} 2"#,

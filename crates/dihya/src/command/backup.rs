@@ -18,5 +18,10 @@ pub(super) fn run(args: &BackupArgs) -> anyhow::Result<u8> {
     let manifest = block_on(copy::backup(&OsDisk, &from, &args.to, OsClock::default().now()))?;
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
     terminal::out(&format!("copied {} files, {} MiB, into {}\n", manifest.files.len(), bytes >> 20, args.to.display()));
+    if copy::has_keys_of_persons(&OsDisk, &from)? {
+        terminal::out(
+            "The keys of persons in keystore/<tenant>/ are not in it: copy them apart, and destroy each copy in its time.\n",
+        );
+    }
     Ok(DONE)
 }

@@ -6,13 +6,14 @@ use std::time::SystemTime;
 
 use model::config::{Problem, Span};
 use model::{Admit as _, ConfigLoad, Level, Signal, Tenant};
+use privacy::keystore::Means;
 use server::seam::{OutboxGauge, Vitals as _};
 
 use super::alerting;
 use super::asked::LAKE;
 use super::start::{HISTORY, Running};
 use crate::config::{self, Loaded, Rejected};
-use crate::{events, spool};
+use crate::{events, keystores, spool};
 
 /// Problems of a refused file that are logged one by one.
 const PROBLEMS_LOGGED_MAX: usize = 20;
@@ -129,7 +130,14 @@ impl Running {
         if let Some(field) = self.file.fixed.differs(&Fixed::of(&loaded)) {
             return Err((field.to_owned(), "cannot be changed without a restart".to_owned()));
         }
-        let clearer = loaded.clearer(self.token_key).map_err(|error| ("privacy".to_owned(), error.to_string()))?;
+        let means = Means {
+            disk: Arc::clone(&self.alert_means.disk),
+            rng: Arc::clone(&self.alert_means.rng),
+            clock: Arc::clone(&self.clock),
+        };
+        let of_privacy = |error: anyhow::Error| ("privacy".to_owned(), format!("{error:#}"));
+        let keystores = keystores::open(&loaded, &self.data_dir, &means, &self.keystores).await.map_err(of_privacy)?;
+        let clearer = loaded.clearer(self.token_key, Arc::clone(&keystores)).map_err(of_privacy)?;
         let clearer = Arc::new(clearer);
         let url = loaded.server.url(self.server.address());
         let setups = alerting::setups(&loaded, &url, clearer.redactor(), &self.alert_means, &self.data_dir)
@@ -139,6 +147,7 @@ impl Running {
         self.spool.routing = loaded.alerting.config.clone();
         self.note_reach();
         self.pipeline.set_clearer(clearer);
+        self.keystores = keystores;
         for (tenant, setup) in setups {
             if let Some(engine) = self.engines.get(&tenant) {
                 engine.reload(setup);
@@ -187,6 +196,7 @@ impl Running {
         self.count_dropped();
         *self.pulse.outboxes.write().unwrap_or_else(PoisonError::into_inner) = gauges;
         self.count_redactions();
+        self.count_keys();
         if let Ok(status) = self.pipeline.ledger().status()
             && status.figures.syncs > self.syncs_seen
         {
@@ -226,6 +236,15 @@ impl Running {
             let dropped = engine.counters().alerts_dropped;
             let seen = self.dropped_seen.insert(tenant.clone(), dropped).unwrap_or(0);
             self.metrics.alerts_dropped(tenant, dropped.saturating_sub(seen));
+        }
+    }
+
+    /// The keystores count since they were opened, which is once.
+    fn count_keys(&mut self) {
+        for (tenant, keystore) in self.keystores.iter() {
+            let stats = keystore.stats();
+            let seen = self.keys_seen.insert(tenant.clone(), stats).unwrap_or_default();
+            self.metrics.keystore(tenant, stats.keys, stats.minted - seen.minted, stats.refused - seen.refused);
         }
     }
 

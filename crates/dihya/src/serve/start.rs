@@ -12,6 +12,8 @@ use disk::{Disk, OsClock, OsDisk, OsRng};
 use model::{
     AdminAct, Admit as _, Alert, Clock, ConfigLoad, Level, Private, RefusalKind, Rng, Signal, SteadyClock, Tenant,
 };
+use privacy::Keystores;
+use privacy::keystore::{Means, Stats};
 use probe::Scheduler;
 use server::{History, Metrics, Server, Tokens};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -27,6 +29,7 @@ use super::people::Engines;
 use super::reload::ConfigFile;
 use super::unwell::Unwell;
 use crate::config::Loaded;
+use crate::keystores;
 use crate::pipeline::Pipeline;
 use crate::reach::Reach;
 use crate::results::{self, Sink};
@@ -48,6 +51,10 @@ pub(crate) struct Running {
     pub(super) server: server::Handle,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) token_key: [u8; 32],
+    /// The keys of the persons in events, by tenant.
+    pub(super) keystores: Keystores,
+    /// What they had done when they were last looked at.
+    pub(super) keys_seen: BTreeMap<Tenant, Stats>,
     pub(super) file: ConfigFile,
     pub(super) url: String,
     pub(super) data_dir: PathBuf,
@@ -86,6 +93,7 @@ struct Base {
     metrics: Arc<Metrics>,
     pipeline: Arc<Pipeline>,
     token_key: [u8; 32],
+    keystores: Keystores,
 }
 
 impl Base {
@@ -100,14 +108,20 @@ impl Base {
         let metrics = Arc::new(Metrics::new());
         let ledger = open_ledger(loaded, &data_dir, &disk, &clock, &rng).await?;
         let token_key = store::token_key(&*disk, &data_dir, &*rng)?;
-        let clearer = Arc::new(loaded.clearer(token_key)?);
+        let means = Means { disk: Arc::clone(&disk), rng: Arc::clone(&rng), clock: Arc::clone(&clock) };
+        let keystores = keystores::open(loaded, &data_dir, &means, &Keystores::default()).await?;
+        let clearer = Arc::new(loaded.clearer(token_key, Arc::clone(&keystores))?);
         let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&clock), Arc::clone(&metrics)));
+        if let Err(error) = pipeline.exposures().load(&*disk, &data_dir) {
+            // Counts must not keep alerts from being told.
+            tracing::warn!(error = format!("{error:#}"), "could not take up the exposure ledger");
+        }
         record_config(&pipeline, loaded, &*clock).await?;
         let config = &loaded.alerting.config;
         spool::Way { disk: &*disk, data_dir: &data_dir, pipeline: &pipeline, config, rng: &*rng }
             .admit(clock.now())
             .await?;
-        Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key })
+        Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key, keystores })
     }
 
     fn alert_means(&self) -> alerting::Means {
@@ -192,12 +206,10 @@ impl Running {
     pub(super) async fn start(loaded: Loaded, data_dir: PathBuf, listen: Option<String>) -> anyhow::Result<Self> {
         let base = Base::open(&loaded, &data_dir).await?;
         let control = Control::open(&base).await?;
-        let mut tasks = JoinSet::new();
+        let (alert_means, mut tasks) = (base.alert_means(), JoinSet::new());
 
-        let alert_means = base.alert_means();
-        let url = external_url(&loaded.server);
         let redactor = Arc::clone(base.pipeline.clearer().redactor());
-        let setups = alerting::setups(&loaded, &url, &redactor, &alert_means, &base.data_dir)?;
+        let setups = alerting::setups(&loaded, &external_url(&loaded.server), &redactor, &alert_means, &base.data_dir)?;
         let started = alerting::start(setups, &control.state, &base.pipeline, &alert_means).await?;
         let engines = started.engines;
         watch_engines(&mut tasks, &engines, &base.pipeline);
@@ -247,6 +259,8 @@ impl Running {
             server: handle,
             clock: base.clock,
             token_key: base.token_key,
+            keystores: base.keystores,
+            keys_seen: BTreeMap::new(),
             file,
             url,
             data_dir: base.data_dir,
@@ -286,6 +300,14 @@ impl Running {
         }
     }
 
+    /// Keeps what personal data passed, for the next start and for people who ask.
+    pub(super) fn keep_exposures(&self, last: bool) {
+        let (disk, now) = (&*self.alert_means.disk, self.clock.monotonic());
+        if let Err(error) = self.pipeline.exposures().keep(disk, &self.data_dir, now, last) {
+            tracing::warn!(error = format!("{error:#}"), "could not keep the exposure ledger");
+        }
+    }
+
     /// Stops everything in order. Bounded by the caller.
     pub(super) async fn stop(&mut self) {
         self.stop.send_replace(true);
@@ -304,6 +326,8 @@ impl Running {
         if let Err(error) = self.pipeline.ledger().close().await {
             tracing::warn!(error = %error, "could not close the ledger in order");
         }
+        self.keep_exposures(true);
+        self.keystores.values().for_each(|keystore| keystore.close());
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
         self.beats.write().await;

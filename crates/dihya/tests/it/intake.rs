@@ -252,3 +252,45 @@ fn events_of_a_script_are_answered_with_a_receipt_that_can_be_proved() {
     assert_eq!(beyond.status.code(), Some(2), "{}", text(&beyond.stderr));
     assert_nothing_planted_lies_in(&data);
 }
+
+/// The whole way: keys are made at the first event, found again after a restart, and lie nowhere beside what they seal.
+#[test]
+fn persons_keep_their_pseudonyms_and_sealed_values_lie_nowhere() {
+    let place = Place::new();
+    let policy = place.put(
+        "dihya.yaml",
+        "privacy:\n  streams:\n    shop:\n      fields:\n        user.id: subject\n        mail: seal\n        ip: pseudonym self\n",
+    );
+    let body = serde_json::json!({
+        "user": {"id": "customer-4711"}, "mail": "planted.person@example.org", "ip": "203.0.113.77", "n": 1,
+    });
+    let mut data = PathBuf::new();
+    for name in ["first", "second"] {
+        let server = Server::start(&place, &["--config", &policy]);
+        let token = agent_token(&server, name);
+        let path = "/api/dihya/v1/events?stream=shop";
+        let answer = crate::web::request(&server.address, "POST", path, Some(&token), Some(&body));
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        data.clone_from(&server.data);
+        assert_eq!(server.stop(), Some(0));
+        assert_nothing_planted_lies_in(&data);
+    }
+    let kept = events(&place);
+    let (first, second) = (&kept[0]["attributes"], &kept[1]["attributes"]);
+    assert_eq!((first, kept.len()), (second, 2), "the same person, the same address");
+    assert!(first["user"]["id"].as_str().is_some_and(|name| name.len() == 27 && name.starts_with('P')), "{first}");
+    assert_ne!(first["ip"], first["user"]["id"]);
+    assert_eq!(first["mail"], "[email]");
+    assert!(data.join("keystore/default/subject_keys").is_file());
+    let report = verify(&data);
+    assert_eq!(report["sound"], true, "{report}");
+    let exposed = done(&["privacy", "exposure", "--json", "--data-dir", &place.data()]);
+    assert!(exposed.contains("\"type\":\"EMAIL\",\"count\":2"), "{exposed}");
+
+    let copy = place.path("copy");
+    let copied = done(&["backup", copy.to_str().expect("is UTF-8"), "--data-dir", &place.data()]);
+    assert!(
+        copied.contains("keys of persons") && !copy.join("keystore/default").join("subject_keys").exists(),
+        "{copied}"
+    );
+}

@@ -47,12 +47,12 @@ fn files_are_scanned_and_policies_tested() {
     assert!(text(&output.stderr).contains("could not read /nonexistent.log"));
     let clean = place.put("clean.log", "nothing here\n");
     assert!(done(&["privacy", "scan", &clean]).contains("0 of 1 lines"));
-    let config = place.put("d.yaml", "privacy: {streams: {s: {fields: {user.id: seal, b: keep}}}}\n");
+    let config = place.put("d.yaml", "privacy: {streams: {s: {fields: {user.id: subject self, b: keep}}}}\n");
     let cases = place.put("c.yaml", "cases: [{stream: s, input: {a: 1}, expected: {a: 2}}]\n");
     let refused = run(&["privacy", "test", "--config", &config, &cases]);
     assert_eq!(refused.status.code(), Some(2));
     let told = text(&refused.stderr);
-    assert!(told.contains(":1:") && told.contains("needs the keystore") && told.contains("without a reason"), "{told}");
+    assert!(told.contains(":1:") && told.contains("its own subject") && told.contains("without a reason"), "{told}");
     assert_eq!(run(&["privacy", "test", &cases]).status.code(), Some(1));
     assert_eq!(run(&["privacy", "test", "/nonexistent.yaml"]).status.code(), Some(2));
 }

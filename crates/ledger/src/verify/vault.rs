@@ -2,6 +2,7 @@
 
 use model::SourceId;
 use model::limits::BATCH_RECORDS_MAX;
+use privacy::Boxed;
 
 use super::source::Tiles;
 use super::{Findings, Invariant, Report, Source, goes_on_from};
@@ -25,6 +26,8 @@ pub struct VaultRecord<'a> {
     pub payload: Option<&'a [u8]>,
     /// The seed of its salts, unless the payload carries them.
     pub seed: Option<&'a [u8; 32]>,
+    /// Its boxes; empty when it has none, or they were deleted.
+    pub boxes: &'a [u8],
 }
 
 /// Why the vault could not be read to its end.
@@ -182,7 +185,8 @@ impl Check<'_> {
         }
     }
 
-    /// Returns the committed fields that do not open.
+    /// Returns the committed fields that do not open. What a box holds cannot be opened without its key: that the box is
+    /// there counts.
     fn open(&mut self, entry: &Entry<'_>, record: &VaultRecord<'_>) -> Vec<u16> {
         let all = || entry.commitments().map(|(field, _)| field).collect();
         let Some(payload) = record.payload else { return all() };
@@ -192,7 +196,8 @@ impl Check<'_> {
             self.salts = Some((*seed, Salts::new(&Seed::from_bytes(*seed))));
         }
         let salts = self.salts.as_ref().filter(|_| record.seed.is_some()).map(|(_, salts)| salts);
-        Payload::decode(payload).map_or_else(|_| all(), |payload| payload.unopened(entry, salts))
+        let Ok(boxes) = Boxed::read_all(record.boxes) else { return all() };
+        Payload::decode(payload).map_or_else(|_| all(), |payload| payload.unopened_beside(entry, salts, &boxes))
     }
 
     fn account(&mut self, index: u64, inner: Option<u64>, record: &Inner) {

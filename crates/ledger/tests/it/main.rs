@@ -1,5 +1,6 @@
 //! Tests of the ledger against data and programs made by others, and of its parts together.
 
+mod boxes;
 mod conformance;
 mod crash;
 mod day;

@@ -32,7 +32,7 @@ impl Vault for Kepts {
     fn visit(&self, visit: &mut dyn FnMut(VaultRecord<'_>) -> bool) -> Result<(), VaultFault> {
         for (position, kept) in (0..).zip(&self.records) {
             let (payload, seed) = (kept.payload.as_deref(), Some(&kept.seed));
-            if !visit(VaultRecord { position, entry: &kept.entry, payload, seed }) {
+            if !visit(VaultRecord { position, entry: &kept.entry, payload, seed, boxes: &[] }) {
                 return Ok(());
             }
         }

@@ -76,6 +76,12 @@ entries! {
         "Notifications that wait for an attempt";
     REDACTIONS = "dihya_privacy_redactions_total" "counter" ["type"]
         "Values that privacy replaced, by what they were";
+    SUBJECT_KEYS = "dihya_privacy_subject_keys" "gauge" ["tenant"]
+        "Keys in the keystore: one per person, or value that is nobody's";
+    KEYS_MINTED = "dihya_privacy_keys_minted_total" "counter" ["tenant"]
+        "Keys that were made for persons not met before";
+    MINTS_REFUSED = "dihya_privacy_mints_refused_total" "counter" ["tenant"]
+        "Times that keys could not be made, and events were sent back";
     AUTH_FAILURES = "dihya_auth_failures_total" "counter" ["reason"]
         "Requests that were not let in: missing, unknown, role, scope, limited or rate";
     HTTP_REQUESTS = "dihya_http_requests_total" "counter" ["method", "route", "status"]

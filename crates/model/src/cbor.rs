@@ -1,12 +1,12 @@
 //! Deterministic CBOR (RFC 8949 section 4.2.1) for maps and lists: the same value is always the same bytes.
 //!
-//! Only what [`model::Value`] can hold: integers of 64 bits, text, bytes, arrays, maps with text keys, false, true,
+//! Only what [`Value`] can hold: integers of 64 bits, text, bytes, arrays, maps with text keys, false, true,
 //! null and floats in their shortest form. The decoder refuses whatever the encoder would not have written.
 
 use std::collections::BTreeMap;
 
-use model::Value;
-use model::limits::VALUE_DEPTH_MAX;
+use crate::Value;
+use crate::limits::VALUE_DEPTH_MAX;
 
 use crate::malformed::{Malformed, Reader};
 

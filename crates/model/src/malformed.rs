@@ -20,53 +20,87 @@ impl Malformed {
 
 /// Reads a structure from the front of a byte string; every read is checked.
 #[derive(Clone, Debug)]
-pub(crate) struct Reader<'a> {
+pub struct Reader<'a> {
     what: &'static str,
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) const fn new(what: &'static str, bytes: &'a [u8]) -> Self {
+    /// Starts at the front of `bytes`; refusals speak of `what`.
+    #[must_use]
+    pub const fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { what, rest: bytes }
     }
 
-    pub(crate) const fn rest(&self) -> &'a [u8] {
+    /// Returns what was not read yet.
+    #[must_use]
+    pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    pub(crate) const fn fail(&self, why: &'static str) -> Malformed {
+    /// Says that the structure breaks the rule `why`.
+    #[must_use]
+    pub const fn fail(&self, why: &'static str) -> Malformed {
         Malformed::new(self.what, why)
     }
 
-    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+    /// Takes `len` bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or_else(|| self.fail("ends too early"))?;
         self.rest = rest;
         Ok(head)
     }
 
-    pub(crate) fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
+    /// Takes `N` bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| self.fail("ends too early"))?;
         self.rest = rest;
         Ok(head)
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
+    /// Takes a byte.
+    ///
+    /// # Errors
+    /// When fewer bytes are left.
+    pub fn u8(&mut self) -> Result<u8, Malformed> {
         self.array::<1>().map(|bytes| bytes[0])
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
+    /// Takes a big-endian number of 16 bits.
+    ///
+    /// # Errors
+    /// When fewer bytes are left.
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
         self.array().map(|bytes| u16::from_be_bytes(*bytes))
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
+    /// Takes a big-endian number of 32 bits.
+    ///
+    /// # Errors
+    /// When fewer bytes are left.
+    pub fn u32(&mut self) -> Result<u32, Malformed> {
         self.array().map(|bytes| u32::from_be_bytes(*bytes))
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+    /// Takes a big-endian number of 64 bits.
+    ///
+    /// # Errors
+    /// When fewer bytes are left.
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
         self.array().map(|bytes| u64::from_be_bytes(*bytes))
     }
 
-    pub(crate) const fn finish(&self) -> Result<(), Malformed> {
+    /// Says that nothing may follow.
+    ///
+    /// # Errors
+    /// When something does.
+    pub const fn finish(&self) -> Result<(), Malformed> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.fail("has trailing bytes")) }
     }
 }
