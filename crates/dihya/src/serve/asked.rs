@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use disk::Disk;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lake::{Cursor, Error, Hit, Lake, Limits, RowsOut};
 use model::limits::{FOLLOWERS_MAX, LAKE_HOT_BYTES_MAX, PAGE_ROWS_MAX, SEARCH_ROWS_MAX};
-use model::{BoxFuture, Clock, Position, Refusal, RefusalKind, Rng, Tenant, Timestamp};
+use model::{BoxFuture, Position, Refusal, RefusalKind, Tenant, Timestamp};
 use serde_json::{Map, Value};
 use server::Declined;
 use server::ask::{Bucket, Counted, Followed, Found, Query, Rows, Stream, Values};
@@ -39,18 +38,12 @@ const LEVELS: [&str; lake::LEVELS] = ["none", "trace", "debug", "info", "warning
 /// # Errors
 /// When it cannot be opened, or is ahead of the ledger: then it was made from another one.
 pub(crate) async fn open(
-    (disk, clock, rng): (&Arc<dyn Disk>, &Arc<dyn Clock>, &Arc<dyn Rng>),
+    world: lake::World,
     data_dir: &Path,
     retention: lake::Retention,
     pipeline: &Pipeline,
     tenants: &[Tenant],
 ) -> anyhow::Result<Lake> {
-    let world = lake::World {
-        disk: Arc::clone(disk),
-        clock: Arc::clone(clock),
-        rng: Arc::clone(rng),
-        fault: Arc::new(lake::fault::NoFault),
-    };
     let options = lake::Options {
         dir: data_dir.join("lake"),
         spill: data_dir.join("spill"),

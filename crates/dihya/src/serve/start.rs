@@ -124,6 +124,30 @@ impl Base {
         Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key, keystores })
     }
 
+    fn pulse(&self) -> Pulse {
+        Pulse {
+            ledger: self.pipeline.ledger().clone(),
+            clock: Arc::clone(&self.clock),
+            outboxes: RwLock::default(),
+            behind: Mutex::default(),
+            scheduler: OnceLock::new(),
+        }
+    }
+
+    /// Opens the lake, feeds it and keeps it up.
+    async fn lake(&self, tenants: &[Tenant], tasks: &mut JoinSet<&'static str>) -> anyhow::Result<lake::Lake> {
+        let world = lake::World {
+            disk: Arc::clone(&self.disk),
+            clock: Arc::clone(&self.clock),
+            rng: Arc::clone(&self.rng),
+            fault: Arc::new(lake::fault::NoFault),
+        };
+        let retention = lake::Retention::default();
+        let lake = asked::open(world, &self.data_dir, retention, &self.pipeline, tenants).await?;
+        asked::feed(tasks, &lake, &self.pipeline, tenants);
+        Ok(lake)
+    }
+
     fn alert_means(&self) -> alerting::Means {
         alerting::Means { disk: Arc::clone(&self.disk), clock: Arc::clone(&self.steady), rng: Arc::clone(&self.rng) }
     }
@@ -223,13 +247,7 @@ impl Running {
             tenants: RwLock::new(loaded.tenants.iter().map(|(tenant, of)| (tenant.clone(), of.public)).collect()),
             proofs: Arc::new(Semaphore::new(PROOFS_AT_ONCE_MAX)),
         });
-        let pulse = Arc::new(Pulse {
-            ledger: base.pipeline.ledger().clone(),
-            clock: Arc::clone(&base.clock),
-            outboxes: RwLock::default(),
-            behind: Mutex::default(),
-            scheduler: OnceLock::new(),
-        });
+        let pulse = Arc::new(base.pulse());
         for tenant in loaded.tenants.keys() {
             follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;
         }
@@ -237,11 +255,8 @@ impl Running {
         let watching =
             Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, &mut tasks).await;
         let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
-        let world = (&base.disk, &base.clock, &base.rng);
-        let lake = asked::open(world, &base.data_dir, lake::Retention::default(), &base.pipeline, &tenants).await?;
-        asked::feed(&mut tasks, &lake, &base.pipeline, &tenants);
-        let asked = Arc::new(Asked::new(lake.clone()));
-        let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse, asked);
+        let lake = base.lake(&tenants, &mut tasks).await?;
+        let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse, lake.clone());
         let server = Server::bind(loaded.server, parts).await?;
         let (url, handle) = (server.url(), server.handle());
         // Before the first answer: a command that is started by it must find the way.
@@ -343,7 +358,7 @@ fn server_parts(
     engines: &BTreeMap<Tenant, Arc<Engine>>,
     logs: &Arc<Logs>,
     pulse: &Arc<Pulse>,
-    events: Arc<Asked>,
+    lake: lake::Lake,
 ) -> server::Parts {
     let board = Arc::new(Board {
         scheduler: Arc::clone(&watching.scheduler),
@@ -356,7 +371,7 @@ fn server_parts(
     server::Parts {
         admit: Arc::clone(&base.pipeline) as _,
         receiver: Arc::new(intake::Receiver::new(Arc::clone(&base.pipeline) as _, Arc::clone(&base.clock))),
-        events,
+        events: Arc::new(Asked::new(lake)),
         checks: Arc::clone(&board) as _,
         incidents: Arc::clone(&people) as _,
         silences: Arc::clone(&people) as _,

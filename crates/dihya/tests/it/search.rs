@@ -17,7 +17,7 @@ fn send(server: &Server, stream: &str, lines: &[Value]) {
 
 fn order(n: usize, level: &str) -> Value {
     json!({"message": format!("order {n} of person{n}@example.org"), "level": level, "n": n,
-        "service": {"name": if n % 2 == 0 { "shop" } else { "billing" }}})
+        "service": {"name": if n.is_multiple_of(2) { "shop" } else { "billing" }}})
 }
 
 /// Searches until there are so many.
@@ -35,7 +35,8 @@ fn found(server: &Server, query: &str, count: usize) -> Vec<Value> {
 fn events_are_found_at_once_and_each_once_after_a_kill() {
     let place = Place::new();
     let server = Server::start(&place, &[]);
-    let orders: Vec<Value> = (0..1_200).map(|n| order(n, if n % 100 == 0 { "error" } else { "info" })).collect();
+    let orders: Vec<Value> =
+        (0..1_200).map(|n| order(n, if n.is_multiple_of(100) { "error" } else { "info" })).collect();
     send(&server, "shop", &orders);
     let all = found(&server, "stream:shop", 1_200);
     assert_eq!(all.len(), 1_200);
@@ -107,7 +108,7 @@ fn events_are_told_of_as_they_come() {
     let mut follower = crate::program::dihya(&arguments).stdout(Stdio::piped()).spawn().expect("runs");
     let mut lines = BufReader::new(follower.stdout.take().expect("is piped")).lines();
     // Nothing says when the server has begun to follow, so it is told until it is heard.
-    let (told, heard) = std::sync::mpsc::channel();
+    let (told, heard) = std::sync::mpsc::sync_channel(64);
     std::thread::spawn(move || {
         while let Some(Ok(line)) = lines.next() {
             if told.send(line).is_err() {
