@@ -221,9 +221,14 @@ pub(crate) async fn follow(State(app): Shared, caller: Caller, taken: Taken, Bod
         tokio::time::sleep(KEEP_ALIVE).await;
         Some((": nothing new\n\n".to_owned(), ()))
     });
-    // It ends with what is followed, not with the signs between.
+    // It ends with what is followed, not with the signs between; and with the token, which opens nothing once it is revoked.
     let told = told.map(Some).chain(stream::once(async { None }));
-    let all = stream::select(told, quiet.map(Some)).take_while(|text| std::future::ready(text.is_some()));
+    let opens = move || {
+        let account = app.parts.tokens.find(&caller.account.id);
+        account.is_some_and(|account| account.expires_at.is_none_or(|end| end > app.parts.clock.now()))
+    };
+    let all = stream::select(told, quiet.map(Some));
+    let all = all.take_while(move |text| std::future::ready(text.is_some() && opens()));
     let body = HttpBody::from_stream(all.map(|text| Ok::<_, Infallible>(Bytes::from(text.unwrap_or_default()))));
     Ok(typed(body, "text/event-stream"))
 }

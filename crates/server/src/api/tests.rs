@@ -695,6 +695,25 @@ async fn events_are_asked_and_whoever_asked_is_recorded_first() {
     assert_eq!(whats.len(), 7);
 }
 
+/// Whoever followed events went on being told of them after the token was revoked.
+#[tokio::test]
+async fn a_follower_is_told_nothing_once_the_token_is_revoked() {
+    use tower::ServiceExt as _;
+    let fixture = Fixture::new().await;
+    let tenant = model::Tenant::default();
+    for (revoked, lines) in [(false, 2), (true, 0)] {
+        let token = fixture.token(&[Role::Analyst]).await;
+        let follow = request("POST", "/api/dihya/v1/search/follow", &token, "{}");
+        let response = fixture.router.clone().oneshot(follow).await.expect("infallible");
+        if revoked {
+            let account = fixture.parts.tokens.verify(&token).expect("is one");
+            assert!(fixture.parts.tokens.revoke(&tenant, &account.id).await.expect("revokes"));
+        }
+        let told = Answered::read(response).await;
+        assert_eq!((told.status, told.text.matches("id: ").count()), (200, lines), "{told:?}");
+    }
+}
+
 #[tokio::test]
 async fn questions_that_cannot_be_read_and_askers_who_may_not_are_refused() {
     let fixture = Fixture::new().await;
