@@ -142,7 +142,7 @@ impl App {
         self.read(caller, route, rows, None).await
     }
 
-    /// The same, of a question about events: what was asked is recorded too, without the personal values in it.
+    /// The same, of a question about events: what was asked is recorded too, cleared like other free text.
     pub(crate) async fn asked(
         &self,
         caller: &Caller,
