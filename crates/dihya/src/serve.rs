@@ -8,6 +8,7 @@ mod asked;
 mod beats;
 mod checks;
 mod logs;
+mod pages;
 mod people;
 mod reload;
 mod start;
@@ -32,6 +33,10 @@ use supervisor::Supervisor;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often figures are refreshed that take a query.
 const GAUGE_EVERY: Duration = Duration::from_secs(5);
+/// How long after the start the pages are given back that only the start ran: whatever opens late has opened by then.
+const GIVE_BACK_AFTER: Duration = Duration::from_secs(20);
+/// How often pages are given back from then on.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(300);
 /// How long after the first asking to stop another one is the same one.
 const SAME_ASKING: Duration = Duration::from_millis(500);
 /// Longest orderly stop.
@@ -142,7 +147,8 @@ impl Running {
         // Without a watchdog there is nobody to tell: a day is as good as never.
         let beat = supervisor.heartbeat();
         let mut watchdog = tokio::time::interval(beat.unwrap_or(Duration::from_secs(86_400)));
-        for timer in [&mut look, &mut gauge, &mut watchdog] {
+        let mut pages = tokio::time::interval_at(tokio::time::Instant::now() + GIVE_BACK_AFTER, GIVE_BACK_EVERY);
+        for timer in [&mut look, &mut gauge, &mut watchdog, &mut pages] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         let mut certificates = self.server.certificates();
@@ -179,6 +185,11 @@ impl Running {
                         return End::PartEnded("keystore");
                     }
                 }
+                _ = pages.tick() => match pages::give_back() {
+                    Ok(bytes) => tracing::debug!(bytes, "gave back pages of the program"),
+                    // It only takes more room than it needs.
+                    Err(error) => tracing::debug!(error = %error, "could not give back pages of the program"),
+                },
                 _ = watchdog.tick(), if beat.is_some() => supervisor.tell("WATCHDOG=1"),
                 Some(ended) = self.tasks.join_next() => {
                     let part = ended.unwrap_or("a task that panicked");
