@@ -110,6 +110,10 @@ pub trait DiskFile: Send + Sync {
         Ok((offset < self.len()?).then_some(offset))
     }
 
+    /// Says that durable bytes will not be read soon: the copies that the system keeps in memory may go. Changes nothing
+    /// else, so a refusal is none.
+    fn forget_copies(&self, _start: u64, _end: u64) {}
+
     /// Makes written data durable (`fdatasync`). After an error nothing about the unsynced data is known: the file
     /// must not be used again (invariant D-2).
     ///

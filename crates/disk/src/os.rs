@@ -76,6 +76,12 @@ impl DiskFile for OsFile {
         }
     }
 
+    fn forget_copies(&self, start: u64, end: u64) {
+        if let Some(len) = std::num::NonZeroU64::new(end.saturating_sub(start)) {
+            let _ = rustix::fs::fadvise(&self.file, start, Some(len), rustix::fs::Advice::DontNeed);
+        }
+    }
+
     fn sync_data(&self) -> Result<(), Error> {
         fail("sync", &self.path, self.file.sync_data())
     }

@@ -64,6 +64,9 @@ impl DiskFile for TimedFile {
     fn next_data(&self, offset: u64) -> Result<Option<u64>, disk::Error> {
         self.0.next_data(offset)
     }
+    fn forget_copies(&self, start: u64, end: u64) {
+        self.0.forget_copies(start, end);
+    }
     fn sync_data(&self) -> Result<(), disk::Error> {
         let start = self.1.monotonic();
         self.0.sync_data()?;

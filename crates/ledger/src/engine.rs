@@ -51,6 +51,26 @@ impl Engine {
     /// # Errors
     /// Per append: see [`crate::Ledger::append`].
     pub fn append(&mut self, appends: &[Vec<Cleared>]) -> Vec<Result<Vec<Receipt>, Error>> {
+        self.append_by(appends, Writer::commit)
+    }
+
+    /// As [`Engine::append`], with a sync for the first of them and one for the rest, whose records get their place while
+    /// the first sync runs. `written`: and are written before it has ended.
+    ///
+    /// # Errors
+    /// Per append: see [`crate::Ledger::append`].
+    pub fn append_overlapping(&mut self, appends: &[Vec<Cleared>], written: bool) -> Vec<Result<Vec<Receipt>, Error>> {
+        self.append_by(appends, |writer, mut first| {
+            let second = first.split_off(first.len().min(1));
+            writer.commit_overlapping(first, second, written)
+        })
+    }
+
+    fn append_by(
+        &mut self,
+        appends: &[Vec<Cleared>],
+        commit: impl FnOnce(&mut Writer, Vec<Prepared>) -> Vec<Result<Arc<Group>, Error>>,
+    ) -> Vec<Result<Vec<Receipt>, Error>> {
         let prepared: Vec<_> = appends.iter().map(|records| prepare_records(&self.shared, records)).collect();
         let ready: Vec<Prepared> = Vec::new();
         let mut refused = Vec::new();
@@ -64,7 +84,7 @@ impl Engine {
             }
             ready
         });
-        let mut done = self.writer.commit(ready).into_iter();
+        let mut done = commit(&mut self.writer, ready).into_iter();
         refused
             .into_iter()
             .map(|refusal| match refusal {

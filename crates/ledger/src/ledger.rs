@@ -1,7 +1,8 @@
 //! The ledger as the rest of the product uses it: a handle that is cheap to clone, and the threads behind it.
 //!
-//! One thread writes (everything queued while the last sync ran goes into the next one), one publishes, one makes the
-//! next segment ready. They are std threads: a sync blocks, and no runtime may be blocked by a disk.
+//! Two threads write in turn (what queues while one syncs is written by the other meanwhile, and goes into the next sync),
+//! one publishes, one makes the next segment ready. They are std threads: a sync blocks, and no runtime may be blocked by a
+//! disk.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -17,17 +18,20 @@ use tokio::sync::oneshot;
 use crate::cursor::Cursor;
 use crate::engine::{Engine, prepare_records, receipts};
 use crate::error::Error;
+use crate::flight::{Air, Flight};
 use crate::group::{Group, Prepared};
 use crate::keys::{FileKeys, Keyring};
 use crate::prove::prove;
 use crate::publish::Publisher;
 use crate::recover::Recovery;
 use crate::shared::{Config, Figures, Shared, Signed, lock};
-use crate::writer::Writer;
+use crate::writer::{Writer, settled};
 
 /// Bytes that may wait in the queue.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
-/// Bytes that go into one write and one sync.
+/// One waits for the disk while the other writes.
+const WRITERS: usize = 2;
+/// Bytes that go into one sync.
 const COMMIT_BYTES_MAX: usize = 8 << 20;
 
 /// How often the publisher reads back what became durable, while records come.
@@ -267,15 +271,19 @@ impl Ledger {
         let failed = |source| {
             Error::from(disk::Error { doing: "start a thread for", path: wires.shared.config.dir.clone(), source })
         };
-        let theirs = Arc::clone(&wires);
-        let thread = std::thread::Builder::new().name("ledger-writer".into());
-        let writing = thread.spawn(move || write_loop(&theirs, writer)).map_err(failed)?;
+        let writer = Arc::new(Mutex::new(writer));
+        let mut others = Vec::new();
+        for _ in 0..WRITERS {
+            let (theirs, writer) = (Arc::clone(&wires), Arc::clone(&writer));
+            let thread = std::thread::Builder::new().name("ledger-writer".into());
+            others.push(thread.spawn(move || write_loop(&theirs, &writer)).map_err(failed)?);
+        }
         let theirs = Arc::clone(&wires);
         let thread = std::thread::Builder::new().name("ledger-segments".into());
-        let preparing = thread.spawn(move || segment_loop(&theirs)).map_err(failed)?;
+        others.push(thread.spawn(move || segment_loop(&theirs)).map_err(failed)?);
         let theirs = Arc::clone(&wires);
         let thread = std::thread::Builder::new().name("ledger-publisher".into());
-        thread.spawn(move || publish_loop(&theirs, publisher, [writing, preparing], lock)).map_err(failed)?;
+        thread.spawn(move || publish_loop(&theirs, publisher, others, lock)).map_err(failed)?;
         Ok((Self { handle: Arc::new(Handle { wires }) }, recovery))
     }
 
@@ -452,15 +460,39 @@ impl Ledger {
     }
 }
 
-/// The writer's thread.
-fn write_loop(wires: &Wires, mut writer: Writer) {
+/// A thread of the writer. There are two: while one waits for the disk, the other places and writes what comes, and goes
+/// to the disk with it as soon as the first is back.
+fn write_loop(wires: &Wires, writer: &Mutex<Writer>) {
     let _guard = StopOnPanic(wires, WRITER);
     loop {
-        let (requests, commands, ended) = take(wires);
-        let (prepared, replies): (Vec<_>, Vec<_>) =
-            requests.into_iter().map(|request| (request.prepared, request.reply)).unzip();
-        if !prepared.is_empty() {
-            for (reply, result) in replies.into_iter().zip(writer.commit(prepared)) {
+        let mut writer = lock(writer);
+        let air = Arc::clone(writer.air());
+        let (mut replies, mut results, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (commands, ended) = loop {
+            let taken = take(wires, (!results.is_empty()).then_some(&*air), COMMIT_BYTES_MAX.saturating_sub(bytes));
+            bytes += taken.bytes;
+            let (prepared, theirs): (Vec<_>, Vec<_>) =
+                taken.requests.into_iter().map(|request| (request.prepared, request.reply)).unzip();
+            replies.extend(theirs);
+            results.extend(writer.stage_all(prepared));
+            // A failure has stopped the ledger, and the launch says so.
+            if writer.write_out().is_err() || !taken.commands.is_empty() || taken.ended || !air.is_taken() {
+                break (taken.commands, taken.ended);
+            }
+        };
+        let launched = writer.launch();
+        let writer = if commands.is_empty() {
+            drop(writer);
+            None
+        } else {
+            Some(writer)
+        };
+        let landed = launched.and_then(|flight| flight.map_or(Ok(()), Flight::land));
+        // Whoever places meanwhile may go now.
+        drop(lock(&wires.queue));
+        wires.queued.notify_one();
+        if !results.is_empty() {
+            for (reply, result) in replies.into_iter().zip(settled(results, landed)) {
                 // The caller may have gone away; its records are durable all the same.
                 let _ = reply.send(result);
             }
@@ -469,8 +501,10 @@ fn write_loop(wires: &Wires, mut writer: Writer) {
                 wires.wish_spare(Some(true));
             }
         }
-        for command in commands {
-            command(&mut writer);
+        if let Some(mut writer) = writer {
+            for command in commands {
+                command(&mut writer);
+            }
         }
         if ended {
             return;
@@ -478,13 +512,25 @@ fn write_loop(wires: &Wires, mut writer: Writer) {
     }
 }
 
-/// Waits for work and takes as much as one sync should carry.
-fn take(wires: &Wires) -> (Vec<Request>, Vec<Command>, bool) {
-    let idle = |queue: &mut Queue| queue.requests.is_empty() && queue.commands.is_empty() && !queue.ended;
+/// What the writer goes on with.
+struct Taken {
+    requests: Vec<Request>,
+    bytes: usize,
+    commands: Vec<Command>,
+    ended: bool,
+}
+
+/// Waits for work and takes as much of it as has room. Who has groups on board already says on which flight they wait,
+/// and does not wait longer than for that.
+fn take(wires: &Wires, aboard: Option<&Air>, room: usize) -> Taken {
+    let idle = |queue: &mut Queue| {
+        let full = room == 0 || queue.requests.is_empty();
+        full && queue.commands.is_empty() && !queue.ended && aboard.is_none_or(Air::is_taken)
+    };
     let queue = lock(&wires.queue);
     let mut queue = wires.queued.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
     let (mut requests, mut bytes) = (Vec::new(), 0);
-    while bytes < COMMIT_BYTES_MAX
+    while bytes < room
         && let Some(request) = queue.requests.pop_front()
     {
         bytes += request.prepared.body.len();
@@ -493,14 +539,14 @@ fn take(wires: &Wires) -> (Vec<Request>, Vec<Command>, bool) {
     }
     queue.bytes -= bytes;
     let ended = queue.ended && queue.requests.is_empty();
-    (requests, std::mem::take(&mut queue.commands), ended)
+    Taken { requests, bytes, commands: std::mem::take(&mut queue.commands), ended }
 }
 
 /// The publisher's thread. Holds the lock of the data directory to its end.
 fn publish_loop(
     wires: &Wires,
     mut publisher: Publisher,
-    others: [std::thread::JoinHandle<()>; 2],
+    others: Vec<std::thread::JoinHandle<()>>,
     lock_file: Box<dyn Send + Sync>,
 ) {
     let _guard = StopOnPanic(wires, PUBLISHER);
@@ -530,7 +576,7 @@ fn publish_loop(
         Ending::Dropped => Ok(()),
     };
     lock(&wires.queue).ended = true;
-    wires.queued.notify_one();
+    wires.queued.notify_all();
     wires.wish_spare(None);
     wires.shared.stopped.send_if_modified(|stopped| {
         let first = stopped.is_none();

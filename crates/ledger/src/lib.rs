@@ -29,6 +29,7 @@ mod batch;
 mod cursor;
 mod engine;
 mod error;
+mod flight;
 mod fold;
 mod follow;
 mod forensic;

@@ -25,6 +25,8 @@ use crate::wal::{self, FrameKind, Rows};
 
 /// Up to this many files are synced one by one; more go through one barrier of the file system.
 const SYNCED_ONE_BY_ONE_MAX: usize = 8;
+/// In what pieces the system keeps copies of files in memory.
+const PAGE_BYTES: u64 = 4 << 10;
 /// Bytes read from the WAL at once.
 const READ_BYTES: u64 = 256 << 10;
 
@@ -140,8 +142,17 @@ impl Publisher {
             } else {
                 self.shared.end_of(segment).ok_or(Error::Corrupt { segment, offset: 0, why: "its end is not known" })?
             };
+            let start = self.fold.offset;
             while self.fold.offset < end {
                 self.fold_some(segment, end)?;
+            }
+            // Nobody reads it again soon, except who is far behind: at full speed the log would push everything else of the
+            // machine out of memory.
+            if let Some((number, file)) = &self.file
+                && *number == segment
+                && start < end
+            {
+                file.forget_copies(start & !(PAGE_BYTES - 1), end & !(PAGE_BYTES - 1));
             }
             if segment == target.0 {
                 return Ok(());

@@ -291,7 +291,7 @@ fn start_segment(
     disk.rename(&making, &path)?;
     disk::sync_parent(disk, &path)?;
     let file = disk.open(&path, Open::Write)?;
-    Ok(Active { id, file, end: bytes.len() as u64, capacity })
+    Ok(Active { id, file: file.into(), end: bytes.len() as u64, capacity })
 }
 
 /// What reading the WAL yields: the state, the segment to go on in, and where the segments before it end.
@@ -334,8 +334,12 @@ fn read_wal(
         // The mark itself is overwritten: whether it was synced, nothing proves, and it says nothing that is needed.
         opening.fold_to(&mut fold, bytes, tail.synced)?;
         let file = disk.open(&wal::segment_path(&wal_dir, last), Open::Write)?;
-        let active =
-            Active { id: SegmentId { number: last, tag }, file, end: tail.synced, capacity: bytes.len() as u64 };
+        let active = Active {
+            id: SegmentId { number: last, tag },
+            file: file.into(),
+            end: tail.synced,
+            capacity: bytes.len() as u64,
+        };
         return Ok((fold, active, ends));
     }
     recovery.copied_bytes = tail.end - tail.synced;
@@ -457,6 +461,7 @@ fn head(fold: &OriginFold, clock: &dyn Clock) -> Head {
         t_admit_ms: fold.t_admit_ms,
         seqs: fold.seqs.clone(),
         names: fold.names.clone(),
+        names_flown: fold.names.len(),
         batch: OpenBatch::resume(fold.open.hashes.clone(), fold.open.t_min_ms, fold.open.t_max_ms, clock.monotonic()),
     }
 }

@@ -1,5 +1,6 @@
-//! Group commit, synchronous: whatever queued while the last sync ran is placed, written with one write, synced once,
-//! and only then visible and acknowledged (invariant J-1). One thread drives it in production, a seed in the crash suite.
+//! Group commit: whatever queues while a sync runs is placed and written meanwhile, goes to the disk with the next sync,
+//! and is only then visible and acknowledged (invariant J-1). Two threads take turns in production, a seed drives it in
+//! the crash suite.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use model::{Kind, Position, SourceId, Value};
 
 use crate::batch::OpenBatch;
 use crate::error::Error;
+use crate::flight::{Air, Flight};
 use crate::group::{Draft, Group, Prepared, Stamp, prepare};
 use crate::names::Names;
 use crate::own::{self, LogId};
@@ -32,13 +34,16 @@ pub(crate) struct Head {
     pub(crate) t_admit_ms: u64,
     pub(crate) seqs: HashMap<(SourceId, bool), u64>,
     pub(crate) names: Names,
+    /// How many of them are on their way to the disk, or there.
+    pub(crate) names_flown: usize,
     pub(crate) batch: OpenBatch,
 }
 
 /// The segment that is written.
 pub(crate) struct Active {
     pub(crate) id: SegmentId,
-    pub(crate) file: Box<dyn DiskFile>,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Where what was written ends.
     pub(crate) end: u64,
     pub(crate) capacity: u64,
 }
@@ -49,31 +54,63 @@ pub(crate) struct Writer {
     active: Active,
     /// Frames that are placed but not written.
     buffer: Vec<u8>,
-    /// Groups that are placed but not durable.
+    /// Groups that are placed and in no flight yet.
     staged: Vec<Arc<Group>>,
+    /// Up to where in the segment flights went.
+    launched: u64,
+    air: Arc<Air>,
+    /// A flight that whoever drives this without threads has not let land yet.
+    waiting: Option<Flight>,
 }
 
 impl Writer {
+    /// Goes on after `active.end`, up to where everything is durable.
     pub(crate) fn new(shared: Arc<Shared>, heads: Vec<Head>, active: Active) -> Self {
-        Self { shared, heads, active, buffer: Vec::new(), staged: Vec::new() }
+        let (launched, air) = (active.end, Arc::new(Air::new(active.end)));
+        Self { shared, heads, active, buffer: Vec::new(), staged: Vec::new(), launched, air, waiting: None }
+    }
+
+    /// Returns what tells whether a flight is under way.
+    pub(crate) fn air(&self) -> &Arc<Air> {
+        &self.air
     }
 
     /// Makes groups durable, each or not at all, in order. What is refused has no position.
     pub(crate) fn commit(&mut self, requests: Vec<Prepared>) -> Vec<Result<Arc<Group>, Error>> {
-        let results: Vec<_> = requests
-            .into_iter()
-            .map(|prepared| {
-                let priority = prepared.priority;
-                self.stage(prepared).map_err(|error| {
-                    // What pages people finds no room even in the reserve: this is the end, and the last notice says so.
-                    if priority && error.is_full() { self.shared.stop(&error) } else { error }
-                })
+        let results = self.stage_all(requests);
+        settled(results, self.flush())
+    }
+
+    /// As [`Writer::commit`] twice, the second one placed while the first is in the air, as threads do it. Written before
+    /// the first has landed, or after.
+    pub(crate) fn commit_overlapping(
+        &mut self,
+        first: Vec<Prepared>,
+        second: Vec<Prepared>,
+        written: bool,
+    ) -> Vec<Result<Arc<Group>, Error>> {
+        let first = self.stage_all(first);
+        let launched = self.launch().map(|flight| self.waiting = flight);
+        let second = self.stage_all(second);
+        let written = if written { self.write_out() } else { Ok(()) };
+        // Where the second found no room, going on to the next segment has let the first one land already.
+        let landed = self.land_waiting().and_then(|()| self.shared.check_running());
+        let mut results = settled(first, launched.and(landed));
+        let flown = written.and_then(|()| self.flush());
+        results.extend(settled(second, flown));
+        results
+    }
+
+    /// Gives each group its place, or refuses it.
+    pub(crate) fn stage_all(&mut self, requests: Vec<Prepared>) -> Vec<Result<Arc<Group>, Error>> {
+        let staged = requests.into_iter().map(|prepared| {
+            let priority = prepared.priority;
+            self.stage(prepared).map_err(|error| {
+                // What pages people finds no room even in the reserve: this is the end, and the last notice says so.
+                if priority && error.is_full() { self.shared.stop(&error) } else { error }
             })
-            .collect();
-        match self.flush() {
-            Ok(()) => results,
-            Err(error) => results.into_iter().map(|result| result.and(Err(error.clone()))).collect(),
-        }
+        });
+        staged.collect()
     }
 
     /// Closes every open batch, durably. Returns whether there was one.
@@ -227,57 +264,69 @@ impl Writer {
     }
 
     fn write(&mut self, frame: &FrameHead, body: &[u8]) {
-        wal::write_frame(&mut self.buffer, frame, self.active.id, self.active.end, body);
+        wal::write_frame(&mut self.buffer, frame, self.active.id, self.air.synced(), body);
     }
 
-    /// Writes and syncs what is placed, and makes it visible. Any error stops the ledger: what of it reached the disk is
-    /// unknown, and the same file is never synced again (invariant D-2).
-    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+    /// Writes what is placed. Any error stops the ledger: what of it reached the disk is unknown.
+    pub(crate) fn write_out(&mut self) -> Result<(), Error> {
         self.shared.check_running()?;
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let start = self.shared.clock.monotonic();
-        let written = self.active.file.write_at(&self.buffer, self.active.end).map_err(Error::from);
-        if let Err(error) = written.and_then(|()| wal::sync(&*self.active.file)) {
-            return Err(self.shared.stop(&error));
+        if let Err(error) = self.active.file.write_at(&self.buffer, self.active.end) {
+            return Err(self.shared.stop(&error.into()));
         }
-        let took = self.shared.clock.monotonic().saturating_sub(start);
         self.active.end += self.buffer.len() as u64;
-        {
-            let mut figures = lock(&self.shared.figures);
-            figures.records += self.staged.iter().map(|group| u64::from(group.count)).sum::<u64>();
-            figures.bytes += self.buffer.len() as u64;
-            figures.syncs += 1;
-            figures.sync_last = took;
-            figures.sync_max = figures.sync_max.max(took);
-        }
         self.buffer.clear();
-        self.show();
         Ok(())
     }
 
-    /// Makes what is durable visible to cursors and to the publisher.
-    fn show(&mut self) {
-        {
-            let mut durable = lock(&self.shared.durable);
-            durable.segment = self.active.id.number;
-            durable.end = self.active.end;
-            durable.capacity = self.active.capacity;
+    /// Writes what is placed and sends all that is not on its way to the disk yet, after the flight before has landed.
+    /// Nothing of it is durable, visible or acknowledged before it has landed as well.
+    pub(crate) fn launch(&mut self) -> Result<Option<Flight>, Error> {
+        self.land_waiting()?;
+        self.write_out()?;
+        if self.active.end == self.launched {
+            return Ok(None);
         }
-        for group in self.staged.drain(..) {
-            let origin = &self.shared.origins[usize::from(group.origin)];
-            let next = group.position + u64::from(group.count);
-            origin.remember(group);
-            let known = &self.heads[usize::from(origin.number)].names;
-            if known.len() > origin.names().len() {
-                let mut names = origin.names.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let names = Arc::make_mut(&mut names);
-                for name in known.iter().skip(names.len()) {
-                    names.intern(Arc::clone(name));
-                }
+        let bytes = self.active.end - self.launched;
+        self.launched = self.active.end;
+        Ok(Some(Flight {
+            turn: self.air.take(),
+            shared: Arc::clone(&self.shared),
+            file: Arc::clone(&self.active.file),
+            segment: self.active.id.number,
+            end: self.active.end,
+            capacity: self.active.capacity,
+            bytes,
+            names: self.new_names(),
+            groups: std::mem::take(&mut self.staged),
+        }))
+    }
+
+    /// Returns the names that the placed groups bring, by the number of their log.
+    fn new_names(&mut self) -> Vec<(usize, Vec<Arc<str>>)> {
+        let grown = self.heads.iter_mut().enumerate().filter(|(_, head)| head.names.len() > head.names_flown);
+        let grown = grown.map(|(number, head)| {
+            let new = head.names.iter().skip(head.names_flown).cloned().collect();
+            head.names_flown = head.names.len();
+            (number, new)
+        });
+        grown.collect()
+    }
+
+    fn land_waiting(&mut self) -> Result<(), Error> {
+        self.waiting.take().map_or(Ok(()), Flight::land)
+    }
+
+    /// Writes and syncs what is placed, and makes it visible: nothing is under way afterwards. Any error stops the ledger.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        match self.launch()? {
+            Some(flight) => flight.land(),
+            None => {
+                drop(self.air.take());
+                self.shared.check_running()
             }
-            origin.durable.send_replace(next);
         }
     }
 
@@ -309,7 +358,9 @@ impl Writer {
         let (number, previous_end) = (self.active.id.number + 1, self.active.end);
         let header = header(&self.heads, previous_end, self.shared.now_ms());
         lock(&self.shared.durable).ends.insert(self.active.id.number, previous_end);
-        self.active = Active { id: SegmentId::new(number, &*self.shared.rng), file, end: 0, capacity };
+        self.active = Active { id: SegmentId::new(number, &*self.shared.rng), file: file.into(), end: 0, capacity };
+        self.launched = 0;
+        self.air.begin_segment();
         self.write(&FrameHead::plain(FrameKind::Header), &header.encode());
         self.flush()
     }
@@ -334,6 +385,17 @@ impl Writer {
             self.stage_own(number, Draft::own(Kind::Genesis, genesis.fields()), true)?;
         }
         self.flush()
+    }
+}
+
+/// Returns what became of groups whose flight ended like that.
+pub(crate) fn settled(
+    results: Vec<Result<Arc<Group>, Error>>,
+    landed: Result<(), Error>,
+) -> Vec<Result<Arc<Group>, Error>> {
+    match landed {
+        Ok(()) => results,
+        Err(error) => results.into_iter().map(|result| result.and(Err(error.clone()))).collect(),
     }
 }
 

@@ -349,7 +349,10 @@ impl World<'_> {
             appends.push(ids.iter().map(|id| self.pool.0[*id].0.clone()).collect::<Vec<_>>());
             chosen.push((tenant, ids));
         }
-        let results = engine.append(&appends);
+        let results = match self.below(3) {
+            0 => engine.append(&appends),
+            way => engine.append_overlapping(&appends, way == 1),
+        };
         let mut stopped = false;
         for ((tenant, ids), result) in chosen.into_iter().zip(results) {
             match result {

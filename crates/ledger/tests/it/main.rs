@@ -14,4 +14,5 @@ mod rotate;
 mod sample;
 #[path = "../../../../tests/skip.rs"]
 mod skip;
+mod turns;
 mod verify;
