@@ -1,10 +1,9 @@
 //! Commitments: how an entry binds a value that it does not show, so that the value can be erased and the entry stays.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::entry::Uuid;
+use crate::sha::{Hmac, sha256};
 
 /// Separates commitments from every other use of SHA-256.
 pub const TAG: &[u8; 14] = b"dihya/commit/1";
@@ -46,28 +45,23 @@ impl std::fmt::Debug for Seed {
 
 /// Derives the salts of one batch. Keyed once, so a salt costs two SHA-256 blocks.
 #[derive(Clone)]
-pub struct Salts(Hmac<Sha256>);
+pub struct Salts(Hmac);
 
 impl Salts {
     /// Prepares the salts of the batch whose seed is `seed`.
-    ///
-    /// # Panics
-    /// Never: HMAC takes keys of any length.
     #[must_use]
     pub fn new(seed: &Seed) -> Self {
-        Self(Hmac::new_from_slice(&seed.0).expect("invariant: HMAC takes keys of any length"))
+        Self(Hmac::new(&seed.0))
     }
 
     /// Returns `HMAC-SHA256(seed, ordinal u32 | field u16)`.
     #[must_use]
     pub fn salt(&self, ordinal: u32, field: u16) -> Salt {
-        let mut mac = self.0.clone();
         let mut message = [0; 6];
         let (head, tail) = message.split_at_mut(4);
         head.copy_from_slice(&ordinal.to_be_bytes());
         tail.copy_from_slice(&field.to_be_bytes());
-        mac.update(&message);
-        mac.finalize().into_bytes().into()
+        self.0.code(&message)
     }
 }
 
@@ -90,7 +84,7 @@ pub fn commit(uuid: &Uuid, field: u16, salt: &Salt, ty: u8, value: &[u8]) -> [u8
         head[at..at + part.len()].copy_from_slice(part);
         at += part.len();
     }
-    Sha256::new().chain_update(head).chain_update(value).finalize().into()
+    sha256([&head, value])
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ mod publish;
 mod recover;
 mod retain;
 mod rotate;
+mod sha;
 mod shared;
 mod wal;
 mod writer;

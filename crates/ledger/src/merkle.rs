@@ -1,8 +1,7 @@
 //! The Merkle tree of RFC 6962: hashes, the compact form that appends, proofs and their verification.
 
-use sha2::{Digest, Sha256};
-
 use crate::malformed::{Malformed, Reader};
+use crate::sha::sha256;
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
@@ -12,22 +11,19 @@ const PROOF: &str = "proof";
 /// Returns the hash of a leaf: `SHA-256(0x00 | entry)`.
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> Hash {
-    Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
+    sha256([&[0], entry])
 }
 
 /// Returns the hash of an inner node: `SHA-256(0x01 | left | right)`.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    let mut bytes = [1; 65];
-    bytes[1..33].copy_from_slice(left);
-    bytes[33..].copy_from_slice(right);
-    Sha256::digest(bytes).into()
+    sha256([&[1], left, right])
 }
 
 /// Returns the root of the tree without leaves: `SHA-256("")`.
 #[must_use]
 pub fn empty_root() -> Hash {
-    Sha256::digest([]).into()
+    sha256([])
 }
 
 /// Returns the root over `leaves`, which are leaf hashes. O(n) time, O(log n) space.
