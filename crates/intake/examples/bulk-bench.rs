@@ -38,7 +38,7 @@ enum Door {
 }
 
 impl Door {
-    fn cleared(clearer: &Clearer, signals: Vec<Signal>) -> Result<Vec<privacy::Cleared>, Refusal> {
+    fn cleared(clearer: &Clearer, signals: impl IntoIterator<Item = Signal>) -> Result<Vec<privacy::Cleared>, Refusal> {
         clearer.clear_all(signals).map_err(|error| Refusal { kind: error.kind(), reason: error.to_string() })
     }
 }
@@ -62,10 +62,27 @@ impl Admit for Door {
                     Ok(receipts(next, cleared.len()))
                 }
                 Self::Append(clearer, ledger) => {
-                    // As the product does it: clearing holds up nobody else.
-                    let clearer = Arc::clone(clearer);
-                    let cleared = tokio::task::spawn_blocking(move || Self::cleared(&clearer, signals)).await;
-                    let cleared = cleared.expect("does not panic")?;
+                    ledger.append(Self::cleared(clearer, signals)?, level).await.map_err(Refusal::from)
+                }
+            }
+        })
+    }
+
+    fn admit_each<'a>(
+        &'a self,
+        signals: &'a mut (dyn Iterator<Item = Signal> + Send),
+        level: Level,
+    ) -> BoxFuture<'a, Result<Vec<Receipt>, Refusal>> {
+        Box::pin(async move {
+            // As the product does it: each is cleared before the next is read, and holds up nobody else.
+            match self {
+                Self::Read(next) => Ok(receipts(next, tokio::task::block_in_place(|| signals.count()))),
+                Self::Clear(clearer, next) => {
+                    let cleared = tokio::task::block_in_place(|| Self::cleared(clearer, signals))?;
+                    Ok(receipts(next, cleared.len()))
+                }
+                Self::Append(clearer, ledger) => {
+                    let cleared = tokio::task::block_in_place(|| Self::cleared(clearer, signals))?;
                     ledger.append(cleared, level).await.map_err(Refusal::from)
                 }
             }

@@ -26,14 +26,15 @@ impl Admit for Door {
                 for (id, value) in cleared.public() {
                     bytes.extend_from_slice(&id.to_be_bytes());
                     let text = match value {
-                        Public::Text(text) | Public::Name(text) => text.clone(),
+                        Public::Text(text) => text.to_string(),
+                        Public::Name(text) => text.to_string(),
                         number => format!("{number:?}"),
                     };
                     bytes.extend_from_slice(text.as_bytes());
                 }
-                for (id, value) in cleared.payload() {
+                for (id, value) in cleared.values() {
                     bytes.extend_from_slice(&id.to_be_bytes());
-                    cbor::encode(&mut bytes, value).expect("is not deep");
+                    cbor::encode(&mut bytes, &value).expect("is not deep");
                 }
                 state.0.update(&bytes);
                 let origin = Origin::new("localhost/default").expect("is one");
