@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -57,7 +57,7 @@ impl Exposures {
     }
 
     /// Counts what was done to events that are durable.
-    pub(crate) fn record(&self, tenant: &Tenant, at: Timestamp, passed: &[(String, Receipt)]) {
+    pub(crate) fn record(&self, tenant: &Tenant, at: Timestamp, passed: &[(Arc<str>, Arc<Receipt>)]) {
         if passed.iter().all(|(_, receipt)| receipt.counts.is_empty()) {
             return;
         }
@@ -145,7 +145,7 @@ mod tests {
         let exposures = Exposures::default();
         exposures.load(&disk, dir).expect("there is nothing");
         let at: Timestamp = "2026-11-27T10:00:00Z".parse().expect("a time");
-        let passed = [("shop".to_owned(), Receipt { counts: [("EMAIL", 2)].into(), ..Receipt::default() })];
+        let passed = [("shop".into(), Arc::new(Receipt { counts: [("EMAIL", 2)].into(), ..Receipt::default() }))];
         let keep = |exposures: &Exposures, seconds, last| {
             let syncs = disk.syncs();
             exposures.keep(&disk, dir, Duration::from_secs(seconds), last).expect("keeps");

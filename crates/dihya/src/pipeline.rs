@@ -159,13 +159,49 @@ impl Pipeline {
         let count = signals.len();
         self.write_gaps(&tenant).await;
         let outcomes: Vec<(String, Outcome)> = signals.iter().filter_map(outcome_of).collect();
-        let mut cleared = self.clear(signals).await.inspect_err(|refusal| self.count(&tenant, Err(refusal), count))?;
+        let cleared = self.clear(signals).await.inspect_err(|refusal| self.count(&tenant, Err(refusal), count))?;
+        self.append(&tenant, cleared, level, &outcomes).await
+    }
+
+    /// Like [`Self::admit_all`], and clears each signal before the next is made.
+    async fn admit_one_by_one(
+        &self,
+        signals: &mut (dyn Iterator<Item = Signal> + Send),
+        level: Level,
+    ) -> Result<Vec<Receipt>, Refusal> {
+        let Some(first) = signals.next() else { return Ok(Vec::new()) };
+        let tenant = first.tenant.clone();
+        self.write_gaps(&tenant).await;
+        let clearer = self.clearer();
+        let (mut count, mut outcomes) = (0, Vec::new());
+        let cleared = aside(|| {
+            let mut each = std::iter::once(first).chain(&mut *signals).inspect(|signal| {
+                count += 1;
+                outcomes.extend(outcome_of(signal));
+            });
+            let cleared = clearer.clear_all(&mut each);
+            each.by_ref().for_each(drop);
+            cleared.map_err(|error| Refusal { kind: error.kind(), reason: error.to_string() })
+        });
+        let cleared = cleared.inspect_err(|refusal| self.count(&tenant, Err(refusal), count))?;
+        self.append(&tenant, cleared, level, &outcomes).await
+    }
+
+    /// Appends what was cleared and counts it.
+    async fn append(
+        &self,
+        tenant: &Tenant,
+        mut cleared: Vec<Cleared>,
+        level: Level,
+        outcomes: &[(String, Outcome)],
+    ) -> Result<Vec<Receipt>, Refusal> {
+        let count = cleared.len();
         let passed: Vec<_> = cleared.iter_mut().filter_map(Cleared::take_receipt).collect();
         let appended = self.ledger.append(cleared, level).await.map_err(Refusal::from);
-        self.count(&tenant, appended.as_ref().map(|_| ()), count);
+        self.count(tenant, appended.as_ref().map(|_| ()), count);
         if appended.is_ok() {
-            self.exposures.record(&tenant, self.clock.now(), &passed);
-            outcomes.iter().for_each(|(channel, outcome)| self.metrics.notification(&tenant, channel, *outcome));
+            self.exposures.record(tenant, self.clock.now(), &passed);
+            outcomes.iter().for_each(|(channel, outcome)| self.metrics.notification(tenant, channel, *outcome));
         }
         appended
     }
@@ -240,6 +276,16 @@ impl Pipeline {
     }
 }
 
+/// Works where it holds up nobody else: what may take long, or waits for the disk, and borrows.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    // A runtime of one thread, in a test, has nowhere else to go on.
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => work(),
+        _ => tokio::task::block_in_place(work),
+    }
+}
+
 fn outcome_of(signal: &Signal) -> Option<(String, Outcome)> {
     match &signal.body {
         Body::Delivery(delivery) => Some((delivery.channel.clone(), delivery.outcome)),
@@ -250,6 +296,14 @@ fn outcome_of(signal: &Signal) -> Option<(String, Outcome)> {
 impl Admit for Pipeline {
     fn admit(&self, signals: Vec<Signal>, level: Level) -> BoxFuture<'_, Result<Vec<Receipt>, Refusal>> {
         Box::pin(self.admit_all(signals, level))
+    }
+
+    fn admit_each<'a>(
+        &'a self,
+        signals: &'a mut (dyn Iterator<Item = Signal> + Send),
+        level: Level,
+    ) -> BoxFuture<'a, Result<Vec<Receipt>, Refusal>> {
+        Box::pin(self.admit_one_by_one(signals, level))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::limits::{INTAKE_GROUP_BYTES_MAX, INTAKE_GROUP_EVENTS_MAX};
-use model::{Admit, Event, Level, Position, Receipt, RefusalKind, Signal, SourceId, Tenant};
+use model::{Admit, Event, Level, Position, Receipt, Refusal, RefusalKind, Signal, SourceId, Tenant};
 
 /// What became of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,15 +16,19 @@ pub(crate) enum Outcome {
     Never(String),
 }
 
-/// Events on their way, and what became of those before them.
+/// Reads the item with a number: the event, and how many bytes it took.
+pub(crate) type Reading<'a> = dyn Fn(usize) -> Result<(Event, usize), String> + Sync + 'a;
+
+/// The items of a request on their way, and what became of those before them.
 pub(crate) struct Admission<'a> {
-    /// Reads an item once more, where a group as a whole was refused.
-    again: &'a (dyn Fn(usize) -> Option<Event> + Sync),
     admit: &'a Arc<dyn Admit>,
     tenant: &'a Tenant,
     source: SourceId,
-    group: Vec<(usize, Event)>,
-    bytes: usize,
+    read: &'a Reading<'a>,
+    /// The next item to be read.
+    next: usize,
+    /// What was read and did not fit into the group before.
+    held: Option<(usize, Event, usize)>,
     /// By the number of the item.
     pub(crate) outcomes: Vec<Option<Outcome>>,
     /// The receipt of the last event that became durable.
@@ -33,66 +37,107 @@ pub(crate) struct Admission<'a> {
     refused: Option<Outcome>,
 }
 
+/// One group, read item by item as it is asked for.
+struct Group<'a, 'b> {
+    admission: &'b mut Admission<'a>,
+    items: Vec<usize>,
+    bytes: usize,
+}
+
+impl Iterator for Group<'_, '_> {
+    type Item = Signal;
+
+    fn next(&mut self) -> Option<Signal> {
+        if self.items.len() >= INTAKE_GROUP_EVENTS_MAX {
+            return None;
+        }
+        let (item, event, bytes) = self.admission.read_on()?;
+        if !self.items.is_empty() && self.bytes + bytes > INTAKE_GROUP_BYTES_MAX {
+            self.admission.held = Some((item, event, bytes));
+            return None;
+        }
+        self.items.push(item);
+        self.bytes += bytes;
+        Some(self.admission.signal(event))
+    }
+}
+
 impl<'a> Admission<'a> {
     pub(crate) fn new(
         admit: &'a Arc<dyn Admit>,
         (tenant, source): (&'a Tenant, SourceId),
         items: usize,
-        again: &'a (dyn Fn(usize) -> Option<Event> + Sync),
+        read: &'a Reading<'a>,
     ) -> Self {
-        let (group, outcomes) = (Vec::new(), vec![None; items]);
-        Self { again, admit, tenant, source, group, bytes: 0, outcomes, last: None, refused: None }
+        Self {
+            admit,
+            tenant,
+            source,
+            read,
+            next: 0,
+            held: None,
+            outcomes: vec![None; items],
+            last: None,
+            refused: None,
+        }
     }
 
-    /// Takes an event of `bytes` bytes for the item with this number.
-    pub(crate) async fn take(&mut self, item: usize, event: Event, bytes: usize) {
-        if self.bytes + bytes > INTAKE_GROUP_BYTES_MAX || self.group.len() >= INTAKE_GROUP_EVENTS_MAX {
-            self.flush().await;
-        }
-        self.bytes += bytes;
-        self.group.push((item, event));
-    }
-
-    /// Says that an item is none.
-    pub(crate) fn refuse(&mut self, item: usize, why: impl Into<String>) {
-        self.set(item, Outcome::Never(why.into()));
-    }
-
-    /// Admits what waits. After it, every item that was taken or refused has an outcome.
-    pub(crate) async fn flush(&mut self) {
-        let group = std::mem::take(&mut self.group);
-        self.bytes = 0;
-        if let Some(refused) = self.refused.clone() {
-            group.iter().for_each(|(item, _)| self.set(*item, refused.clone()));
-            return;
-        }
-        let (items, events): (Vec<usize>, Vec<Event>) = group.into_iter().unzip();
-        if items.is_empty() {
-            return;
-        }
-        match self.admit_all(events).await {
-            Err(Outcome::Never(_)) if items.len() > 1 => {
-                // One of them cannot be recorded: the others must not suffer for it.
-                for item in items {
-                    let event = (self.again)(item).into_iter().collect();
-                    let admitted = self.admit_all(event).await;
-                    self.settle(&[item], admitted);
-                }
+    /// Admits all items. After it, each has an outcome.
+    pub(crate) async fn run(&mut self) {
+        let admit = Arc::clone(self.admit);
+        while self.refused.is_none() {
+            self.held = self.read_on();
+            if self.held.is_none() {
+                return;
             }
-            admitted => self.settle(&items, admitted),
+            let mut group = Group { admission: self, items: Vec::new(), bytes: 0 };
+            let admitted = admit.admit_each(&mut group, Level::Durable).await;
+            // What the door did not ask for is part of the group all the same.
+            group.by_ref().for_each(drop);
+            let items = group.items;
+            match admitted.map_err(refusal) {
+                Err(Outcome::Never(_)) if items.len() > 1 => self.one_by_one(items).await,
+                admitted => self.settle(&items, admitted),
+            }
+        }
+        while let (Some((item, ..)), Some(refused)) = (self.read_on(), self.refused.clone()) {
+            self.set(item, refused);
         }
     }
 
-    async fn admit_all(&self, events: Vec<Event>) -> Result<Vec<Receipt>, Outcome> {
-        if let Some(refused) = &self.refused {
-            return Err(refused.clone());
+    /// Admits the items of a group each alone: one of them cannot be recorded, and the others must not suffer for it.
+    async fn one_by_one(&mut self, items: Vec<usize>) {
+        for item in items {
+            let admitted = match (&self.refused, (self.read)(item)) {
+                (Some(refused), _) => Err(refused.clone()),
+                (None, Ok((event, _))) => {
+                    let signals = vec![self.signal(event)];
+                    self.admit.admit(signals, Level::Durable).await.map_err(refusal)
+                }
+                (None, Err(why)) => Err(Outcome::Never(why)),
+            };
+            self.settle(&[item], admitted);
         }
-        let signal = |event: Event| Signal { tenant: self.tenant.clone(), source: self.source, body: event.into() };
-        let signals = events.into_iter().map(signal).collect();
-        self.admit.admit(signals, Level::Durable).await.map_err(|refusal| match refusal.kind {
-            RefusalKind::Reject => Outcome::Never(refusal.reason),
-            RefusalKind::Retry | RefusalKind::Stop => Outcome::Later(refusal.reason),
-        })
+    }
+
+    /// Reads the next item that is an event; those that are none learn so.
+    fn read_on(&mut self) -> Option<(usize, Event, usize)> {
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
+        while self.next < self.outcomes.len() {
+            let item = self.next;
+            self.next += 1;
+            match (self.read)(item) {
+                Ok((event, bytes)) => return Some((item, event, bytes)),
+                Err(why) => self.set(item, Outcome::Never(why)),
+            }
+        }
+        None
+    }
+
+    fn signal(&self, event: Event) -> Signal {
+        Signal { tenant: self.tenant.clone(), source: self.source, body: event.into() }
     }
 
     fn settle(&mut self, items: &[usize], admitted: Result<Vec<Receipt>, Outcome>) {
@@ -119,11 +164,18 @@ impl<'a> Admission<'a> {
     }
 }
 
+fn refusal(refusal: Refusal) -> Outcome {
+    match refusal.kind {
+        RefusalKind::Reject => Outcome::Never(refusal.reason),
+        RefusalKind::Retry | RefusalKind::Stop => Outcome::Later(refusal.reason),
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::Mutex;
 
-    use model::{BoxFuture, Origin, Refusal};
+    use model::{BoxFuture, Origin};
 
     use super::*;
 
@@ -180,15 +232,12 @@ pub(crate) mod tests {
 
     async fn admit(door: &Arc<Door>, streams: &[&str]) -> Vec<Option<Outcome>> {
         let (admit, tenant) = (Arc::clone(door) as Arc<dyn Admit>, Tenant::default());
-        let again = |item: usize| streams.get(item).map(|stream| event(stream));
-        let mut admission = Admission::new(&admit, (&tenant, SourceId::default()), streams.len(), &again);
-        for (item, stream) in streams.iter().enumerate() {
-            match *stream {
-                "" => admission.refuse(item, "no event"),
-                stream => admission.take(item, event(stream), 10).await,
-            }
-        }
-        admission.flush().await;
+        let read = |item: usize| match streams.get(item) {
+            Some(&"") | None => Err("no event".to_owned()),
+            Some(stream) => Ok((event(stream), 10)),
+        };
+        let mut admission = Admission::new(&admit, (&tenant, SourceId::default()), streams.len(), &read);
+        admission.run().await;
         admission.outcomes
     }
 
@@ -219,12 +268,9 @@ pub(crate) mod tests {
     async fn a_group_ends_at_its_bytes() {
         let door = Door::new(100);
         let (admit, tenant) = (Arc::clone(&door) as Arc<dyn Admit>, Tenant::default());
-        let again = |_| None;
-        let mut admission = Admission::new(&admit, (&tenant, SourceId::default()), 3, &again);
-        for item in 0..3 {
-            admission.take(item, event("a"), INTAKE_GROUP_BYTES_MAX / 2).await;
-        }
-        admission.flush().await;
+        let read = |_| Ok((event("a"), INTAKE_GROUP_BYTES_MAX / 2));
+        let mut admission = Admission::new(&admit, (&tenant, SourceId::default()), 3, &read);
+        admission.run().await;
         assert_eq!(*door.calls.lock().expect("not poisoned"), 2);
         assert_eq!(admission.last.map(|receipt| receipt.position), Some(2));
     }

@@ -3,7 +3,10 @@
 //! `index` and `create` append an event. What is recorded cannot be changed, so `update` and `delete` are refused, item by
 //! item. Action lines are read before anything is admitted: a body that breaks off in the middle changes nothing.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use memchr::memchr;
@@ -39,7 +42,7 @@ impl Act {
 pub(crate) struct Item {
     pub(crate) act: Act,
     /// The index that the item or else the path names.
-    pub(crate) index: Option<String>,
+    pub(crate) index: Option<Arc<str>>,
     pub(crate) id: Option<String>,
     /// Where its document stands in the body; empty for `delete`.
     pub(crate) document: Range<usize>,
@@ -75,10 +78,20 @@ struct Line {
     delete: Option<Target>,
 }
 
+/// An action line without an id, and what it asks for.
+struct Last<'a> {
+    line: &'a [u8],
+    act: Act,
+    index: Option<Arc<str>>,
+}
+
 /// Splits a body into items.
 pub(crate) fn split(body: &[u8], path_index: Option<&str>) -> Result<Vec<Item>, Malformed> {
     let mut items = Vec::new();
     let mut lines = Lines { body, at: 0, number: 0 };
+    let path_index: Option<Arc<str>> = path_index.map(Arc::from);
+    // Agents write the same action before each document, and then it need not be read again.
+    let mut last: Option<Last<'_>> = None;
     while let Some(range) = lines.next() {
         let text = body.get(range).unwrap_or_default();
         if text.trim_ascii().is_empty() {
@@ -86,14 +99,19 @@ pub(crate) fn split(body: &[u8], path_index: Option<&str>) -> Result<Vec<Item>, 
         }
         let number = lines.number;
         let malformed = |why: &str| Malformed(format!("Malformed action/metadata line [{number}], {why}"));
-        let line: Line = serde_json::from_slice(text)
-            .map_err(|_| malformed("expected one of index, create, update, delete with an object"))?;
-        let (act, target) = match line {
-            Line { index: Some(target), create: None, update: None, delete: None } => (Act::Index, target),
-            Line { index: None, create: Some(target), update: None, delete: None } => (Act::Create, target),
-            Line { index: None, create: None, update: Some(target), delete: None } => (Act::Update, target),
-            Line { index: None, create: None, update: None, delete: Some(target) } => (Act::Delete, target),
-            _ => return Err(malformed("expected exactly one of index, create, update, delete")),
+        let (act, index, id) = match &last {
+            Some(last) if last.line == text => (last.act, last.index.clone(), None),
+            _ => {
+                let (act, target) = action(text).map_err(malformed)?;
+                let index = target.index.map(Arc::from).or_else(|| path_index.clone());
+                let id = match target.id {
+                    Some(Id::Text(id)) => Some(id),
+                    Some(Id::Number(id)) => Some(id.to_string()),
+                    Some(Id::Other(_)) | None => None,
+                };
+                last = id.is_none().then(|| Last { line: text, act, index: index.clone() });
+                (act, index, id)
+            }
         };
         let document = match act {
             Act::Delete => 0..0,
@@ -102,12 +120,7 @@ pub(crate) fn split(body: &[u8], path_index: Option<&str>) -> Result<Vec<Item>, 
         if items.len() == INTAKE_ITEMS_MAX {
             return Err(Malformed(format!("the body has more than {INTAKE_ITEMS_MAX} items")));
         }
-        let id = match target.id {
-            Some(Id::Text(id)) => Some(id),
-            Some(Id::Number(id)) => Some(id.to_string()),
-            Some(Id::Other(_)) | None => None,
-        };
-        items.push(Item { act, index: target.index.or_else(|| path_index.map(str::to_owned)), id, document });
+        items.push(Item { act, index, id, document });
     }
     if items.is_empty() {
         return Err(Malformed("request body is required".to_owned()));
@@ -115,8 +128,26 @@ pub(crate) fn split(body: &[u8], path_index: Option<&str>) -> Result<Vec<Item>, 
     Ok(items)
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// Reads an action line.
+fn action(text: &[u8]) -> Result<(Act, Target), &'static str> {
+    let line: Line =
+        serde_json::from_slice(text).map_err(|_| "expected one of index, create, update, delete with an object")?;
+    match line {
+        Line { index: Some(target), create: None, update: None, delete: None } => Ok((Act::Index, target)),
+        Line { index: None, create: Some(target), update: None, delete: None } => Ok((Act::Create, target)),
+        Line { index: None, create: None, update: Some(target), delete: None } => Ok((Act::Update, target)),
+        Line { index: None, create: None, update: None, delete: Some(target) } => Ok((Act::Delete, target)),
+        _ => Err("expected exactly one of index, create, update, delete"),
+    }
+}
+
+fn quoted(text: &str) -> Cow<'_, str> {
+    // Names of indices are such that nothing in them needs an escape.
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
+        return Cow::Borrowed(text);
+    }
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned().into()
 }
 
 /// The lines of a body, by where they stand.
@@ -161,11 +192,22 @@ impl Item {
         let (act, index) = (self.act.as_str(), quoted(self.index.as_deref().unwrap_or_default()));
         let failed = match outcome {
             Some(Outcome::Durable(position)) => {
-                let id = self.id.as_deref().map_or_else(|| format!("\"{position}\""), quoted);
-                out.push_str(&format!(
-                    "{{\"{act}\":{{\"_index\":{index},\"_id\":{id},\"_version\":1,\"result\":\"created\",\"_shards\":\
-                     {{\"total\":1,\"successful\":1,\"failed\":0}},\"_seq_no\":{position},\"_primary_term\":1,\"status\":201}}}}"
-                ));
+                let position = position.to_string();
+                let id = self.id.as_deref().map_or(Cow::Borrowed(&*position), quoted);
+                for part in [
+                    "{\"",
+                    act,
+                    "\":{\"_index\":\"",
+                    &*index,
+                    "\",\"_id\":\"",
+                    &*id,
+                    "\",\"_version\":1,\"result\":\"created\",\"_shards\":{\"total\":1,\"successful\":1,\"failed\":0},\
+                     \"_seq_no\":",
+                    &*position,
+                    ",\"_primary_term\":1,\"status\":201}}",
+                ] {
+                    out.push_str(part);
+                }
                 return false;
             }
             Some(Outcome::Never(why)) => (400, "document_parsing_exception", why.as_str()),
@@ -173,11 +215,14 @@ impl Item {
             None => (500, "exception", "the item was passed over"),
         };
         let (status, kind, reason) = failed;
-        let (id, reason) = (self.id.as_deref().map_or_else(|| "null".to_owned(), quoted), quoted(reason));
-        out.push_str(&format!(
-            "{{\"{act}\":{{\"_index\":{index},\"_id\":{id},\"status\":{status},\"error\":{{\"type\":\"{kind}\",\
-             \"reason\":{reason}}}}}}}"
-        ));
+        let id = self.id.as_deref().map_or_else(|| "null".to_owned(), |id| format!("\"{}\"", quoted(id)));
+        // Writing to a text never fails.
+        let _ = write!(
+            out,
+            "{{\"{act}\":{{\"_index\":\"{index}\",\"_id\":{id},\"status\":{status},\"error\":{{\"type\":\"{kind}\",\
+             \"reason\":\"{}\"}}}}}}",
+            quoted(reason)
+        );
         true
     }
 }
@@ -211,6 +256,15 @@ mod tests {
             (Act::Update, "path", "3", "{\"doc\":{}}"),
         ];
         assert_eq!(seen, wanted);
+    }
+
+    #[test]
+    fn an_action_that_comes_again_means_the_same() {
+        let (plain, named) = ("{\"create\":{\"_index\":\"a\"}}\n{}\n", "{\"index\":{\"_id\":\"1\"}}\n{}\n");
+        let items = split_text(&[plain, plain, named, named, plain, named, plain].concat()).expect("splits");
+        let seen: Vec<_> = items.iter().map(|item| (item.act, item.index.as_deref(), item.id.as_deref())).collect();
+        let (plain, named) = ((Act::Create, Some("a"), None), (Act::Index, Some("path"), Some("1")));
+        assert_eq!(seen, [plain, plain, named, named, plain, named, plain]);
     }
 
     #[test]
@@ -255,7 +309,7 @@ mod tests {
     fn only_appends_become_events() {
         let body = Bytes::from(vec![b' '; INTAKE_EVENT_BYTES_MAX + 1]);
         let item =
-            |act, index: Option<&str>, end| Item { act, index: index.map(str::to_owned), id: None, document: 0..end };
+            |act, index: Option<&str>, end| Item { act, index: index.map(Arc::from), id: None, document: 0..end };
         assert!(item(Act::Create, Some("logs"), 5).readable(&body).is_ok());
         for item in [
             item(Act::Update, Some("logs"), 5),

@@ -3,13 +3,12 @@
 //! Where a document says it in a known place, time, level, text and trace are taken out of it; what describes the sender
 //! becomes the resource; the rest stays as it is, under its own names.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
 
 use jiff::Timestamp;
 use model::event::severity_of;
 use model::limits::VALUE_DEPTH_MAX;
-use model::{Event, Sector, Value};
+use model::{Event, Map, Sector, Value};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
@@ -26,21 +25,25 @@ pub(crate) enum Unread {
     TooDeep,
 }
 
-/// Top-level names that say who sends, in ECS.
-const RESOURCE: [&str; 12] = [
-    "agent",
-    "cloud",
-    "container",
-    "data_stream",
-    "ecs",
-    "faas",
-    "host",
-    "kubernetes",
-    "observer",
-    "orchestrator",
-    "resource",
-    "service",
-];
+/// Tells whether a top-level name says who sends, in ECS.
+fn describes_sender(name: &str) -> bool {
+    let first = name.as_bytes().split(|byte| *byte == b'.').next().unwrap_or_default();
+    matches!(
+        first,
+        b"agent"
+            | b"cloud"
+            | b"container"
+            | b"data_stream"
+            | b"ecs"
+            | b"faas"
+            | b"host"
+            | b"kubernetes"
+            | b"observer"
+            | b"orchestrator"
+            | b"resource"
+            | b"service"
+    )
+}
 /// Where a document's text stands, the first that it has.
 const TEXTS: [&str; 6] = ["message", "body", "msg", "log", "short_message", "MESSAGE"];
 /// Where its time stands.
@@ -49,11 +52,14 @@ const TIMES: [&str; 6] = ["@timestamp", "timestamp", "time", "ts", "date", "date
 const LEVELS: [&str; 7] = ["log.level", "level", "severity", "severity_text", "loglevel", "lvl", "priority"];
 
 /// Reads a document.
-pub(crate) fn read(json: &[u8]) -> Result<BTreeMap<String, Value>, Unread> {
-    let too_deep = Cell::new(false);
-    let mut json = serde_json::Deserializer::from_slice(json);
-    let value = Reader { left: VALUE_DEPTH_MAX, too_deep: &too_deep }.deserialize(&mut json);
-    let value = value.and_then(|value| json.end().map(|()| value));
+pub(crate) fn read(json: &[u8]) -> Result<Map, Unread> {
+    let (too_deep, open) = (Cell::new(false), RefCell::new(Vec::with_capacity(OPEN)));
+    let reader = Reader { left: VALUE_DEPTH_MAX, too_deep: &too_deep, open: &open };
+    // Checked once as a whole, the texts in it need not be checked one by one.
+    let value = match std::str::from_utf8(json) {
+        Ok(text) => reader.whole(serde_json::Deserializer::from_str(text)),
+        Err(_) => reader.whole(serde_json::Deserializer::from_slice(json)),
+    };
     match value {
         Ok(Value::Map(map)) if map.is_empty() => Err(Unread::Empty),
         Ok(Value::Map(map)) => Ok(map),
@@ -68,9 +74,22 @@ pub(crate) fn read(json: &[u8]) -> Result<BTreeMap<String, Value>, Unread> {
 struct Reader<'a> {
     left: usize,
     too_deep: &'a Cell<bool>,
+    /// What was read of the maps that are not read to their end, the innermost last: a map takes what it needs when it ends.
+    open: &'a RefCell<Vec<(String, Value)>>,
 }
 
+/// Room for the entries of most documents.
+const OPEN: usize = 32;
+
 impl Reader<'_> {
+    fn whole<'de, R: serde_json::de::Read<'de>>(
+        self,
+        mut json: serde_json::Deserializer<R>,
+    ) -> Result<Value, serde_json::Error> {
+        let value = self.deserialize(&mut json)?;
+        json.end().map(|()| value)
+    }
+
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.left == 0 {
             self.too_deep.set(true);
@@ -128,48 +147,41 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let (inner, mut entries) = (self.deeper()?, BTreeMap::new());
+        let (inner, first) = (self.deeper()?, self.open.borrow().len());
         while let Some(key) = map.next_key::<String>()? {
-            entries.insert(key, map.next_value_seed(inner)?);
+            let value = map.next_value_seed(inner)?;
+            self.open.borrow_mut().push((key, value));
         }
-        Ok(Value::Map(entries))
+        Ok(Value::Map(self.open.borrow_mut().drain(first..).collect()))
     }
 }
 
 /// Makes the event that a document is.
-pub(crate) fn event(stream: String, mut document: BTreeMap<String, Value>, observed_ns: i64) -> Event {
-    let time_ns = TIMES.iter().find_map(|name| {
-        let time = time_of(document.get(*name)?)?;
-        document.remove(*name);
+pub(crate) fn event(stream: String, mut document: Map, observed_ns: i64) -> Event {
+    let firsts = Firsts::of(&document);
+    let time_ns = firsts.of_them(&TIMES).find_map(|name| {
+        let time = time_of(document.get(name)?)?;
+        document.remove(name);
         Some(time)
     });
-    let severity = LEVELS.iter().find_map(|path| {
+    let severity = firsts.of_them(&LEVELS).find_map(|path| {
         let number = level_of(lookup(&document, path)?)?;
         take(&mut document, path);
         Some(number)
     });
-    let body = TEXTS.iter().find_map(|name| match document.get(*name)? {
-        Value::Text(_) => document.remove(*name),
+    let body = firsts.of_them(&TEXTS).find_map(|name| match document.get(name)? {
+        Value::Text(_) => document.remove(name),
         _ => None,
     });
-    let trace_id = id(&mut document, &["trace.id", "trace_id", "traceId"], 32);
-    let span_id = id(&mut document, &["span.id", "span_id", "spanId"], 16);
-    let sector = ["sector", "labels.sector"].iter().find_map(|path| {
+    let trace_id = id(&mut document, firsts, &["trace.id", "trace_id", "traceId"], 32);
+    let span_id = id(&mut document, firsts, &["span.id", "span_id", "spanId"], 16);
+    let sector = firsts.of_them(&["sector", "labels.sector"]).find_map(|path| {
         let Value::Text(word) = lookup(&document, path)? else { return None };
         let sector: Sector = word.parse().ok()?;
         take(&mut document, path);
         Some(sector)
     });
-    let mut resource = BTreeMap::new();
-    let attributes = document.into_iter().filter_map(|(name, value)| {
-        let first = name.split('.').next().unwrap_or_default();
-        if RESOURCE.contains(&first) {
-            resource.insert(name, value);
-            return None;
-        }
-        Some((name, value))
-    });
-    let attributes = attributes.collect();
+    let (resource, attributes): (Vec<_>, Vec<_>) = document.into_iter().partition(|(name, _)| describes_sender(name));
     Event {
         stream,
         sector: sector.unwrap_or_default(),
@@ -177,16 +189,35 @@ pub(crate) fn event(stream: String, mut document: BTreeMap<String, Value>, obser
         time_ns,
         observed_ns,
         body,
-        attributes,
-        resource,
+        attributes: attributes.into(),
+        resource: resource.into(),
         trace_id,
         span_id,
         cleared: None,
     }
 }
 
+/// The first letters of a document's names, a bit for each: most of the names that are looked for have none of them.
+#[derive(Clone, Copy)]
+struct Firsts(u64);
+
+impl Firsts {
+    fn of(document: &Map) -> Self {
+        Self(document.keys().fold(0, |bits, name| bits | Self::bit(name)))
+    }
+
+    fn bit(name: &str) -> u64 {
+        1 << (name.bytes().next().unwrap_or_default() % 64)
+    }
+
+    /// Yields those of some paths that may be there.
+    fn of_them(self, paths: &[&'static str]) -> impl Iterator<Item = &'static str> {
+        paths.iter().copied().filter(move |path| self.0 & Self::bit(path) != 0)
+    }
+}
+
 /// Returns what stands at a dotted path, whether the sender nests names or writes them with dots.
-fn lookup<'a>(document: &'a BTreeMap<String, Value>, path: &str) -> Option<&'a Value> {
+fn lookup<'a>(document: &'a Map, path: &str) -> Option<&'a Value> {
     if let Some(value) = document.get(path) {
         return Some(value);
     }
@@ -197,7 +228,7 @@ fn lookup<'a>(document: &'a BTreeMap<String, Value>, path: &str) -> Option<&'a V
     }
 }
 
-fn take(document: &mut BTreeMap<String, Value>, path: &str) -> Option<Value> {
+fn take(document: &mut Map, path: &str) -> Option<Value> {
     if let Some(value) = document.remove(path) {
         return Some(value);
     }
@@ -210,9 +241,10 @@ fn take(document: &mut BTreeMap<String, Value>, path: &str) -> Option<Value> {
     taken
 }
 
-fn id(document: &mut BTreeMap<String, Value>, paths: &[&str], digits: usize) -> Option<String> {
+fn id(document: &mut Map, firsts: Firsts, paths: &[&'static str], digits: usize) -> Option<String> {
     let is_id = |text: &str| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let path = paths.iter().find(|path| matches!(lookup(document, path), Some(Value::Text(text)) if is_id(text)))?;
+    let path =
+        firsts.of_them(paths).find(|path| matches!(lookup(document, path), Some(Value::Text(text)) if is_id(text)))?;
     match take(document, path)? {
         Value::Text(text) => Some(text.to_ascii_lowercase()),
         _ => None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use model::limits::{INTAKE_BODY_BYTES_MAX, INTAKE_EVENT_BYTES_MAX, INTAKE_EXPANDED_BYTES_MAX, INTAKE_ITEMS_MAX};
-use model::{Event, Value};
+use model::{Event, Map, Value};
 use prost::Message;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -184,7 +184,7 @@ impl<'a> Split<'a> {
 }
 
 /// Time, line and metadata of an entry.
-type Read = (Option<i64>, String, BTreeMap<String, Value>);
+type Read = (Option<i64>, String, Map);
 
 fn from_protobuf(bytes: &[u8]) -> Result<Read, String> {
     let entry = Entry::decode(bytes).map_err(|_| "the entry is not protobuf")?;
@@ -203,7 +203,7 @@ fn from_json(bytes: &[u8]) -> Result<Read, String> {
     };
     let time = time.parse::<i64>().map_err(|_| EXPECTED)?;
     let metadata = match (parts.next(), parts.next()) {
-        (None, None) => BTreeMap::new(),
+        (None, None) => Map::new(),
         (Some(serde_json::Value::Object(map)), None) => map.into_iter().map(|(k, v)| (k, Value::from(v))).collect(),
         _ => return Err("expected an entry's metadata to be an object, and nothing after it".to_owned()),
     };

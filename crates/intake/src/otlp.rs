@@ -1,12 +1,11 @@
 //! OTLP logs, as protobuf and as JSON (OpenTelemetry protocol 1.x): a request is split into the places of its records, and
 //! each record is read on its own, so that what a hostile one takes is bounded as for any other event.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::limits::{INTAKE_EVENT_BYTES_MAX, INTAKE_EXPANDED_BYTES_MAX, INTAKE_ITEMS_MAX, VALUE_DEPTH_MAX};
-use model::{Event, Sector, Value};
+use model::{Event, Map, Sector, Value};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
@@ -49,7 +48,7 @@ pub(crate) struct Split<'a> {
 struct Sender {
     stream: Option<String>,
     sector: Sector,
-    attributes: BTreeMap<String, Value>,
+    attributes: Map,
 }
 
 #[derive(Deserialize)]
@@ -250,12 +249,12 @@ fn json(body: &[u8]) -> Result<Places, &'static str> {
 fn event(record: LogRecord, scope: &InstrumentationScope, sender: &Sender, observed_ns: i64) -> Result<Event, String> {
     let mut attributes = attributes(record.attributes)?;
     for (name, value) in [("otel.scope.name", &scope.name), ("otel.scope.version", &scope.version)] {
-        if !value.is_empty() {
-            attributes.entry(name.to_owned()).or_insert_with(|| Value::from(value.as_str()));
+        if !value.is_empty() && !attributes.contains_key(name) {
+            attributes.insert(name.to_owned(), Value::from(value.as_str()));
         }
     }
-    if !record.event_name.is_empty() {
-        attributes.entry("event.name".to_owned()).or_insert(Value::Text(record.event_name));
+    if !record.event_name.is_empty() && !attributes.contains_key("event.name") {
+        attributes.insert("event.name".to_owned(), Value::Text(record.event_name));
     }
     let named = ["dihya.stream", "data_stream.dataset"];
     let stream = named.iter().find_map(|name| stream_of(text(&attributes, name)?)).or_else(|| sender.stream.clone());
@@ -280,11 +279,11 @@ fn event(record: LogRecord, scope: &InstrumentationScope, sender: &Sender, obser
     })
 }
 
-fn stream(attributes: &BTreeMap<String, Value>) -> Option<String> {
+fn stream(attributes: &Map) -> Option<String> {
     STREAM_NAMES.iter().find_map(|name| stream_of(text(attributes, name)?))
 }
 
-fn text<'a>(attributes: &'a BTreeMap<String, Value>, name: &str) -> Option<&'a str> {
+fn text<'a>(attributes: &'a Map, name: &str) -> Option<&'a str> {
     match attributes.get(name)? {
         Value::Text(text) => Some(text),
         _ => None,
@@ -296,7 +295,7 @@ fn id(bytes: &[u8], length: usize) -> Option<String> {
     is_id.then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn attributes(pairs: Vec<KeyValue>) -> Result<BTreeMap<String, Value>, String> {
+fn attributes(pairs: Vec<KeyValue>) -> Result<Map, String> {
     pairs.into_iter().map(|pair| Ok((pair.key, pair.value.map_or(Ok(Value::Null), |any| value(any, 1))?))).collect()
 }
 
@@ -468,7 +467,7 @@ mod tests {
             assert_eq!((of("n"), of("big"), of("ok")), (Value::I64(-3), Value::U64(1 << 60), Value::Bool(true)));
             assert_eq!((of("ms"), of("event.name")), (Value::F64(1.5), "payment".into()));
             assert_eq!(of("list"), Value::List(vec![Value::Bytes(vec![1, 2]), Value::Null]));
-            assert_eq!(of("map"), Value::Map(BTreeMap::from([("k".to_owned(), "v".into())])));
+            assert_eq!(of("map"), Value::Map(Map::from([("k".to_owned(), "v".into())])));
             assert_eq!(of("otel.scope.name"), "lib".into());
             assert_eq!(event.resource.get("service.name"), Some(&"checkout".into()));
             let (second, _) = split.event(1, 7).expect("reads");

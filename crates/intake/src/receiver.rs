@@ -12,7 +12,7 @@ use model::{Admit, Clock, Event, Receipt, SourceId, Tenant};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::admission::{Admission, Outcome};
+use crate::admission::{Admission, Outcome, Reading};
 use crate::bulk::{self, Malformed};
 use crate::decode::{Encoding, Undecoded, decode};
 use crate::otlp::{Export, Format};
@@ -52,9 +52,6 @@ pub struct Answer {
     /// Seconds after which the same request may succeed.
     pub retry_after: Option<u32>,
 }
-
-/// Reads the item with a number: the event, and how many bytes it took.
-type Reading<'a> = dyn Fn(usize) -> Result<(Event, usize), String> + Sync + 'a;
 
 /// There is no memory for a body now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,15 +151,8 @@ impl Receiver {
     async fn admit(&self, call: &Call, items: usize, read: &Reading<'_>) -> (Vec<Option<Outcome>>, Option<Receipt>) {
         // Never closed, so there is always a turn.
         let _turn = self.turns.acquire().await;
-        let again = |number: usize| read(number).ok().map(|(event, _)| event);
-        let mut admission = Admission::new(&self.admit, (&call.tenant, call.source), items, &again);
-        for number in 0..items {
-            match read(number) {
-                Ok((event, bytes)) => admission.take(number, event, bytes).await,
-                Err(why) => admission.refuse(number, why),
-            }
-        }
-        admission.flush().await;
+        let mut admission = Admission::new(&self.admit, (&call.tenant, call.source), items, read);
+        admission.run().await;
         (admission.outcomes, admission.last)
     }
 

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::columns::place;
 
-    fn map(entries: &[(&str, Value)]) -> BTreeMap<String, Value> {
+    fn map(entries: &[(&str, Value)]) -> model::Map {
         entries.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
     }
 

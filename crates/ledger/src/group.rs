@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use model::limits::{APPEND_RECORDS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use model::{Kind, Rng, SourceId, Tier, Value};
-use privacy::{Cleared, Place, Public, Sealed};
+use privacy::{Cleared, Part, Place, Public, Sealed};
 
 use crate::commitment::{Salts, Seed};
 use crate::entry::{self, Head, Scalar, Uuid};
@@ -40,6 +40,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) kind: Kind,
     pub(crate) public: Vec<(u16, DraftValue<'a>)>,
     pub(crate) payload: &'a [(u16, Value)],
+    /// The payload of a record of privacy's, in the place of [`Self::payload`].
+    pub(crate) parts: &'a [(u16, Part)],
     /// What privacy sealed, and the log that it is bound to.
     pub(crate) boxes: Option<(&'a [Sealed], &'a Place)>,
 }
@@ -48,7 +50,23 @@ impl<'a> Draft<'a> {
     /// One of the ledger's own records.
     pub(crate) fn own(kind: Kind, fields: impl IntoIterator<Item = (u16, Scalar<'a>)>) -> Self {
         let public = fields.into_iter().map(|(id, scalar)| (id, DraftValue::Scalar(scalar))).collect();
-        Self { source: SourceId::default(), kind, public, payload: &[], boxes: None }
+        Self { source: SourceId::default(), kind, public, payload: &[], parts: &[], boxes: None }
+    }
+
+    /// Returns about how long the record is, so that a group need not grow while it is written.
+    fn bytes_about(&self) -> usize {
+        /// The head of an entry and a few public fields.
+        const ENTRY: usize = 160;
+        /// A commitment, and the head of the value.
+        const VALUE: usize = 34 + 7;
+        let of_part = |(_, part): &(u16, Part)| match part {
+            Part::Map(bytes) => bytes.len(),
+            Part::Value(Value::Text(text)) => text.len(),
+            Part::Value(Value::Bytes(bytes)) => bytes.len(),
+            Part::Value(_) => 8,
+        };
+        let parts: usize = self.parts.iter().map(|part| VALUE + of_part(part)).sum();
+        ENTRY + parts + self.payload.len() * 64
     }
 
     /// A record of privacy's, in the log that `place` names.
@@ -68,7 +86,8 @@ impl<'a> Draft<'a> {
             source: cleared.source(),
             kind: cleared.kind(),
             public: public.collect(),
-            payload: cleared.payload(),
+            payload: &[],
+            parts: cleared.payload(),
             boxes: (!cleared.boxes().is_empty()).then_some((cleared.boxes(), place)),
         }
     }
@@ -107,7 +126,7 @@ pub(crate) fn prepare(origin: u16, drafts: &[Draft<'_>], names: &Names, rng: &dy
     let mut batch = [0; 12];
     rng.fill(&mut batch);
     let table_bytes = drafts.len() * ROW_BYTES;
-    let mut body = Vec::with_capacity(SEED_BYTES + table_bytes + drafts.len() * 512);
+    let mut body = Vec::with_capacity(SEED_BYTES + table_bytes + drafts.iter().map(Draft::bytes_about).sum::<usize>());
     body.extend_from_slice(seed.expose());
     body.resize(SEED_BYTES + table_bytes, 0);
     let mut table = Vec::with_capacity(table_bytes);
@@ -122,7 +141,9 @@ pub(crate) fn prepare(origin: u16, drafts: &[Draft<'_>], names: &Names, rng: &dy
         let uuid = Uuid::new(batch, ordinal);
         values.clear();
         commitments.clear();
-        if !draft.payload.is_empty() {
+        if !draft.parts.is_empty() {
+            payload::encode_parts(&mut values, &uuid, draft.parts, &salts, &mut commitments)?;
+        } else if !draft.payload.is_empty() {
             payload::encode(&mut values, &uuid, draft.payload, &salts, &mut commitments)?;
         }
         boxes.clear();
@@ -275,7 +296,14 @@ mod tests {
                 (2, DraftValue::Scalar(Scalar::Text("http"))),
                 (5, DraftValue::Name("new")),
             ];
-            drafts.push(Draft { source: SourceId([kind as u8; 16]), kind, public, payload: &payload, boxes: None });
+            drafts.push(Draft {
+                source: SourceId([kind as u8; 16]),
+                kind,
+                public,
+                payload: &payload,
+                parts: &[],
+                boxes: None,
+            });
         }
         let mut names = Names::default();
         names.intern("zero".into());

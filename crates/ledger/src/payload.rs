@@ -4,7 +4,7 @@
 
 use model::Value;
 use model::limits::PAYLOAD_BYTES_MAX;
-use privacy::Boxed;
+use privacy::{Boxed, Part};
 
 use crate::cbor;
 use crate::commitment::{Salt, Salts, commit};
@@ -32,6 +32,42 @@ pub fn encode(
     salts: &Salts,
     commitments: &mut Vec<(u16, [u8; 32])>,
 ) -> Result<(), Malformed> {
+    encode_all(payload, uuid, values.iter().map(|(field, value)| (*field, Given::Value(value))), salts, commitments)
+}
+
+/// Does what [`encode`] does with the parts that privacy gave.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_parts(
+    payload: &mut Vec<u8>,
+    uuid: &Uuid,
+    parts: &[(u16, Part)],
+    salts: &Salts,
+    commitments: &mut Vec<(u16, [u8; 32])>,
+) -> Result<(), Malformed> {
+    let parts = parts.iter().map(|(field, part)| match part {
+        Part::Value(value) => (*field, Given::Value(value)),
+        Part::Map(bytes) => (*field, Given::Map(bytes)),
+    });
+    encode_all(payload, uuid, parts, salts, commitments)
+}
+
+/// A value to be written.
+#[derive(Clone, Copy)]
+enum Given<'a> {
+    Value(&'a Value),
+    /// A map that is written already.
+    Map(&'a [u8]),
+}
+
+fn encode_all<'a>(
+    payload: &mut Vec<u8>,
+    uuid: &Uuid,
+    values: impl ExactSizeIterator<Item = (u16, Given<'a>)>,
+    salts: &Salts,
+    commitments: &mut Vec<(u16, [u8; 32])>,
+) -> Result<(), Malformed> {
     let start = payload.len();
     commitments.clear();
     let result = encode_at_end(payload, uuid, values, salts, commitments, start);
@@ -42,10 +78,10 @@ pub fn encode(
     result
 }
 
-fn encode_at_end(
+fn encode_at_end<'a>(
     payload: &mut Vec<u8>,
     uuid: &Uuid,
-    values: &[(u16, Value)],
+    values: impl ExactSizeIterator<Item = (u16, Given<'a>)>,
     salts: &Salts,
     commitments: &mut Vec<(u16, [u8; 32])>,
     start: usize,
@@ -55,20 +91,27 @@ fn encode_at_end(
     payload.extend_from_slice(&count.to_be_bytes());
     let mut order = Ascent::default();
     for (field, value) in values {
-        order.step(*field, WHAT)?;
+        order.step(field, WHAT)?;
         payload.extend_from_slice(&field.to_be_bytes());
-        payload.push(type_of(value)?);
+        let ty = match value {
+            Given::Value(value) => type_of(value)?,
+            Given::Map(_) => ty::MAP,
+        };
+        payload.push(ty);
         let len_at = payload.len();
         payload.extend_from_slice(&[0; 4]);
         let value_at = payload.len();
-        write_value(payload, value)?;
+        match value {
+            Given::Value(value) => write_value(payload, value)?,
+            Given::Map(bytes) => payload.extend_from_slice(bytes),
+        }
         if payload.len() - start > PAYLOAD_BYTES_MAX {
             return Err(Malformed::new(WHAT, "is longer than its bound"));
         }
         let len = u32::try_from(payload.len() - value_at).expect("invariant: bounded by PAYLOAD_BYTES_MAX");
         payload[len_at..value_at].copy_from_slice(&len.to_be_bytes());
-        let salt = salts.salt(uuid.ordinal(), *field);
-        commitments.push((*field, commit(uuid, *field, &salt, type_of(value)?, &payload[value_at..])));
+        let salt = salts.salt(uuid.ordinal(), field);
+        commitments.push((field, commit(uuid, field, &salt, ty, &payload[value_at..])));
     }
     Ok(())
 }

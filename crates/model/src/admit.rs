@@ -66,6 +66,18 @@ pub trait Admit: Send + Sync {
     /// Makes all of `signals` durable at `level`, in order, or none. Receipts are in the order of the signals.
     /// All signals must be of one tenant; at most `limits::APPEND_RECORDS_MAX`.
     fn admit(&self, signals: Vec<Signal>, level: Level) -> BoxFuture<'_, Result<Vec<Receipt>, Refusal>>;
+
+    /// Like [`Self::admit`] for signals that are made as they are wanted: each can go as far as it goes alone before the next
+    /// is made, so that what was just read is still in the processor's cache when it is cleared. All of them are asked for,
+    /// also where they are refused.
+    fn admit_each<'a>(
+        &'a self,
+        signals: &'a mut (dyn Iterator<Item = Signal> + Send),
+        level: Level,
+    ) -> BoxFuture<'a, Result<Vec<Receipt>, Refusal>> {
+        let signals = signals.collect();
+        self.admit(signals, level)
+    }
 }
 
 /// A record read back from the ledger.

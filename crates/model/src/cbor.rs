@@ -3,12 +3,10 @@
 //! Only what [`Value`] can hold: integers of 64 bits, text, bytes, arrays, maps with text keys, false, true,
 //! null and floats in their shortest form. The decoder refuses whatever the encoder would not have written.
 
-use std::collections::BTreeMap;
-
 use crate::Value;
 use crate::limits::VALUE_DEPTH_MAX;
-
 use crate::malformed::{Malformed, Reader};
+use crate::map::Map;
 
 const WHAT: &str = "CBOR";
 const UNSIGNED: u8 = 0;
@@ -54,17 +52,40 @@ fn write(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Malformed
         Value::Map(map) => {
             let depth = deeper()?;
             write_head(out, MAP, map.len() as u64);
-            // Bytewise order of the encoded keys: the length comes first in their encoding.
-            let mut pairs: Vec<_> = map.iter().collect();
-            pairs.sort_by_key(|(key, _)| (key.len(), key.as_str()));
-            for (key, value) in pairs {
-                write_head(out, TEXT, key.len() as u64);
-                out.extend_from_slice(key.as_bytes());
-                write(out, value, depth)?;
+            write_pairs(out, map, depth)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the pairs of a map in the bytewise order of their encoded keys: the length comes first in their encoding, and
+/// of one length they ascend already.
+fn write_pairs(out: &mut Vec<u8>, map: &Map, depth: usize) -> Result<(), Malformed> {
+    /// Up to here looking for the next length costs less than a list to sort.
+    const FEW: usize = 16;
+    if map.len() > FEW {
+        let mut pairs: Vec<_> = map.iter().collect();
+        pairs.sort_by_key(|(key, _)| key.len());
+        return pairs.into_iter().try_for_each(|(key, value)| write_pair(out, key, value, depth));
+    }
+    let mut next = map.keys().map(String::len).min();
+    while let Some(len) = next {
+        next = None;
+        for (key, value) in map.iter() {
+            if key.len() == len {
+                write_pair(out, key, value, depth)?;
+            } else if key.len() > len {
+                next = Some(next.map_or(key.len(), |next| next.min(key.len())));
             }
         }
     }
     Ok(())
+}
+
+fn write_pair(out: &mut Vec<u8>, key: &str, value: &Value, depth: usize) -> Result<(), Malformed> {
+    write_head(out, TEXT, key.len() as u64);
+    out.extend_from_slice(key.as_bytes());
+    write(out, value, depth)
 }
 
 fn write_head(out: &mut Vec<u8>, major: u8, n: u64) {
@@ -183,8 +204,8 @@ fn read(reader: &mut Reader<'_>, depth: usize) -> Result<Value, Malformed> {
     })
 }
 
-fn read_map(reader: &mut Reader<'_>, pairs: u64, depth: usize) -> Result<BTreeMap<String, Value>, Malformed> {
-    let mut map = BTreeMap::new();
+fn read_map(reader: &mut Reader<'_>, pairs: u64, depth: usize) -> Result<Map, Malformed> {
+    let mut entries = Vec::new();
     let mut last: Option<&str> = None;
     for _ in 0..pairs {
         let initial = reader.u8()?;
@@ -197,9 +218,9 @@ fn read_map(reader: &mut Reader<'_>, pairs: u64, depth: usize) -> Result<BTreeMa
             return Err(reader.fail("has keys that do not ascend"));
         }
         last = Some(key);
-        map.insert(key.to_owned(), read(reader, depth)?);
+        entries.push((key.to_owned(), read(reader, depth)?));
     }
-    Ok(map)
+    Ok(entries.into())
 }
 
 fn read_simple(reader: &mut Reader<'_>, info: u8) -> Result<Value, Malformed> {
@@ -277,7 +298,8 @@ mod tests {
         leaf.prop_recursive(5, 64, 8, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..8).prop_map(Value::List),
-                proptest::collection::btree_map(".{0,5}", inner, 0..8).prop_map(Value::Map),
+                proptest::collection::btree_map(".{0,5}", inner, 0..24)
+                    .prop_map(|map| Value::Map(map.into_iter().collect())),
             ]
         })
     }

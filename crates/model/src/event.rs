@@ -1,7 +1,6 @@
 //! Events: log lines and business events, in OpenTelemetry's model of a log record plus stream and sector.
 
-use std::collections::BTreeMap;
-
+use crate::map::Map;
 use crate::schema::{Kind, SchemaError};
 use crate::sector::Sector;
 use crate::value::Value;
@@ -22,9 +21,9 @@ pub struct Event {
     /// What it says: text, or a structure.
     pub body: Option<Value>,
     /// What its sender says of it.
-    pub attributes: BTreeMap<String, Value>,
+    pub attributes: Map,
     /// What its sender says of itself.
-    pub resource: BTreeMap<String, Value>,
+    pub resource: Map,
     /// The trace it belongs to, 32 hexadecimal digits.
     pub trace_id: Option<String>,
     /// The span it belongs to, 16 hexadecimal digits.
@@ -54,7 +53,7 @@ impl Event {
     /// bulk, and a detour over JSON would cost more than all the rest.
     #[must_use]
     pub fn into_fields(self) -> Vec<(u16, Value)> {
-        let map = |map: BTreeMap<String, Value>| (!map.is_empty()).then_some(Value::Map(map));
+        let map = |map: Map| (!map.is_empty()).then_some(Value::Map(map));
         let fields = [
             (field::SEVERITY, Some(Value::U64(self.severity.into()))),
             (field::SECTOR, Some(Value::from(self.sector.as_str()))),

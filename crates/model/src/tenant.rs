@@ -1,13 +1,16 @@
 //! Tenants and the origins of their logs.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::limits::NAME_BYTES_MAX;
 
 /// An organisation whose data never mixes with another's; one path segment, `[a-z0-9.-]+`, neither `.` nor `..`.
+/// Each record carries one, so that a copy is a count and no text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Tenant(String);
+pub struct Tenant(Arc<str>);
 
 impl Tenant {
     /// The tenant of an instance that declares none.
@@ -18,7 +21,7 @@ impl Tenant {
     /// # Errors
     /// When `name` is not one valid segment.
     pub fn new(name: &str) -> Result<Self, BadName> {
-        if is_segment(name) { Ok(Self(name.to_owned())) } else { Err(BadName) }
+        if is_segment(name) { Ok(Self(name.into())) } else { Err(BadName) }
     }
 
     /// Returns the name.
@@ -30,7 +33,7 @@ impl Tenant {
 
 impl Default for Tenant {
     fn default() -> Self {
-        Self(Self::DEFAULT.to_owned())
+        Self(Self::DEFAULT.into())
     }
 }
 
@@ -44,7 +47,7 @@ impl TryFrom<String> for Tenant {
 
 impl From<Tenant> for String {
     fn from(tenant: Tenant) -> Self {
-        tenant.0
+        tenant.as_str().to_owned()
     }
 }
 
@@ -58,7 +61,7 @@ impl std::fmt::Display for Tenant {
 /// each key, and a relative path; so `[a-z0-9.-]+(/[a-z0-9.-]+)*` without `.` or `..` segments.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Origin(String);
+pub struct Origin(Arc<str>);
 
 impl Origin {
     /// Reads an origin.
@@ -67,7 +70,7 @@ impl Origin {
     /// When `text` is not a path of valid segments.
     pub fn new(text: &str) -> Result<Self, BadName> {
         if text.len() <= 2 * NAME_BYTES_MAX && text.split('/').all(is_segment) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(BadName)
         }
@@ -98,7 +101,7 @@ impl TryFrom<String> for Origin {
 
 impl From<Origin> for String {
     fn from(origin: Origin) -> Self {
-        origin.0
+        origin.as_str().to_owned()
     }
 }
 

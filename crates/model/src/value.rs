@@ -1,6 +1,6 @@
 //! One typed value of a field, as the ledger commits to it.
 
-use std::collections::BTreeMap;
+use crate::map::Map;
 
 /// A typed value. Maps and lists are encoded as deterministic CBOR (RFC 8949 section 4.2.1) where bytes are needed.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ pub enum Value {
     /// Values in order.
     List(Vec<Value>),
     /// Values by name.
-    Map(BTreeMap<String, Value>),
+    Map(Map),
 }
 
 impl From<serde_json::Value> for Value {

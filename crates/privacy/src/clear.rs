@@ -1,19 +1,22 @@
 //! `Cleared`: a signal in which no raw personal value is left.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use model::event::field;
 use model::schema::SchemaError;
-use model::{Body, Class, Field, Kind, Private, RefusalKind, Signal, SourceId, Tenant, Timestamp, Value, limits};
+use model::{
+    Body, Class, Field, Kind, Map, Private, RefusalKind, Signal, SourceId, Tenant, Timestamp, Value, cbor, limits,
+};
 use sha2::Sha256;
 
 use crate::boxes::Sealed;
 use crate::config::Config;
 use crate::detect::Type;
 use crate::keystore::{self, Keystore, Want};
-use crate::policy::{Event as Raw, Keyed, Policy, Receipt};
+use crate::policy::{Event as Raw, Keyed, Known, Policy, Receipt};
 use crate::redact::Redactor;
 
 /// Why a signal was not cleared. No text of the signal is in it.
@@ -82,9 +85,40 @@ pub enum Public {
     /// A number.
     F64(f64),
     /// An enumeration or an id of ours.
-    Text(String),
+    Text(Cow<'static, str>),
     /// A name that the operator chose; the ledger writes its interned number.
-    Name(String),
+    Name(Arc<str>),
+}
+
+/// A value that is committed to and kept erasable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// As it is.
+    Value(Value),
+    /// A map as deterministic CBOR: what an event says is written while it is at hand, and its many small values go at once,
+    /// instead of waiting for the ledger by the thousand.
+    Map(Box<[u8]>),
+}
+
+impl Part {
+    /// Writes a map down, by way of a buffer, so that it takes what it needs; other values stay as they are, and so does what
+    /// is nested too deeply: the ledger refuses it.
+    pub(crate) fn of(value: Value, buffer: &mut Vec<u8>) -> Self {
+        buffer.clear();
+        match &value {
+            Value::Map(_) if cbor::encode(buffer, &value).is_ok() => Self::Map(buffer.as_slice().into()),
+            _ => Self::Value(value),
+        }
+    }
+
+    /// Returns the value; null where a map is none, which it always is.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Value(value) => value.clone(),
+            Self::Map(bytes) => cbor::decode(bytes).unwrap_or(Value::Null),
+        }
+    }
 }
 
 /// A signal after privacy: the only thing the ledger appends. Fields ascend by id and are unique.
@@ -94,9 +128,9 @@ pub struct Cleared {
     pub(crate) source: SourceId,
     pub(crate) kind: Kind,
     pub(crate) public: Vec<(u16, Public)>,
-    pub(crate) payload: Vec<(u16, Value)>,
+    pub(crate) payload: Vec<(u16, Part)>,
     pub(crate) boxes: Vec<Sealed>,
-    pub(crate) receipt: Option<(String, Receipt)>,
+    pub(crate) receipt: Option<(Arc<str>, Arc<Receipt>)>,
 }
 
 impl Cleared {
@@ -126,8 +160,14 @@ impl Cleared {
 
     /// Returns what is committed to and kept erasable.
     #[must_use]
-    pub fn payload(&self) -> &[(u16, Value)] {
+    pub fn payload(&self) -> &[(u16, Part)] {
         &self.payload
+    }
+
+    /// Returns the values of [`Self::payload`], read back: for those who look at few.
+    #[must_use]
+    pub fn values(&self) -> Vec<(u16, Value)> {
+        self.payload.iter().map(|(id, part)| (*id, part.to_value())).collect()
     }
 
     /// Returns what is committed to and sealed: the ledger seals it while it encodes, and never sees it.
@@ -137,7 +177,7 @@ impl Cleared {
     }
 
     /// Takes the stream of an event and what was done to it: for the exposure ledger.
-    pub fn take_receipt(&mut self) -> Option<(String, Receipt)> {
+    pub fn take_receipt(&mut self) -> Option<(Arc<str>, Arc<Receipt>)> {
         self.receipt.take()
     }
 }
@@ -216,8 +256,8 @@ impl Clearer {
     ///
     /// # Errors
     /// As [`Self::clear`], for the first that cannot be cleared. Keys may have been minted all the same.
-    pub fn clear_all(&self, signals: Vec<Signal>) -> Result<Vec<Cleared>, Error> {
-        let mut cleared = Vec::with_capacity(signals.len());
+    pub fn clear_all(&self, signals: impl IntoIterator<Item = Signal>) -> Result<Vec<Cleared>, Error> {
+        let (mut cleared, mut known) = (Vec::new(), Known::default());
         let (mut again, mut missing) = (Vec::new(), BTreeMap::<Tenant, Vec<Want>>::new());
         for signal in signals {
             let Signal { tenant, source, body } = signal;
@@ -230,7 +270,7 @@ impl Clearer {
             };
             // Whatever lacks a key is cleared again once it is there, from what came.
             let kept = self.policy.is_keyed_for(&event.stream).then(|| event.clone());
-            let (record, wants) = self.event(tenant, source, event)?;
+            let (record, wants) = self.event(tenant, source, event, &mut known)?;
             if let Some(event) = kept.filter(|_| !wants.is_empty()) {
                 again.push((cleared.len(), event));
                 missing.entry(record.tenant.clone()).or_default().extend(wants);
@@ -243,7 +283,7 @@ impl Clearer {
         }
         for (at, event) in again {
             let Some(record) = cleared.get_mut(at) else { continue };
-            let (complete, wants) = self.event(record.tenant.clone(), record.source, event)?;
+            let (complete, wants) = self.event(record.tenant.clone(), record.source, event, &mut known)?;
             // An erasure came between: the sender comes back.
             if !wants.is_empty() {
                 return Err(Error::NoKeystore);
@@ -263,7 +303,7 @@ impl Clearer {
             match field.class {
                 Class::Public => public.push((id, publish(kind, field, value)?)),
                 Class::Name => public.push((id, self.name(kind, field, &value)?)),
-                Class::Cleared => payload.push((id, self.field(field.name, value))),
+                Class::Cleared => payload.push((id, Part::Value(self.field(field.name, value)))),
             }
         }
         let (tenant, source) = (signal.tenant, signal.source);
@@ -272,37 +312,48 @@ impl Clearer {
 
     /// Clears an event by the policy of its stream; what was done to it becomes a field of its own.
     /// Returns whose keys are missing too: the record is not to be used while there are any.
-    fn event(&self, tenant: Tenant, source: SourceId, event: model::Event) -> Result<(Cleared, Vec<Want>), Error> {
+    fn event(
+        &self,
+        tenant: Tenant,
+        source: SourceId,
+        event: model::Event,
+        known: &mut Known,
+    ) -> Result<(Cleared, Vec<Want>), Error> {
         let raw =
             Raw { attributes: event.attributes, resource: event.resource, body: event.body.unwrap_or(Value::Null) };
         let keystore = self.keystores.get(&tenant).map(|keystore| &**keystore);
         if keystore.is_none() && self.policy.is_keyed_for(&event.stream) {
             return Err(Error::NoKeystore);
         }
-        let Keyed { event: cleared, receipt, boxes, missing } = self.policy.clear_with(&event.stream, raw, keystore);
+        let Keyed { event: cleared, receipt, boxes, missing } =
+            self.policy.clear_with(&event.stream, raw, keystore, known);
         let (attributes, resource, body) = cleared.into_parts();
-        let stream = cut(&self.text(&event.stream, Style::Keyed), limits::NAME_BYTES_MAX);
+        let stream =
+            known.stream(&event.stream, || cut(&self.text(&event.stream, Style::Keyed), limits::NAME_BYTES_MAX));
         let id = |id: Option<String>, digits| {
             id.filter(|id| id.len() == digits && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
         };
-        let cleared = model::Event {
-            stream: String::new(),
-            body: Some(body),
-            attributes,
-            resource,
-            trace_id: id(event.trace_id, 32),
-            span_id: id(event.span_id, 16),
-            cleared: Some(receipt.to_value()),
-            ..event
-        };
-        let mut public = vec![
-            (field::SEVERITY, Public::U64(cleared.severity.into())),
-            (field::SECTOR, Public::Text(cleared.sector.as_str().to_owned())),
+        let public = vec![
+            (field::SEVERITY, Public::U64(event.severity.into())),
+            (field::SECTOR, Public::Text(Cow::Borrowed(event.sector.as_str()))),
+            (field::STREAM, Public::Name(Arc::clone(&stream))),
         ];
-        public.push((field::STREAM, Public::Name(stream.clone())));
-        let payload = cleared.into_fields().into_iter().filter(|(id, _)| *id > field::STREAM).collect();
+        let map = |map: Map| (!map.is_empty()).then_some(Value::Map(map));
+        let payload = [
+            (field::TIME_NS, event.time_ns.map(Value::I64)),
+            (field::OBSERVED_NS, Some(Value::I64(event.observed_ns))),
+            (field::BODY, Some(body).filter(|body| *body != Value::Null)),
+            (field::ATTRIBUTES, map(attributes)),
+            (field::RESOURCE, map(resource)),
+            (field::TRACE_ID, id(event.trace_id, 32).map(Value::Text)),
+            (field::SPAN_ID, id(event.span_id, 16).map(Value::Text)),
+        ];
+        let mut parts = Vec::with_capacity(6);
+        parts.extend(payload.into_iter().filter_map(|(id, value)| Some((id, Part::of(value?, &mut known.buffer)))));
+        let (receipt, written) = known.receipt(receipt);
+        parts.push((field::CLEARED, written));
         let receipt = Some((stream, receipt));
-        Ok((Cleared { tenant, source, kind: Kind::Event, public, payload, boxes, receipt }, missing))
+        Ok((Cleared { tenant, source, kind: Kind::Event, public, payload: parts, boxes, receipt }, missing))
     }
 
     /// Returns a label's value as [`Self::clear`] stores it, so that a matcher or a query can be asked in clear.
@@ -313,7 +364,7 @@ impl Clearer {
 
     fn name(&self, kind: Kind, field: &Field, value: &Value) -> Result<Public, Error> {
         match value {
-            Value::Text(name) => Ok(Public::Name(cut(&self.text(name, Style::Keyed), limits::NAME_BYTES_MAX))),
+            Value::Text(name) => Ok(Public::Name(cut(&self.text(name, Style::Keyed), limits::NAME_BYTES_MAX).into())),
             _ => Err(Error::Shape { kind, field: field.name }),
         }
     }
@@ -332,7 +383,7 @@ impl Clearer {
         let Value::Map(mut parts) = matcher else { return Value::Null };
         let is_pattern = matches!(parts.get("op"), Some(Value::Text(op)) if op.ends_with('~'));
         let style = if is_pattern { Style::Pattern } else { Style::Keyed };
-        for (part, value) in &mut parts {
+        for (part, value) in parts.iter_mut() {
             if part != "op" {
                 let raw = std::mem::replace(value, Value::Null);
                 let style = if part == "value" { style } else { Style::Keyed };
@@ -360,14 +411,13 @@ impl Clearer {
                 Value::List(items.into_iter().map(|item| self.value(item, style, bytes_max, depth + 1)).collect())
             }
             Value::Map(entries) => {
-                let mut cleared = BTreeMap::new();
-                for (key, value) in entries {
+                let cleared = entries.into_iter().map(|(key, value)| {
                     // Keys are told apart as labels are: two persons under one token would lose one of them.
                     let name = cut(&self.text(&key, Style::Keyed), limits::NAME_BYTES_MAX);
                     let inner = self.value(value, style_of(&key, style), bytes_max.min(max_of(&key)), depth + 1);
-                    cleared.insert(name, inner);
-                }
-                Value::Map(cleared)
+                    (name, inner)
+                });
+                Value::Map(cleared.collect())
             }
             number => number,
         }
@@ -406,7 +456,7 @@ fn publish(kind: Kind, field: &Field, value: Value) -> Result<Public, Error> {
         Value::Text(text)
             if text.len() <= PUBLIC_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic() && b != b'@') =>
         {
-            Ok(Public::Text(text))
+            Ok(Public::Text(text.into()))
         }
         _ => Err(Error::Shape { kind, field: field.name }),
     }
@@ -489,7 +539,7 @@ mod tests {
         let cleared = clear("shop");
         assert_eq!((cleared.kind(), cleared.public().len()), (Kind::Event, 3));
         assert_eq!(cleared.public()[2], (field::STREAM, Public::Name("shop".into())));
-        let mut fields = cleared.payload().to_vec();
+        let mut fields = cleared.values();
         fields.push((field::STREAM, "shop".into()));
         let read = Event::from_fields(&fields).expect("reads");
         assert_eq!(read.body, Some("call [email]".into()));
@@ -521,7 +571,7 @@ mod tests {
     }
 
     fn again<T>(cleared: &Cleared, read: impl Fn(Body) -> Option<T>) -> T {
-        let mut fields: Vec<(u16, Value)> = cleared.payload().to_vec();
+        let mut fields: Vec<(u16, Value)> = cleared.values();
         for (id, value) in cleared.public() {
             fields.push((
                 *id,
@@ -530,7 +580,8 @@ mod tests {
                     Public::U64(n) => Value::U64(*n),
                     Public::I64(n) => Value::I64(*n),
                     Public::F64(n) => Value::F64(*n),
-                    Public::Text(t) | Public::Name(t) => Value::Text(t.clone()),
+                    Public::Text(t) => Value::from(&**t),
+                    Public::Name(t) => Value::from(&**t),
                 },
             ));
         }

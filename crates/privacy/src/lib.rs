@@ -20,7 +20,7 @@ mod view;
 mod vectors;
 
 pub use boxes::{Boxed, FIELD_MIN, Opened, Place, Sealed, seal_all};
-pub use clear::{Cleared, Clearer, Error, Keystores, Public};
+pub use clear::{Cleared, Clearer, Error, Keystores, Part, Public};
 pub use config::Config;
 pub use detect::Type;
 pub use exposure::{Exposure, Row};

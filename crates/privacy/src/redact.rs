@@ -72,6 +72,13 @@ struct Piece {
     token: String,
 }
 
+/// What one reading of a text found, if anything.
+pub(crate) struct Found<'a> {
+    text: &'a str,
+    view: View<'a>,
+    hits: Vec<Hit>,
+}
+
 /// What a pass found: where, what, and what takes its place.
 struct Replaced {
     place: Range<usize>,
@@ -228,6 +235,42 @@ impl Redactor {
         Ok(explain())
     }
 
+    /// Reads a text once; `None` where nothing is found in it, which is so of most.
+    pub(crate) fn found<'a>(&self, text: &'a str) -> Option<Found<'a>> {
+        let view = View::of(text);
+        let hits = detect::find(view.text());
+        (!hits.is_empty()).then_some(Found { text, view, hits })
+    }
+
+    /// Returns what [`Self::explain_with`] does of a text that was read already, without reading it again where nothing
+    /// more can be found.
+    pub(crate) fn explain_found(
+        &self,
+        found: Found<'_>,
+        replacement: &dyn Fn(Type, &str) -> Cow<'static, str>,
+    ) -> Explained {
+        let Found { text, view, hits } = found;
+        let bytes = view.text().as_bytes();
+        let mut findings = Vec::with_capacity(hits.len());
+        for hit in &hits {
+            let kept = self.is_kept(&view, text, hit);
+            let settled = self.actions[hit.kind as usize] == Action::Token && is_settled(bytes, hit);
+            if !(kept || settled) {
+                return self.explain_with(text, replacement);
+            }
+            findings.push(Finding { range: view.raw(hit.range.clone()), kind: hit.kind, kept });
+        }
+        let mut cleared = String::with_capacity(text.len());
+        let mut copied_to = 0;
+        for (hit, finding) in hits.iter().zip(&findings).filter(|(_, finding)| !finding.kept) {
+            cleared.push_str(text.get(copied_to..finding.range.start).unwrap_or_default());
+            cleared.push_str(&replacement(hit.kind, view.text().get(hit.range.clone()).unwrap_or_default()));
+            copied_to = finding.range.end;
+        }
+        cleared.push_str(text.get(copied_to..).unwrap_or_default());
+        Explained { findings, cleared }
+    }
+
     /// Like [`Self::explain`] with other replacements, made from the type and the value as understood.
     pub(crate) fn explain_with(&self, text: &str, replacement: &dyn Fn(Type, &str) -> Cow<'static, str>) -> Explained {
         let mut pieces = vec![Piece { redacted: 0..text.len(), raw: 0..text.len(), kind: None, token: String::new() }];
@@ -361,10 +404,14 @@ fn is_settled(bytes: &[u8], hit: &Hit) -> bool {
         // Nothing is told by what stands around credentials, and a port is none of the address.
         (Type::UrlCredentials, [b'@', ..]) if head.ends_with(b"://") => return true,
         (Type::Ipv4, [b':', next, ..]) if next.is_ascii_digit() => {}
-        // `[secret]=` reads as a key that names a secret.
-        (Type::Secret, [b'=', ..]) => return false,
         _ if !plain(tail.first()) => return false,
         _ => {}
+    }
+    // `[secret]=`, `[jwt]" : `: a token reads as a key that says what its value is.
+    let closes = |b: &&u8| matches!(b, b' ' | b'"' | b'\'' | b']');
+    let is_key = matches!(tail.iter().find(|b| !closes(b)), Some(b'=' | b':' | b'>'));
+    if is_key && !(hit.kind == Type::Ipv4 && tail.first() == Some(&b':')) {
+        return false;
     }
     // As many separators as the groups of one number can have between them, and one more.
     let joins = |b: &&u8| matches!(b, b' ' | b',' | b'-' | b'.' | b'/' | b'_' | b'(' | b')' | b'[' | b']');
@@ -521,6 +568,68 @@ mod tests {
         assert!(share <= 0.02, "{share}: {:?}", touched.iter().take(20).collect::<Vec<_>>());
     }
 
+    /// `[jwt]=` reads as a key that names a secret, and a text was taken for read to its end with what stands behind it.
+    #[test]
+    fn what_follows_a_token_that_reads_as_a_key_is_looked_at_again() {
+        let redactor = Redactor::new();
+        for separator in ["=", " = ", "\": \"", ": "] {
+            let text = format!("{}{separator}3648-909511-1749", Gen::new(3).jwt());
+            let once = redactor.redact(&text).into_owned();
+            assert_eq!(redactor.redact(&once), once.as_str());
+            assert_eq!(redactor.explain(&text).cleared, once);
+        }
+    }
+
+    /// What one reading makes of a text and, the slow and obvious way, what reading it until nothing is found does.
+    fn both_ways(redactor: &Redactor, text: &str) -> (Explained, Explained) {
+        let token = |kind: Type, understood: &str| redactor.replacement(kind, understood);
+        let untouched = || Explained { findings: Vec::new(), cleared: text.to_owned() };
+        let once = redactor.found(text).map_or_else(untouched, |found| redactor.explain_found(found, &token));
+        (once, redactor.explain_with(text, &token))
+    }
+
+    #[test]
+    fn one_reading_finds_what_many_do() {
+        let kept = Redactor::new().with_kept(Type::Phone).with_declared(["web", "10.0.0.0/8", "ana@example.org"]);
+        let other = Redactor::new().with_action(Type::Email, Action::Mask).with_action(Type::Ipv4, Action::Generalise);
+        let generator = Gen::new(11);
+        let values: [fn(&Gen) -> String; 9] = [
+            Gen::email,
+            Gen::card,
+            Gen::iban,
+            Gen::nir,
+            Gen::jwt,
+            Gen::ipv4,
+            Gen::ipv6,
+            Gen::secret,
+            Gen::url_credentials,
+        ];
+        let mut texts = lookalikes(11, 5_000);
+        for n in 0..5_000 {
+            let (one, two) = (generator.pick(&values)(&generator), generator.pick(&values)(&generator));
+            let (one, two) = (spell(&generator, &one, Odd::Any), spell(&generator, &two, Odd::None));
+            let between = generator.pick(&[
+                " ",
+                ", ",
+                "/",
+                "",
+                " and web 10.0.0.5 ",
+                "=",
+                " ana@example.org ",
+                "@",
+                "+33612345678",
+            ]);
+            let text = format!("{one}{between}{two}");
+            texts.push(if n % 2 == 0 { format!("\"note\":\"{text}\"") } else { text });
+        }
+        for redactor in [Redactor::new(), kept, other] {
+            for text in &texts {
+                let (once, until_nothing) = both_ways(&redactor, text);
+                assert_eq!(once, until_nothing, "{text}");
+            }
+        }
+    }
+
     #[test]
     fn a_text_made_for_it_ends_after_the_last_pass() {
         let redactor = Redactor::new();
@@ -536,6 +645,8 @@ mod tests {
             let once = redactor.redact(&text).into_owned();
             prop_assert_eq!(redactor.redact(&once), once.as_str());
             prop_assert_eq!(redactor.explain(&text).cleared, once);
+            let (once, until_nothing) = both_ways(&redactor, &text);
+            prop_assert_eq!(once, until_nothing);
         }
 
         #[test]
@@ -545,6 +656,7 @@ mod tests {
             prop_assert_eq!(redactor.redact(&once), once.as_str());
             let explained = redactor.explain(&text);
             prop_assert_eq!(&explained.cleared, &once);
+            prop_assert_eq!(&both_ways(&redactor, &text).0, &explained);
             let mut last = 0;
             for finding in explained.findings {
                 prop_assert!(finding.range.start >= last && finding.range.start < finding.range.end, "{:?}", finding);

@@ -55,7 +55,7 @@ fn event(body: serde_json::Value) -> Signal {
 }
 
 fn append(world: &mut World, bodies: Vec<serde_json::Value>) -> Vec<Stored> {
-    let cleared = world.clearer.clear_all(bodies.into_iter().map(event).collect()).expect("clears");
+    let cleared = world.clearer.clear_all(bodies.into_iter().map(event)).expect("clears");
     for result in world.engine.append(&[cleared]) {
         result.expect("is durable");
     }

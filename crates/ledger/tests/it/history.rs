@@ -113,7 +113,7 @@ impl Pool {
                 for (tenant, source) in tenants().into_iter().zip([1, 2]) {
                     let source = SourceId([source + u8::try_from(n % 3).expect("small"); 16]);
                     let cleared = clearer.clear(Signal { tenant, source, body: body.clone() }).expect("clears");
-                    let mut fields: Vec<_> = cleared.payload().to_vec();
+                    let mut fields: Vec<_> = cleared.values();
                     fields.extend(cleared.public().iter().map(|(id, value)| (*id, value_of(value))));
                     fields.sort_by_key(|(id, _)| *id);
                     pool.push((cleared, fields));
@@ -130,7 +130,8 @@ fn value_of(public: &Public) -> Value {
         Public::U64(value) => Value::U64(*value),
         Public::I64(value) => Value::I64(*value),
         Public::F64(value) => Value::F64(*value),
-        Public::Text(value) | Public::Name(value) => Value::Text(value.clone()),
+        Public::Text(value) => Value::from(&**value),
+        Public::Name(value) => Value::from(&**value),
     }
 }
 
