@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ledger::{Cursor, Ledger};
 use model::{
-    Admit, Body, BoxFuture, Clock, Feed, Gap, Kind, Level, Outcome, Position, Receipt, Recorded, Refusal, RefusalKind,
-    Signal, Tenant, Timestamp,
+    Admit, Body, BoxFuture, Clock, Feed, Gap, Kind, Level, Lose, Outcome, Position, Receipt, Recorded, Refusal,
+    RefusalKind, Signal, Tenant, Timestamp,
 };
 use privacy::{Cleared, Clearer};
 use server::Metrics;
@@ -250,6 +250,12 @@ fn outcome_of(signal: &Signal) -> Option<(String, Outcome)> {
 impl Admit for Pipeline {
     fn admit(&self, signals: Vec<Signal>, level: Level) -> BoxFuture<'_, Result<Vec<Receipt>, Refusal>> {
         Box::pin(self.admit_all(signals, level))
+    }
+}
+
+impl Lose for Pipeline {
+    fn lose(&self, tenant: &Tenant, cause: &'static str, kind: Kind, count: u64) {
+        Self::lose(self, tenant, cause, kind, count);
     }
 }
 

@@ -7,7 +7,8 @@
 //! # Use
 //!
 //! [`Receiver::room`] before a body is read, [`Receiver::bulk`] or [`Receiver::events`] with it. Both answer with a
-//! status and a body for the sender. [`elastic`] answers what agents ask before they send.
+//! status and a body for the sender. [`elastic`] answers what agents ask before they send. [`Receiver::syslog`] takes messages
+//! of senders that get no answer, and says from where on they are to be given again.
 
 mod admission;
 mod bulk;
@@ -18,6 +19,7 @@ mod events;
 mod loki;
 pub mod otlp;
 mod receiver;
+pub mod syslog;
 
 pub use decode::{Encoding, Undecoded};
-pub use receiver::{Answer, Call, Full, Receiver, Room};
+pub use receiver::{Answer, Call, Full, Receiver, Room, Taken};

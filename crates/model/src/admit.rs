@@ -6,6 +6,7 @@ use std::pin::Pin;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::Kind;
 use crate::signal::Signal;
 use crate::tenant::{Origin, Tenant};
 
@@ -66,6 +67,13 @@ pub trait Admit: Send + Sync {
     /// Makes all of `signals` durable at `level`, in order, or none. Receipts are in the order of the signals.
     /// All signals must be of one tenant; at most `limits::APPEND_RECORDS_MAX`.
     fn admit(&self, signals: Vec<Signal>, level: Level) -> BoxFuture<'_, Result<Vec<Receipt>, Refusal>>;
+}
+
+/// Takes note of signals that were not recorded and that nobody will send again: they are counted, and a gap record says
+/// so. Implemented by `dihya::pipeline` alone.
+pub trait Lose: Send + Sync {
+    /// Counts `count` signals of `kind` that `tenant` lost.
+    fn lose(&self, tenant: &Tenant, cause: &'static str, kind: Kind, count: u64);
 }
 
 /// A record read back from the ledger.

@@ -370,6 +370,7 @@ fn server_parts(
     let people = Arc::new(Engines { by_tenant: engines.clone(), clock: Arc::clone(&base.clock) });
     server::Parts {
         admit: Arc::clone(&base.pipeline) as _,
+        losses: Arc::clone(&base.pipeline) as _,
         receiver: Arc::new(intake::Receiver::new(Arc::clone(&base.pipeline) as _, Arc::clone(&base.clock))),
         events: Arc::new(Asked::new(lake)),
         checks: Arc::clone(&board) as _,

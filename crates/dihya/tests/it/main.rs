@@ -18,5 +18,6 @@ mod search;
 #[path = "../../../../tests/skip.rs"]
 mod skip;
 mod start;
+mod syslog;
 mod trouble;
 mod web;
