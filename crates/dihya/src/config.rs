@@ -62,6 +62,8 @@ pub(crate) struct Loaded {
     pub(crate) privacy: privacy::Config,
     /// `ledger:`.
     pub(crate) ledger: LedgerConfig,
+    /// `sources:`.
+    pub(crate) sources: intake::files::Config,
     /// What is in force all the same, and should not be as it is.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -233,6 +235,7 @@ fn parse(
         tenants: parts.tenants,
         privacy: parts.privacy,
         ledger: parts.ledger,
+        sources: parts.sources,
         warnings: reading.warnings,
     })
 }
@@ -282,6 +285,7 @@ struct Parts {
     tenants: Tenants,
     privacy: privacy::Config,
     ledger: LedgerConfig,
+    sources: intake::files::Config,
 }
 
 impl Reading<'_> {
@@ -329,8 +333,10 @@ impl Reading<'_> {
         for (path, message, suggestion) in privacy.check() {
             self.report(&root, &format!("privacy.{path}"), message, suggestion);
         }
+        let sources = self.sources(&root, &json);
         Parts {
-            tenants: self.tenants(&root, &json, &server),
+            tenants: self.tenants(&root, &json, &server, &sources),
+            sources,
             server,
             channels: channel_configs,
             declared: names,
@@ -383,16 +389,33 @@ impl Reading<'_> {
     }
 
     /// Events of a tenant that is not declared would be refused one by one, for ever.
-    fn tenants(&mut self, root: &Node, json: &Value, server: &server::Config) -> Tenants {
+    fn tenants(
+        &mut self,
+        root: &Node,
+        json: &Value,
+        server: &server::Config,
+        sources: &intake::files::Config,
+    ) -> Tenants {
         let tenants = spec::tenants(root, &json["tenants"], &mut self.problems);
-        for (at, listener) in server.listeners.iter().enumerate() {
-            if !tenants.contains_key(&listener.tenant) {
-                let (path, message) =
-                    (format!("server.listeners.{at}.tenant"), format!("there is no tenant {}", listener.tenant));
-                self.report(root, &path, message, Some("declare it under tenants".to_owned()));
+        let listeners = server.listeners.iter().enumerate();
+        let listeners = listeners.map(|(at, of)| (format!("server.listeners.{at}.tenant"), &of.tenant));
+        let files = sources.files.iter().enumerate();
+        let files = files.map(|(at, of)| (format!("sources.files.{at}.tenant"), &of.tenant));
+        for (path, tenant) in listeners.chain(files) {
+            if !tenants.contains_key(tenant) {
+                let suggestion = Some("declare it under tenants".to_owned());
+                self.report(root, &path, format!("there is no tenant {tenant}"), suggestion);
             }
         }
         tenants
+    }
+
+    fn sources(&mut self, root: &Node, json: &Value) -> intake::files::Config {
+        let sources: intake::files::Config = self.typed(root, json, "sources", part);
+        for (path, message, suggestion) in sources.check() {
+            self.report(root, &format!("sources.{path}"), message, suggestion);
+        }
+        sources
     }
 
     fn add_canary(&mut self, root: &Node, json: &mut Value) {

@@ -8,7 +8,7 @@
 //!
 //! [`Receiver::room`] before a body is read, [`Receiver::bulk`] or [`Receiver::events`] with it. Both answer with a
 //! status and a body for the sender. [`elastic`] answers what agents ask before they send. [`Receiver::syslog`] takes messages
-//! of senders that get no answer, and says from where on they are to be given again.
+//! of senders that get no answer, and says from where on they are to be given again. [`files::follow`] fetches lines itself.
 
 mod admission;
 mod bulk;
@@ -16,6 +16,7 @@ mod decode;
 mod document;
 pub mod elastic;
 mod events;
+pub mod files;
 mod loki;
 pub mod otlp;
 mod receiver;

@@ -144,7 +144,7 @@ fn body(body: &str, dialect: &Dialect, observed_ns: i64) -> Event {
 
 /// Returns the bytes as text. What is no UTF-8 is read as ISO 8859-1, as older devices write: every byte is a character of
 /// it, so nothing is lost, and a name is not torn where it has an accent.
-fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(bytes.iter().map(|byte| char::from(*byte)).collect()),

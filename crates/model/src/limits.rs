@@ -76,6 +76,12 @@ pub const SYSLOG_IDLE_MAX: Duration = Duration::from_secs(4 * 3_600);
 pub const SYSLOG_QUEUE_BYTES_MAX: usize = 8 << 20;
 /// Most datagrams that wait.
 pub const SYSLOG_QUEUE_MAX: usize = 16_384;
+/// Longest record of a file that is followed; what is longer is cut.
+pub const FILE_RECORD_BYTES_MAX: usize = 256 << 10;
+/// Bytes of records of all followed files that are read before they are durable.
+pub const FILES_GROUP_BYTES_MAX: usize = 1 << 20;
+/// Most files that are followed at the same time.
+pub const FILES_MAX: usize = 1_024;
 /// Most listeners beside the one for HTTP.
 pub const LISTENERS_MAX: usize = 32;
 /// Bytes of rows that the lake holds in memory for all tenants: at the bound it reads no more of the ledger, and the
@@ -265,6 +271,7 @@ const _: () =
 const _: () = assert!(SYSLOG_MESSAGE_BYTES_MAX <= SYSLOG_GROUP_BYTES_MAX, "the largest message is a group");
 const _: () =
     assert!(SYSLOG_CONNECTIONS_PER_CLIENT_MAX <= SYSLOG_CONNECTIONS_MAX / 2, "one client leaves room for others");
+const _: () = assert!(FILE_RECORD_BYTES_MAX * 2 <= INTAKE_EVENT_BYTES_MAX, "a record of a file is an event");
 const _: () = assert!(INTAKE_EVENT_BYTES_MAX * 2 <= PAYLOAD_BYTES_MAX, "what clearing adds finds room");
 const _: () = assert!(SUBJECT_KEYS_MAX <= LOOKUP_TAGS_MAX, "each key is found by a tag at least");
 const _: () = assert!(LOOKUP_TAGS_MAX < u32::MAX as usize / 2, "places in a keystore's tables are 32 bits wide");

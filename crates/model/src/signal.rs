@@ -22,6 +22,9 @@ impl SourceId {
     /// What comes as syslog: its senders have no token.
     pub const SYSLOG: Self = Self(*b"syslog listeners");
 
+    /// What is read from files of logs.
+    pub const FILES: Self = Self(*b"followed files..");
+
     /// Names what comes with a token by the token's id, which is random and unrelated to the token. Never Dihya's own
     /// source, whatever the id is.
     #[must_use]
