@@ -10,9 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::pipeline::Pipeline;
-
-/// Where it is written down how far they were read.
-const KEPT_FILE: &str = "sources.json";
+use crate::store::SOURCES_FILE;
 
 /// What following them is built on.
 pub(super) struct World<'a> {
@@ -43,7 +41,7 @@ pub(super) fn start(
         clock: Arc::clone(world.clock),
         rng: Arc::clone(world.rng),
         disk: Arc::clone(world.disk),
-        kept: world.data_dir.join(KEPT_FILE),
+        kept: world.data_dir.join(SOURCES_FILE),
         key: world.key,
         records: Box::new(move |tenant, from| Ok(Box::new(records.events(tenant, from)?) as Box<dyn Feed>)),
         durable: Box::new(move |tenant| {
