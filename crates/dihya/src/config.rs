@@ -62,6 +62,8 @@ pub(crate) struct Loaded {
     pub(crate) privacy: privacy::Config,
     /// `ledger:`.
     pub(crate) ledger: LedgerConfig,
+    /// `sources:`.
+    pub(crate) sources: intake::files::Config,
     /// What is in force all the same, and should not be as it is.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -233,6 +235,7 @@ fn parse(
         tenants: parts.tenants,
         privacy: parts.privacy,
         ledger: parts.ledger,
+        sources: parts.sources,
         warnings: reading.warnings,
     })
 }
@@ -282,6 +285,7 @@ struct Parts {
     tenants: Tenants,
     privacy: privacy::Config,
     ledger: LedgerConfig,
+    sources: intake::files::Config,
 }
 
 impl Reading<'_> {
@@ -316,7 +320,7 @@ impl Reading<'_> {
             self.report(&root, &format!("server.{path}"), message, suggestion);
         }
         self.heartbeats(&root, &json);
-        self.certificate(&root, &server);
+        self.certificates(&root, &server);
         let mut channel_configs = self.channels(&root, &json);
         channel_configs.extend(self.native_channels(&alerting.implicit, alerting.global.as_ref()));
         let mut names = declared(&json, channels);
@@ -329,13 +333,15 @@ impl Reading<'_> {
         for (path, message, suggestion) in privacy.check() {
             self.report(&root, &format!("privacy.{path}"), message, suggestion);
         }
+        let sources = self.sources(&root, &json);
         Parts {
+            tenants: self.tenants(&root, &json, &server, &sources),
+            sources,
             server,
             channels: channel_configs,
             declared: names,
             checks,
             alerting,
-            tenants: spec::tenants(&root, &json["tenants"], &mut self.problems),
             privacy,
             ledger,
         }
@@ -358,18 +364,58 @@ impl Reading<'_> {
 
     /// A certificate that is not there keeps the server from its start, so it is a problem of the file. What only the
     /// server's own account may read is left to it.
-    fn certificate(&mut self, root: &Node, server: &server::Config) {
-        let Some(tls) = &server.tls else { return };
-        for (key, path) in [("cert_file", &tls.cert_file), ("key_file", &tls.key_file)] {
+    fn certificates(&mut self, root: &Node, server: &server::Config) {
+        let mut files = Vec::new();
+        if let Some(tls) = &server.tls {
+            files.extend([("tls.cert_file".to_owned(), &tls.cert_file), ("tls.key_file".to_owned(), &tls.key_file)]);
+        }
+        for (at, of) in server.listeners.iter().enumerate() {
+            let keys =
+                [("cert_file", &of.cert_file), ("key_file", &of.key_file), ("client_ca_file", &of.client_ca_file)];
+            let named =
+                keys.into_iter().filter_map(|(key, path)| Some((format!("listeners.{at}.{key}"), path.as_ref()?)));
+            files.extend(named);
+        }
+        for (key, path) in files {
             if path.as_os_str().is_empty() {
                 continue; // the tables said so
             }
             if let Err(why) = self.sources.stands(path) {
                 let message = format!("cannot read the file: {why}");
                 let suggestion = Some("write the path of a PEM file".to_owned());
-                self.report(root, &format!("server.tls.{key}"), message, suggestion);
+                self.report(root, &format!("server.{key}"), message, suggestion);
             }
         }
+    }
+
+    /// Events of a tenant that is not declared would be refused one by one, for ever.
+    fn tenants(
+        &mut self,
+        root: &Node,
+        json: &Value,
+        server: &server::Config,
+        sources: &intake::files::Config,
+    ) -> Tenants {
+        let tenants = spec::tenants(root, &json["tenants"], &mut self.problems);
+        let listeners = server.listeners.iter().enumerate();
+        let listeners = listeners.map(|(at, of)| (format!("server.listeners.{at}.tenant"), &of.tenant));
+        let files = sources.files.iter().enumerate();
+        let files = files.map(|(at, of)| (format!("sources.files.{at}.tenant"), &of.tenant));
+        for (path, tenant) in listeners.chain(files) {
+            if !tenants.contains_key(tenant) {
+                let suggestion = Some("declare it under tenants".to_owned());
+                self.report(root, &path, format!("there is no tenant {tenant}"), suggestion);
+            }
+        }
+        tenants
+    }
+
+    fn sources(&mut self, root: &Node, json: &Value) -> intake::files::Config {
+        let sources: intake::files::Config = self.typed(root, json, "sources", part);
+        for (path, message, suggestion) in sources.check() {
+            self.report(root, &format!("sources.{path}"), message, suggestion);
+        }
+        sources
     }
 
     fn add_canary(&mut self, root: &Node, json: &mut Value) {

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ledger::{Cursor, Ledger};
 use model::{
-    Admit, Body, BoxFuture, Clock, Feed, Gap, Kind, Level, Outcome, Position, Receipt, Recorded, Refusal, RefusalKind,
-    Signal, Tenant, Timestamp,
+    Admit, Body, BoxFuture, Clock, Feed, Gap, Kind, Level, Lose, Outcome, Position, Receipt, Recorded, Refusal,
+    RefusalKind, Signal, Tenant, Timestamp,
 };
 use privacy::{Cleared, Clearer};
 use server::Metrics;
@@ -304,6 +304,12 @@ impl Admit for Pipeline {
         level: Level,
     ) -> BoxFuture<'a, Result<Vec<Receipt>, Refusal>> {
         Box::pin(self.admit_one_by_one(signals, level))
+    }
+}
+
+impl Lose for Pipeline {
+    fn lose(&self, tenant: &Tenant, cause: &'static str, kind: Kind, count: u64) {
+        Self::lose(self, tenant, cause, kind, count);
     }
 }
 

@@ -13,6 +13,8 @@ use crate::failure::Hint;
 
 /// The file of the control state.
 pub(crate) const STATE_FILE: &str = "state.sqlite";
+/// How far files of logs were read.
+pub(crate) const SOURCES_FILE: &str = "sources.json";
 
 /// Opens the ledger; its files block.
 pub(crate) async fn open_ledger(

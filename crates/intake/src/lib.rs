@@ -7,7 +7,8 @@
 //! # Use
 //!
 //! [`Receiver::room`] before a body is read, [`Receiver::bulk`] or [`Receiver::events`] with it. Both answer with a
-//! status and a body for the sender. [`elastic`] answers what agents ask before they send.
+//! status and a body for the sender. [`elastic`] answers what agents ask before they send. [`Receiver::syslog`] takes messages
+//! of senders that get no answer, and says from where on they are to be given again. [`files::follow`] fetches lines itself.
 
 mod admission;
 mod bulk;
@@ -15,9 +16,11 @@ mod decode;
 mod document;
 pub mod elastic;
 mod events;
+pub mod files;
 mod loki;
 pub mod otlp;
 mod receiver;
+pub mod syslog;
 
 pub use decode::{Encoding, Undecoded};
-pub use receiver::{Answer, Call, Full, Receiver, Room};
+pub use receiver::{Answer, Call, Full, Receiver, Room, Taken};

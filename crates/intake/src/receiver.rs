@@ -53,6 +53,19 @@ pub struct Answer {
     pub retry_after: Option<u32>,
 }
 
+/// What became of items that are read from a source without an answer, such as a socket or a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// How many became durable.
+    pub durable: u64,
+    /// How many can never be.
+    pub refused: u64,
+    /// How many from the first on are done with.
+    pub settled: usize,
+    /// Why the others are to be given again, where there are others.
+    pub later: Option<String>,
+}
+
 /// There is no memory for a body now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too much is being received at once")]
@@ -156,6 +169,31 @@ impl Receiver {
         (admission.outcomes, admission.last)
     }
 
+    /// Reads items of a source without an answer, as many and as large as `size` says, and admits them once there is memory.
+    pub(crate) async fn take(
+        &self,
+        (tenant, source): (&Tenant, SourceId),
+        size: (usize, usize),
+        read: &Reading<'_>,
+    ) -> Taken {
+        let Ok(_room) = self.room(tenant, Some(size.1 as u64), Encoding::Identity).await else {
+            return Taken { later: Some(Full.to_string()), ..Taken::default() };
+        };
+        let read = |number: usize| self.known(tenant, read(number)?);
+        let call = Call { tenant: tenant.clone(), source, encoding: Encoding::Identity, body: Bytes::new() };
+        let (outcomes, _) = self.admit(&call, size.0, &read).await;
+        let mut taken = Taken::default();
+        for outcome in outcomes {
+            match outcome {
+                Some(Outcome::Later(why)) => return Taken { later: Some(why), ..taken },
+                Some(Outcome::Durable(_)) => taken.durable += 1,
+                Some(Outcome::Never(_)) | None => taken.refused += 1,
+            }
+            taken.settled += 1;
+        }
+        taken
+    }
+
     /// Takes events of our own API for `stream`. Answers 202 when all that can be events are durable; 429 with how many
     /// are, when the rest is to be sent again; 400 when none is an event.
     pub async fn events(&self, mut call: Call, stream: &str) -> Answer {
@@ -253,8 +291,12 @@ impl Receiver {
         Ok(())
     }
 
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
     fn now_ns(&self) -> i64 {
-        i64::try_from(self.clock.now().as_nanosecond()).unwrap_or(i64::MAX)
+        i64::try_from(self.now().as_nanosecond()).unwrap_or(i64::MAX)
     }
 }
 

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::Kind;
 use crate::signal::Signal;
 use crate::tenant::{Origin, Tenant};
 
@@ -78,6 +79,13 @@ pub trait Admit: Send + Sync {
         let signals = signals.collect();
         self.admit(signals, level)
     }
+}
+
+/// Takes note of signals that were not recorded and that nobody will send again: they are counted, and a gap record says
+/// so. Implemented by `dihya::pipeline` alone.
+pub trait Lose: Send + Sync {
+    /// Counts `count` signals of `kind` that `tenant` lost.
+    fn lose(&self, tenant: &Tenant, cause: &'static str, kind: Kind, count: u64);
 }
 
 /// A record read back from the ledger.

@@ -59,6 +59,31 @@ pub const INTAKE_ITEMS_MAX: usize = 50_000;
 pub const INTAKE_GROUP_EVENTS_MAX: usize = 1_024;
 /// Bytes of JSON after which a group of events goes to the ledger.
 pub const INTAKE_GROUP_BYTES_MAX: usize = 2 << 20;
+/// Longest message of syslog; what is longer is cut. RFC 5424 asks for 2 KiB, rsyslog takes 8.
+pub const SYSLOG_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of messages of one connection that go to the ledger together, at least one of the largest.
+pub const SYSLOG_GROUP_BYTES_MAX: usize = 128 << 10;
+/// How long a message waits for others to go to the ledger with.
+pub const SYSLOG_GATHER_MAX: Duration = Duration::from_millis(20);
+/// Most connections of all listeners for syslog together.
+pub const SYSLOG_CONNECTIONS_MAX: usize = 512;
+/// Most of them of one client, an IPv4 address or an IPv6 /64.
+pub const SYSLOG_CONNECTIONS_PER_CLIENT_MAX: usize = 128;
+/// Time after which a connection that brings nothing is closed. Senders keep theirs for days, and some do not notice that
+/// one was closed before they have lost a line.
+pub const SYSLOG_IDLE_MAX: Duration = Duration::from_secs(4 * 3_600);
+/// Bytes of datagrams of one listener that wait for the ledger; at the bound they are dropped and counted.
+pub const SYSLOG_QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Most datagrams that wait.
+pub const SYSLOG_QUEUE_MAX: usize = 16_384;
+/// Longest record of a file that is followed; what is longer is cut.
+pub const FILE_RECORD_BYTES_MAX: usize = 256 << 10;
+/// Bytes of records of all followed files that are read before they are durable.
+pub const FILES_GROUP_BYTES_MAX: usize = 1 << 20;
+/// Most files that are followed at the same time.
+pub const FILES_MAX: usize = 1_024;
+/// Most listeners beside the one for HTTP.
+pub const LISTENERS_MAX: usize = 32;
 /// Bytes of rows that the lake holds in memory for all tenants: at the bound it reads no more of the ledger, and the
 /// ledger keeps what is not read.
 pub const LAKE_HOT_BYTES_MAX: usize = 256 << 20;
@@ -241,6 +266,12 @@ const _: () =
     assert!(INTAKE_BODY_BYTES_MAX * 2 <= INTAKE_TENANT_MEMORY_MAX, "the largest body finds room, packed and unpacked");
 const _: () = assert!(INTAKE_TENANT_MEMORY_MAX <= INTAKE_MEMORY_MAX / 2, "one tenant leaves room for others");
 const _: () = assert!(INTAKE_GROUP_EVENTS_MAX <= APPEND_RECORDS_MAX, "a group of events is one append");
+const _: () =
+    assert!(SYSLOG_MESSAGE_BYTES_MAX * 8 <= INTAKE_EVENT_BYTES_MAX, "a message is an event, however it is escaped");
+const _: () = assert!(SYSLOG_MESSAGE_BYTES_MAX <= SYSLOG_GROUP_BYTES_MAX, "the largest message is a group");
+const _: () =
+    assert!(SYSLOG_CONNECTIONS_PER_CLIENT_MAX <= SYSLOG_CONNECTIONS_MAX / 2, "one client leaves room for others");
+const _: () = assert!(FILE_RECORD_BYTES_MAX * 2 <= INTAKE_EVENT_BYTES_MAX, "a record of a file is an event");
 const _: () = assert!(INTAKE_EVENT_BYTES_MAX * 2 <= PAYLOAD_BYTES_MAX, "what clearing adds finds room");
 const _: () = assert!(SUBJECT_KEYS_MAX <= LOOKUP_TAGS_MAX, "each key is found by a tag at least");
 const _: () = assert!(LOOKUP_TAGS_MAX < u32::MAX as usize / 2, "places in a keystore's tables are 32 bits wide");

@@ -19,6 +19,12 @@ impl SourceId {
     /// The command that sends alerts, when no server takes them from it.
     pub const COMMAND: Self = Self(*b"dihya alert send");
 
+    /// What comes as syslog: its senders have no token.
+    pub const SYSLOG: Self = Self(*b"syslog listeners");
+
+    /// What is read from files of logs.
+    pub const FILES: Self = Self(*b"followed files..");
+
     /// Names what comes with a token by the token's id, which is random and unrelated to the token. Never Dihya's own
     /// source, whatever the id is.
     #[must_use]

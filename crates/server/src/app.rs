@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use model::limits::{AUTH_CLIENTS_MAX, AUTH_FAILURES_PER_MINUTE_MAX, TOKEN_REQUESTS_PER_MINUTE_MAX, TOKENS_MAX};
-use model::{Access, AdminAct, Admit, Clock, Level, Rng, Signal, Tenant};
+use model::{Access, AdminAct, Admit, Clock, Level, Lose, Rng, Signal, Tenant};
 
 use crate::ask::Events;
 use crate::config::Config;
@@ -24,6 +24,8 @@ use crate::tokens::Tokens;
 pub struct Parts {
     /// Admits alerts, acts and accesses.
     pub admit: Arc<dyn Admit>,
+    /// Takes note of what was lost.
+    pub losses: Arc<dyn Lose>,
     /// Takes events.
     pub receiver: Arc<intake::Receiver>,
     /// Answers questions about events.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use model::Tenant;
 use model::config::{FieldSpec, Spec, Ty};
+use model::limits::LISTENERS_MAX;
 use serde::Deserialize;
 
 /// Where the server listens unless told otherwise: it exposes nothing to the network.
@@ -34,9 +35,59 @@ pub static SPEC: Spec = Spec {
         FieldSpec::optional("status_page", Ty::Object(&STATUS_PAGE), "", "What strangers see at /status."),
         FieldSpec::optional(
             "listeners",
-            Ty::List(&Ty::Any),
+            Ty::List(&LISTENER),
             "",
-            "Reserved for listeners of other protocols; refused in this version.",
+            "Listeners of other protocols; a change of them needs a restart.",
+        ),
+    ],
+};
+
+static LISTENER: Ty = Ty::Tagged {
+    tag: "kind",
+    common: &LISTENER_COMMON,
+    variants: &[("syslog-udp", &SYSLOG_UDP), ("syslog-tcp", &SYSLOG_TCP), ("syslog-tls", &SYSLOG_TLS)],
+};
+
+static LISTENER_COMMON: Spec = Spec {
+    name: "listener",
+    doc: "Where another protocol than HTTP is listened for.",
+    fields: &[
+        FieldSpec::required("kind", Ty::Text, "What is spoken there."),
+        FieldSpec::required("address", Ty::Address, "The address, such as `0.0.0.0:514`."),
+        FieldSpec::optional("tenant", Ty::Text, Tenant::DEFAULT, "Whose events these are."),
+        FieldSpec::optional("stream", Ty::Text, intake::syslog::STREAM_DEFAULT, "The stream that they belong to."),
+        FieldSpec::optional(
+            "time_zone",
+            Ty::TimeZone,
+            "UTC",
+            "The zone of times that name none, as those of RFC 3164.",
+        ),
+    ],
+};
+
+static SYSLOG_UDP: Spec = Spec {
+    name: "server.listeners.* of kind syslog-udp",
+    doc: "Syslog of RFC 5424 and RFC 3164, one message a datagram. Whoever reaches the address can write.",
+    fields: &[],
+};
+
+static SYSLOG_TCP: Spec = Spec {
+    name: "server.listeners.* of kind syslog-tcp",
+    doc: "The same over TCP, counted or ended by a line feed (RFC 6587). Whoever reaches the address can write.",
+    fields: &[],
+};
+
+static SYSLOG_TLS: Spec = Spec {
+    name: "server.listeners.* of kind syslog-tls",
+    doc: "The same over TLS (RFC 5425).",
+    fields: &[
+        FieldSpec::required("cert_file", Ty::Path, "PEM file with the certificate and the intermediates behind it."),
+        FieldSpec::required("key_file", Ty::Path, "PEM file with the private key."),
+        FieldSpec::optional(
+            "client_ca_file",
+            Ty::Path,
+            "",
+            "PEM file with authorities: senders must show a certificate of one. Left out: whoever reaches the address can write.",
         ),
     ],
 };
@@ -79,8 +130,8 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// What strangers see.
     pub status_page: StatusPageConfig,
-    /// Reserved: must be empty.
-    pub listeners: Vec<serde_json::Value>,
+    /// Where other protocols are listened for.
+    pub listeners: Vec<ListenerConfig>,
     /// The name of this host, for links where the server listens on every address; no key of the file.
     #[serde(skip)]
     pub host_name: String,
@@ -94,6 +145,72 @@ pub struct TlsConfig {
     pub cert_file: PathBuf,
     /// PEM file with the private key.
     pub key_file: PathBuf,
+}
+
+/// Where another protocol is listened for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerConfig {
+    /// What is spoken there.
+    pub kind: ListenerKind,
+    /// The address to listen on.
+    pub address: String,
+    /// Whose events these are.
+    #[serde(default)]
+    pub tenant: Tenant,
+    /// The stream that they belong to.
+    #[serde(default = "stream_default")]
+    pub stream: String,
+    /// The zone of times that name none.
+    #[serde(default = "time_zone_default")]
+    pub time_zone: String,
+    /// PEM file with the certificate chain; TLS alone has one.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the private key.
+    pub key_file: Option<PathBuf>,
+    /// PEM file with the authorities of senders.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListenerKind {
+    /// Syslog over UDP.
+    SyslogUdp,
+    /// Syslog over TCP.
+    SyslogTcp,
+    /// Syslog over TLS.
+    SyslogTls,
+}
+
+impl ListenerKind {
+    /// Returns the word of the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SyslogUdp => "syslog-udp",
+            Self::SyslogTcp => "syslog-tcp",
+            Self::SyslogTls => "syslog-tls",
+        }
+    }
+}
+
+impl ListenerConfig {
+    /// Returns the files of the certificate; `None` where TLS is not spoken.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsConfig> {
+        let (cert_file, key_file) = (self.cert_file.clone()?, self.key_file.clone()?);
+        (self.kind == ListenerKind::SyslogTls).then_some(TlsConfig { cert_file, key_file })
+    }
+}
+
+fn stream_default() -> String {
+    intake::syslog::STREAM_DEFAULT.to_owned()
+}
+
+fn time_zone_default() -> String {
+    "UTC".to_owned()
 }
 
 /// What strangers see at `/status`.
@@ -143,12 +260,25 @@ impl Config {
     #[must_use]
     pub fn check(&self, checks: &[&str]) -> Vec<(String, String, Option<String>)> {
         let mut problems = Vec::new();
-        if !self.listeners.is_empty() {
-            problems.push((
-                "listeners".to_owned(),
-                "listeners of other protocols are not supported in this version".to_owned(),
-                Some("remove the key".to_owned()),
-            ));
+        if self.listeners.len() > LISTENERS_MAX {
+            problems.push(("listeners".to_owned(), format!("more than {LISTENERS_MAX} listeners"), None));
+        }
+        for (at, listener) in self.listeners.iter().enumerate() {
+            if intake::elastic::stream_of(&listener.stream).is_none_or(|stream| stream != listener.stream) {
+                problems.push((
+                    format!("listeners.{at}.stream"),
+                    "cannot be the name of a stream".to_owned(),
+                    Some("write letters, digits and dashes, without a date behind them".to_owned()),
+                ));
+            }
+            let same = |other: &&ListenerConfig| {
+                other.address == listener.address
+                    && (other.kind == ListenerKind::SyslogUdp) == (listener.kind == ListenerKind::SyslogUdp)
+                    && !listener.address.ends_with(":0")
+            };
+            if self.listeners.iter().take(at).find(same).is_some() {
+                problems.push((format!("listeners.{at}.address"), "another listener has it".to_owned(), None));
+            }
         }
         for (at, id) in self.status_page.checks.iter().flatten().enumerate() {
             if id != ALL_CHECKS && !checks.contains(&id.as_str()) {
@@ -239,19 +369,36 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_and_reserved_ones_are_refused() {
+    fn what_cannot_be_is_refused_by_name() {
         assert!(Config::from_json(&json!({"port": 80})).is_err());
         assert!(Config::from_json(&json!({"status_page": {"tenant": "Not One"}})).is_err());
         let config = Config::from_json(&json!({
-            "listeners": [{"kind": "syslog-udp"}],
+            "listeners": [
+                {"kind": "syslog-udp", "address": "127.0.0.1:514"},
+                {"kind": "syslog-tcp", "address": "127.0.0.1:514", "stream": "app-2026.11.28"},
+                {"kind": "syslog-tls", "address": "127.0.0.1:514", "cert_file": "c", "key_file": "k"},
+            ],
             "status_page": {"checks": ["*", "web", "wep", "nothing"]},
         }))
         .expect("reads");
         let problems = config.check(&["web", "mail"]);
         let paths: Vec<&str> = problems.iter().map(|(path, _, _)| path.as_str()).collect();
-        assert_eq!(paths, ["listeners", "status_page.checks.2", "status_page.checks.3"]);
-        assert_eq!(problems[1].2.as_deref(), Some("did you mean web?"));
-        assert_eq!(problems[2].2, None);
+        assert_eq!(
+            paths,
+            ["listeners.1.stream", "listeners.2.address", "status_page.checks.2", "status_page.checks.3"]
+        );
+        assert_eq!(problems[2].2.as_deref(), Some("did you mean web?"));
+        assert_eq!(problems[3].2, None);
+        let [udp, tcp, tls] = config.listeners.try_into().expect("three");
+        assert_eq!([&udp, &tcp, &tls].map(|listener| listener.tls().is_some()), [false, false, true]);
+        assert_eq!(
+            [udp.kind, tcp.kind, tls.kind].map(ListenerKind::as_str),
+            ["syslog-udp", "syslog-tcp", "syslog-tls"]
+        );
+        let listeners = vec![udp; LISTENERS_MAX + 1];
+        let many = Config { listeners, ..Config::default() }.check(&[]);
+        assert!(many.iter().any(|(path, why, _)| path == "listeners" && why.contains("more than 32")));
+        assert!(Config::from_json(&json!({"listeners": [{"kind": "syslog-rfc"}]})).is_err());
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) async fn pool() -> SqlitePool {
 /// Takes every signal down, or refuses.
 #[derive(Default)]
 pub(crate) struct Ledger {
+    /// What was lost, by cause.
+    pub(crate) lost: Mutex<std::collections::BTreeMap<&'static str, u64>>,
     pub(crate) signals: Mutex<Vec<Signal>>,
     pub(crate) refuse: Mutex<Option<RefusalKind>>,
 }
@@ -65,6 +67,12 @@ impl Ledger {
             Some(kind) => Err(Refusal { kind, reason: "the ledger is full".into() }),
             None => Ok(()),
         }
+    }
+}
+
+impl model::Lose for Ledger {
+    fn lose(&self, _: &Tenant, cause: &'static str, _: model::Kind, count: u64) {
+        *self.lost.lock().expect("not poisoned").entry(cause).or_default() += count;
     }
 }
 
@@ -530,6 +538,7 @@ impl Fixture {
         let tokens = Tokens::open(pool.clone(), clock.clone(), rng.clone()).await.expect("opens");
         let parts = Parts {
             admit: ledger.clone(),
+            losses: ledger.clone(),
             receiver: Arc::new(intake::Receiver::new(ledger.clone(), clock.clone())),
             events: Arc::new(Past),
             checks: board.clone(),

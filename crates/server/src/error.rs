@@ -44,6 +44,9 @@ pub enum Error {
     /// Plain HTTP becomes HTTPS, and back, only with a restart.
     #[error("cannot switch between HTTP and HTTPS without a restart")]
     Switched,
+    /// Listeners come, go and change only with a restart.
+    #[error("cannot change server.listeners without a restart")]
+    Listeners,
     /// The control state could not be read or written.
     #[error("could not {doing} in the control state")]
     State {

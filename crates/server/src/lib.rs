@@ -24,6 +24,7 @@ pub mod routes;
 mod schema;
 pub mod seam;
 mod server;
+mod syslog;
 mod tls;
 pub mod token;
 pub mod tokens;

@@ -98,16 +98,16 @@ pub(crate) async fn serve(listener: TcpListener, service: Service, stop: impl Fu
 
 /// How many connections each client has. Never more entries than there are connections.
 #[derive(Default)]
-struct Clients(Mutex<HashMap<u64, usize>>);
+pub(crate) struct Clients(Mutex<HashMap<u64, usize>>);
 
 /// A client's connection; dropping it gives the place back.
-struct Place {
+pub(crate) struct Place {
     clients: Arc<Clients>,
     key: u64,
 }
 
 impl Clients {
-    fn enter(clients: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
+    pub(crate) fn enter(clients: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
         let key = client_key(address);
         let mut open = clients.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(key).or_insert(0);
@@ -131,7 +131,10 @@ impl Drop for Place {
     }
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     // A slot comes first: clients beyond the bound wait in the kernel's queue, not in our memory.
     let slot = Arc::clone(slots)
         .acquire_owned()

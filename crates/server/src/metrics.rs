@@ -46,6 +46,7 @@ pub struct Metrics {
     registry: Registry,
     tenants: Mutex<BTreeMap<Tenant, Arc<OfTenant>>>,
     connections: Gauge<i64, AtomicI64>,
+    syslog_connections: Gauge<i64, AtomicI64>,
     requests: Counters<3>,
     request_seconds: Seconds<1>,
     panics: Counter,
@@ -61,6 +62,7 @@ struct OfTenant {
     registry: Registry,
     results: Counters<3>,
     appends: Counters<1>,
+    syslog: Counters<2>,
     notifications: Counters<2>,
     alerts: Counters<1>,
     lost: Counters<2>,
@@ -84,6 +86,7 @@ impl Metrics {
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         register(&mut registry, &name::BUILD, build);
         let connections = add(&mut registry, &name::HTTP_CONNECTIONS);
+        let syslog_connections = add(&mut registry, &name::SYSLOG_CONNECTIONS);
         let requests = add(&mut registry, &name::HTTP_REQUESTS);
         let request_seconds: Seconds<1> = Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
         register(&mut registry, &name::HTTP_REQUEST_SECONDS, request_seconds.clone());
@@ -99,6 +102,7 @@ impl Metrics {
             registry,
             tenants: Mutex::default(),
             connections,
+            syslog_connections,
             requests,
             request_seconds,
             panics,
@@ -132,6 +136,12 @@ impl Metrics {
     /// Counts records that the ledger took (`durable`) or did not (`retry`, `reject`, `stop`).
     pub fn ledger_append(&self, tenant: &Tenant, outcome: &'static str, records: u64) {
         self.of(tenant).appends.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(records);
+    }
+
+    /// Counts messages that a listener for syslog took (`durable`) or could not (`lost`).
+    pub(crate) fn syslog(&self, tenant: &Tenant, listener: &'static str, outcome: &'static str, count: u64) {
+        let labels = [("listener", listener.to_owned()), ("outcome", outcome.to_owned())];
+        self.of(tenant).syslog.get_or_create(&labels).inc_by(count);
     }
 
     /// Takes the duration of one sync of the ledger's WAL.
@@ -211,6 +221,12 @@ impl Metrics {
         Connection(self.connections.clone())
     }
 
+    /// The same for one that brings syslog.
+    pub(crate) fn syslog_connection(&self) -> Connection {
+        self.syslog_connections.inc();
+        Connection(self.syslog_connections.clone())
+    }
+
     fn of(&self, tenant: &Tenant) -> Arc<OfTenant> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(tenants.entry(tenant.clone()).or_insert_with(|| Arc::new(OfTenant::new(tenant))))
@@ -249,6 +265,7 @@ impl OfTenant {
         let mut registry = Registry::with_labels(labels.into_iter());
         let results = add(&mut registry, &name::CHECK_RESULTS);
         let appends = add(&mut registry, &name::LEDGER_APPENDS);
+        let syslog = add(&mut registry, &name::SYSLOG_MESSAGES);
         let notifications = add(&mut registry, &name::NOTIFICATIONS);
         let alerts = add(&mut registry, &name::ALERTS);
         let lost = add(&mut registry, &name::LOST);
@@ -260,6 +277,7 @@ impl OfTenant {
             registry,
             results,
             appends,
+            syslog,
             notifications,
             alerts,
             lost,
@@ -459,6 +477,7 @@ mod tests {
         metrics.alert(&tenant, Severity::Error);
         metrics.redactions("email", 3);
         metrics.keystore(&tenant, 5, 2, 1);
+        metrics.syslog(&Tenant::default(), "syslog-udp", "durable", 4);
         metrics.lost(&tenant, "queue_full", model::Kind::CheckResult, 2);
         metrics.config_loaded(false, now());
         metrics.config_loaded(true, now());

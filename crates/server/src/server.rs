@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::app::{App, Parts};
@@ -13,6 +14,7 @@ use crate::config::{Config, TlsConfig};
 use crate::error::Error;
 use crate::listener::{self, Bounds, Service};
 use crate::routes;
+use crate::syslog;
 use crate::tls::{self, Certificate};
 
 /// How often certificate files are looked at, and the use of tokens is written down.
@@ -23,7 +25,9 @@ pub struct Server {
     listener: TcpListener,
     app: Arc<App>,
     certificate: Option<Arc<Certificate>>,
+    others: Vec<syslog::Listener>,
     bounds: Bounds,
+    others_bounds: syslog::Bounds,
     housekeeping: Duration,
 }
 
@@ -32,6 +36,8 @@ pub struct Server {
 pub struct Handle {
     app: Arc<App>,
     certificate: Option<Arc<Certificate>>,
+    /// The certificates of other listeners, with the files that they come from.
+    others: Arc<[(TlsConfig, Arc<Certificate>)]>,
 }
 
 impl Server {
@@ -48,14 +54,25 @@ impl Server {
         let failed = |source| Error::Bind { listen: config.listen.clone(), source };
         let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
+        let mut others = Vec::new();
+        for other in &config.listeners {
+            others.push(syslog::Listener::bind(other).await?);
+        }
         let app = App::new(config, bound, parts);
-        Ok(Self { listener, app, certificate, bounds: Bounds::default(), housekeeping: HOUSEKEEPING })
+        let (bounds, others_bounds) = (Bounds::default(), syslog::Bounds::default());
+        Ok(Self { listener, app, certificate, others, bounds, others_bounds, housekeeping: HOUSEKEEPING })
     }
 
     /// Returns the address that was bound: with port 0 in the configuration, the one that the system chose.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.app.bound
+    }
+
+    /// Returns the addresses of the other listeners, in the order of the configuration.
+    #[must_use]
+    pub fn others(&self) -> Vec<SocketAddr> {
+        self.others.iter().map(syslog::Listener::address).collect()
     }
 
     /// Returns the URL that people reach the server at.
@@ -67,7 +84,8 @@ impl Server {
     /// Returns what can be done to the server while it serves.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle { app: Arc::clone(&self.app), certificate: self.certificate.clone() }
+        let others = self.others.iter().filter_map(|other| other.certificate.clone()).collect();
+        Handle { app: Arc::clone(&self.app), certificate: self.certificate.clone(), others }
     }
 
     /// Answers until `stop` resolves, then lets requests in flight end, for at most `limits::SHUTDOWN_GRACE`.
@@ -80,10 +98,22 @@ impl Server {
             bounds: self.bounds,
         };
         info!(address = %self.app.bound, tls = service.tls.is_some(), "listening");
+        let (halt, halted) = watch::channel(false);
+        let means = syslog::Means::new(&self.app.parts, self.others_bounds);
+        let mut others = JoinSet::new();
+        for other in self.others {
+            others.spawn(other.serve(means.clone(), halted.clone()));
+        }
+        let stop = async {
+            stop.await;
+            halt.send_replace(true);
+        };
         tokio::select! {
             () = listener::serve(self.listener, service, stop) => {}
             () = handle.keep_house(self.housekeeping) => {}
         }
+        // They halted with the first of them, and each has a bound of its own.
+        while others.join_next().await.is_some() {}
         // The last uses would otherwise be forgotten.
         handle.flush().await;
         info!("stopped listening");
@@ -118,6 +148,9 @@ impl Handle {
         if config.listen != old.listen {
             return Err(Error::Moved { bound: self.app.bound, wanted: config.listen });
         }
+        if config.listeners != old.listeners {
+            return Err(Error::Listeners);
+        }
         match (&config.tls, &self.certificate) {
             (Some(files), Some(certificate)) => {
                 certificate.show(tls::load(files).await?);
@@ -134,6 +167,9 @@ impl Handle {
             tokio::time::sleep(every).await;
             self.flush().await;
             if let (Some(files), Some(certificate)) = (&self.app.config().tls, &self.certificate) {
+                renew(files, certificate).await;
+            }
+            for (files, certificate) in self.others.iter() {
                 renew(files, certificate).await;
             }
         }

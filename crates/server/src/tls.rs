@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::ring;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, ServerConfig};
+use rustls::{ConfigBuilder, InconsistentKeys, RootCertStore, ServerConfig, WantsVerifier};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
@@ -106,13 +106,39 @@ async fn read(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {
     }
 }
 
-/// Makes the TLS side of the listener: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
-pub(crate) fn acceptor(certificate: Arc<Certificate>) -> tokio_rustls::TlsAcceptor {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+fn builder() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("invariant: ring supports the default protocol versions")
-        .with_no_client_auth()
-        .with_cert_resolver(certificate);
+}
+
+/// Makes the TLS side of a listener for syslog (RFC 5425). With authorities, only senders get in that show a certificate of
+/// one of them.
+pub(crate) async fn syslog_acceptor(
+    certificate: Arc<Certificate>,
+    client_ca_file: Option<&Path>,
+) -> Result<tokio_rustls::TlsAcceptor, Error> {
+    let builder = match client_ca_file {
+        None => builder().with_no_client_auth(),
+        Some(path) => {
+            let cannot = |reason: &str| Error::Certificate { path: path.to_owned(), reason: reason.to_owned() };
+            const EXPECTED: &str = "expected certificates of authorities in PEM";
+            let pem = read(path).await?;
+            let mut roots = RootCertStore::empty();
+            for root in CertificateDer::pem_slice_iter(&pem) {
+                root.ok().and_then(|root| roots.add(root).ok()).ok_or_else(|| cannot(EXPECTED))?;
+            }
+            let provider = Arc::new(ring::default_provider());
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder().with_client_cert_verifier(verifier.map_err(|_| cannot(EXPECTED))?)
+        }
+    };
+    Ok(tokio_rustls::TlsAcceptor::from(Arc::new(builder.with_cert_resolver(certificate))))
+}
+
+/// Makes the TLS side of the listener: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+pub(crate) fn acceptor(certificate: Arc<Certificate>) -> tokio_rustls::TlsAcceptor {
+    let mut config = builder().with_no_client_auth().with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     tokio_rustls::TlsAcceptor::from(Arc::new(config))
 }

@@ -98,6 +98,8 @@ pub(super) struct Pulse {
     pub(super) outboxes: RwLock<Vec<OutboxGauge>>,
     /// Set once checks run: whether the canary still gives results.
     pub(super) scheduler: OnceLock<Arc<probe::Scheduler>>,
+    /// Files that cannot be read.
+    pub(super) files: Arc<intake::files::Ailments>,
     /// Since when each log has had records without a checkpoint, and up to which position that was.
     pub(super) behind: Mutex<BTreeMap<Origin, (Position, Duration)>>,
 }
@@ -137,6 +139,7 @@ impl Vitals for Pulse {
                 found.extend(slow.map(|log| format!("ledger: checkpoints of {} are late", log.origin)));
             }
         }
+        found.extend(self.files.list());
         // The canary tells of results that are wrong; this, of results that do not come.
         if self.scheduler.get().is_some_and(|scheduler| scheduler.is_silent(CANARY)) {
             found.push("checks: the canary gives no results".to_owned());

@@ -34,6 +34,7 @@ struct Fixed {
     instance: String,
     tenants: Vec<Tenant>,
     retain: (std::time::Duration, u64),
+    sources: intake::files::Config,
 }
 
 impl Fixed {
@@ -42,6 +43,7 @@ impl Fixed {
             instance: loaded.ledger.instance.clone(),
             tenants: loaded.tenants.keys().cloned().collect(),
             retain: (loaded.ledger.retain, loaded.ledger.retain_bytes),
+            sources: loaded.sources.clone(),
         }
     }
 
@@ -51,6 +53,8 @@ impl Fixed {
             Some("ledger.instance")
         } else if self.tenants != other.tenants {
             Some("tenants")
+        } else if self.sources != other.sources {
+            Some("sources")
         } else {
             (self.retain != other.retain).then_some("ledger.retain")
         }

@@ -24,6 +24,7 @@ use super::alerting;
 use super::asked::{self, Asked};
 use super::beats::Beats;
 use super::checks::Board;
+use super::files;
 use super::logs::{Logs, PROOFS_AT_ONCE_MAX, Pulse};
 use super::people::Engines;
 use super::reload::ConfigFile;
@@ -131,6 +132,7 @@ impl Base {
             outboxes: RwLock::default(),
             behind: Mutex::default(),
             scheduler: OnceLock::new(),
+            files: Arc::default(),
         }
     }
 
@@ -146,6 +148,28 @@ impl Base {
         let lake = asked::open(world, &self.data_dir, retention, &self.pipeline, tenants).await?;
         asked::feed(tasks, &lake, &self.pipeline, tenants);
         Ok(lake)
+    }
+
+    /// Follows the files that the configuration names.
+    fn follow_files(
+        &self,
+        sources: intake::files::Config,
+        receiver: Arc<intake::Receiver>,
+        pulse: &Pulse,
+        halted: watch::Receiver<bool>,
+        tasks: &mut JoinSet<&'static str>,
+    ) {
+        let world = files::World {
+            pipeline: &self.pipeline,
+            receiver,
+            clock: &self.clock,
+            rng: &self.rng,
+            disk: &self.disk,
+            data_dir: &self.data_dir,
+            key: self.token_key,
+            ailments: Arc::clone(&pulse.files),
+        };
+        files::start(sources, world, halted, tasks);
     }
 
     fn alert_means(&self) -> alerting::Means {
@@ -257,11 +281,13 @@ impl Running {
         let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
         let lake = base.lake(&tenants, &mut tasks).await?;
         let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse, lake.clone());
+        let receiver = Arc::clone(&parts.receiver);
         let server = Server::bind(loaded.server, parts).await?;
         let (url, handle) = (server.url(), server.handle());
         // Before the first answer: a command that is started by it must find the way.
         let reach = write_reach(&handle, &*base.disk, &base.data_dir);
         let stop = serve_http(server, &mut tasks);
+        base.follow_files(loaded.sources, receiver, &pulse, stop.subscribe(), &mut tasks);
         base.metrics.config_loaded(true, base.clock.now());
         Ok(Self {
             pipeline: base.pipeline,
@@ -370,6 +396,7 @@ fn server_parts(
     let people = Arc::new(Engines { by_tenant: engines.clone(), clock: Arc::clone(&base.clock) });
     server::Parts {
         admit: Arc::clone(&base.pipeline) as _,
+        losses: Arc::clone(&base.pipeline) as _,
         receiver: Arc::new(intake::Receiver::new(Arc::clone(&base.pipeline) as _, Arc::clone(&base.clock))),
         events: Arc::new(Asked::new(lake)),
         checks: Arc::clone(&board) as _,

@@ -21,7 +21,7 @@ fn agent_token(server: &Server, name: &str) -> String {
 }
 
 /// Returns the events of the log, oldest first.
-fn events(place: &Place) -> Vec<Value> {
+pub(crate) fn events(place: &Place) -> Vec<Value> {
     let shown = run(&["ledger", "show", "--limit", "100000", "--format", "json", "--data-dir", &place.data()]);
     let rows: Vec<Value> = serde_json::from_slice(&shown.stdout).unwrap_or_default();
     rows.into_iter().filter(|row| row["kind"] == "event").map(|row| row["body"].clone()).collect()
@@ -32,7 +32,7 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
-fn assert_nothing_planted_lies_in(data: &Path) {
+pub(crate) fn assert_nothing_planted_lies_in(data: &Path) {
     for file in files_below(data) {
         let bytes = std::fs::read(&file).expect("reads");
         for planted in PLANTED {
@@ -43,7 +43,7 @@ fn assert_nothing_planted_lies_in(data: &Path) {
 }
 
 #[expect(clippy::print_stdout, reason = "CI counts the real parts in what tests print")]
-fn is_there(name: &str, command: &mut Command) -> bool {
+pub(crate) fn is_there(name: &str, command: &mut Command) -> bool {
     let version = command.stderr(Stdio::null()).output().ok().filter(|output| output.status.success());
     match version {
         Some(output) => {
@@ -57,11 +57,19 @@ fn is_there(name: &str, command: &mut Command) -> bool {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "where the test's own servers are is said by the environment")]
+fn from_environment(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from)
+}
+
+/// Where `tests/peers/install` puts what is no package of the system.
+pub(crate) fn peers() -> PathBuf {
+    let cache = || from_environment("HOME").map(|home| home.join(".cache"));
+    from_environment("XDG_CACHE_HOME").or_else(cache).unwrap_or_default().join("dihya-peers")
+}
+
 fn python() -> PathBuf {
-    #[expect(clippy::disallowed_methods, reason = "where the test's own servers are is said by the environment")]
-    let from = |name| std::env::var_os(name).map(PathBuf::from);
-    let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache"))).unwrap_or_default();
-    from("DIHYA_PEERS_VENV").unwrap_or_else(|| cache.join("dihya-peers/venv")).join("bin/python")
+    from_environment("DIHYA_PEERS_VENV").unwrap_or_else(|| peers().join("venv")).join("bin/python")
 }
 
 const CLIENT: &str = r#"
@@ -215,7 +223,7 @@ fn rsyslog_ships_a_log_file_as_it_does_to_elasticsearch() {
     assert_nothing_planted_lies_in(&data);
 }
 
-fn files_below_lib(name: &str) -> bool {
+pub(crate) fn files_below_lib(name: &str) -> bool {
     [
         "/usr/lib/x86_64-linux-gnu/rsyslog",
         "/usr/lib/aarch64-linux-gnu/rsyslog",

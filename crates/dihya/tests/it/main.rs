@@ -5,6 +5,7 @@ mod backup;
 mod broken;
 mod check;
 mod crash;
+mod files;
 mod intake;
 mod journey;
 #[path = "../../../../tests/peers/peers.rs"]
@@ -18,5 +19,6 @@ mod search;
 #[path = "../../../../tests/skip.rs"]
 mod skip;
 mod start;
+mod syslog;
 mod trouble;
 mod web;

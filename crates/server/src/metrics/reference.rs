@@ -56,6 +56,10 @@ entries! {
         "How late runs of checks started";
     LOST = "dihya_signals_lost_total" "counter" ["tenant", "cause", "kind"]
         "Signals that nobody will send again and that were not recorded; a gap record says so in the ledger";
+    SYSLOG_MESSAGES = "dihya_syslog_messages_total" "counter" ["tenant", "listener", "outcome"]
+        "Messages of syslog, by the kind of the listener: durable, or lost and counted";
+    SYSLOG_CONNECTIONS = "dihya_syslog_connections" "gauge" []
+        "Open connections that bring syslog";
     LEDGER_APPENDS = "dihya_ledger_appends_total" "counter" ["tenant", "outcome"]
         "Records offered to the ledger: durable, or refused as retry, reject or stop";
     LEDGER_RECORDS = "dihya_ledger_records" "gauge" ["tenant"]
