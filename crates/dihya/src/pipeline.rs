@@ -435,6 +435,31 @@ mod tests {
         assert_eq!(stopped.kind, RefusalKind::Stop);
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn signals_are_cleared_as_they_are_made_and_all_are_asked_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipeline = pipeline(dir.path()).await;
+        let mut made = 0;
+        let mut signals = (0..3).map(|n| act(&format!("mail ann{n}@example.org"))).inspect(|_| made += 1);
+        let receipts = pipeline.admit_each(&mut signals, Level::Durable).await.expect("admitted");
+        assert!(receipts.windows(2).all(|pair| pair[0].position + 1 == pair[1].position));
+        let found = bodies(&pipeline).await;
+        let details = found.iter().map(|body| if let Body::Admin(act) = body { &*act.detail } else { "" });
+        assert_eq!(details.collect::<Vec<_>>(), ["mail [email]"; 3]);
+        assert_eq!(pipeline.admit_each(&mut std::iter::empty(), Level::Durable).await, Ok(Vec::new()));
+        // The second needs a keystore that is not open: none of them is taken, and the third was asked for all the same.
+        let config = serde_json::json!({"streams": {"shop": {"fields": {"user": "subject"}}}});
+        let config: privacy::Config = serde_json::from_value(config).expect("reads");
+        let redactor = Arc::new(Redactor::new());
+        let policy = Arc::new(privacy::Policy::new(&config, Arc::clone(&redactor)).expect("is possible"));
+        pipeline.set_clearer(Arc::new(Clearer::new(redactor, [7; 32]).with_policy(policy)));
+        let event = model::Event { stream: "shop".into(), ..model::Event::default() };
+        let keyed = Signal { tenant: Tenant::default(), source: model::SourceId([1; 16]), body: event.into() };
+        let mut signals = [act("one"), keyed, act("three")].into_iter().inspect(|_| made += 1);
+        let refused = pipeline.admit_each(&mut signals, Level::Durable).await.expect_err("no keystore");
+        assert_eq!((refused.kind, made, bodies(&pipeline).await.len()), (RefusalKind::Retry, 6, 3));
+    }
+
     /// The keys are on the disk before what is sealed under them, and a restart finds the same person again.
     #[tokio::test]
     async fn persons_keep_their_names_over_a_restart_and_leave_no_trace_of_their_own() {

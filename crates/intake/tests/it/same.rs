@@ -106,56 +106,60 @@ async fn what_is_cleared_is_what_it_was() {
     .assert_eq(&(seen.join("\n") + "\n"));
 }
 
+/// Values, as they stand between quotes.
+const TEXTS: [&str; 28] = [
+    "a plain text",
+    "ana@example.org",
+    "é à ü 語 \\\\u00e9 \\u00e9\\u4e2d ana\\u0040example.org",
+    "first line\\nsecond line of bob@example.org",
+    "'single' \\\"double\\\" `back` of ana@example.org",
+    "a@b.fr+33612345678 and 2001:db8::1",
+    "10.0.0.5 and 10.1.2.3 and 203.0.113.9:80",
+    "https://ana:pw@db/x?token=0123456789abcdef0123&page=2",
+    "ana%40example.org &commat; 100% \\\\x40",
+    "[email] and [ip:0123456789abcdef] stay",
+    "FR14 2004 1010 0505 0001 3M02 606",
+    "2 55 08 14 168 025 38",
+    "card 4111-1111-1111-1111, 4111111111111111",
+    "M. Jean Dupont, 12 rue de la Paix, 75002 Paris",
+    "né le 12/03/1985 à Lyon, Mme Claire Martin",
+    "00:1a:2b:3c:4d:5e up, aa-bb-cc-dd-ee-ff down",
+    "password=hunter2 api_key: sk_live_0123456789abcdef01234567",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+    "-----BEGIN PRIVATE KEY----- MIIE",
+    "06 12 34 56 78 ou +33 6 12 34 56 78",
+    "web",
+    "",
+    "\\t\\u200b\\u202f06\\u00a012 34 56 78",
+    "AB-123-CD et 123 ABC 75",
+    "diagnostic F32.1, patient k.benali",
+    "2026-11-27T10:00:00Z",
+    "550e8400-e29b-41d4-a716-446655440000 7d793037a0760186574b0282f2f435e7",
+    "\\ud83d\\ude00 ok",
+];
+
+/// Names.
+const KEYS: [&str; 16] = [
+    "message",
+    "msg",
+    "email",
+    "user.email",
+    "name",
+    "patientName",
+    "password",
+    "ana@example.org",
+    "client.ip",
+    "a\\nb",
+    "it's",
+    "tel",
+    "list",
+    "odd.drop",
+    "created_by",
+    "x-forwarded-for",
+];
+
 /// Documents that no program should write: all forms of texts and names, and what lays bare something else when it goes.
 fn odd(rng: &SeededRng, n: u64) -> String {
-    const TEXTS: [&str; 28] = [
-        "a plain text",
-        "ana@example.org",
-        "é à ü 語 \\\\u00e9 \\u00e9\\u4e2d ana\\u0040example.org",
-        "first line\\nsecond line of bob@example.org",
-        "'single' \\\"double\\\" `back` of ana@example.org",
-        "a@b.fr+33612345678 and 2001:db8::1",
-        "10.0.0.5 and 10.1.2.3 and 203.0.113.9:80",
-        "https://ana:pw@db/x?token=0123456789abcdef0123&page=2",
-        "ana%40example.org &commat; 100% \\\\x40",
-        "[email] and [ip:0123456789abcdef] stay",
-        "FR14 2004 1010 0505 0001 3M02 606",
-        "2 55 08 14 168 025 38",
-        "card 4111-1111-1111-1111, 4111111111111111",
-        "M. Jean Dupont, 12 rue de la Paix, 75002 Paris",
-        "né le 12/03/1985 à Lyon, Mme Claire Martin",
-        "00:1a:2b:3c:4d:5e up, aa-bb-cc-dd-ee-ff down",
-        "password=hunter2 api_key: sk_live_0123456789abcdef01234567",
-        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
-        "-----BEGIN PRIVATE KEY----- MIIE",
-        "06 12 34 56 78 ou +33 6 12 34 56 78",
-        "web",
-        "",
-        "\\t\\u200b\\u202f06\\u00a012 34 56 78",
-        "AB-123-CD et 123 ABC 75",
-        "diagnostic F32.1, patient k.benali",
-        "2026-11-27T10:00:00Z",
-        "550e8400-e29b-41d4-a716-446655440000 7d793037a0760186574b0282f2f435e7",
-        "\\ud83d\\ude00 ok",
-    ];
-    const KEYS: [&str; 16] = [
-        "message",
-        "msg",
-        "email",
-        "user.email",
-        "name",
-        "patientName",
-        "password",
-        "ana@example.org",
-        "client.ip",
-        "a\\nb",
-        "it's",
-        "tel",
-        "list",
-        "odd.drop",
-        "created_by",
-        "x-forwarded-for",
-    ];
     let below = |bound: u64| usize::try_from(rng.below(bound)).unwrap_or(0);
     let text = || format!("\"{}\"", TEXTS[below(28)]);
     let number = || {
