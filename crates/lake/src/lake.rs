@@ -181,7 +181,8 @@ impl Lake {
         let engine = Engine::open(&world, &options.spill, &store)?;
         let mut shards = BTreeMap::new();
         for tenant in &options.tenants {
-            let table = Table::open(store.clone(), tenant.clone(), Arc::clone(&world.clock)).await?;
+            let table = Table::open(store.clone(), tenant.clone(), Arc::clone(&world.clock)).await;
+            let table = table.map_err(|error| Error::Open { tenant: tenant.clone(), source: Box::new(error) })?;
             let view = View { files: table.files(), next: table.next(), ..View::default() };
             let shard = Shard {
                 tenant: tenant.clone(),

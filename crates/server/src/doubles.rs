@@ -489,6 +489,10 @@ impl Vitals for Health {
         vec![of("default"), of("other")]
     }
 
+    fn lake_is_open(&self) -> bool {
+        self.ailments().is_empty()
+    }
+
     fn outboxes(&self) -> Vec<OutboxGauge> {
         vec![OutboxGauge { tenant: Tenant::default(), channel: "mail".into(), pending: 3 }]
     }

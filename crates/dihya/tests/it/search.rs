@@ -6,12 +6,13 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::program::{Place, Server, done, eventually, run, text};
+use crate::web::request;
 
 fn send(server: &Server, stream: &str, lines: &[Value]) {
     let token = std::fs::read_to_string(server.data.join("admin-token")).expect("a token");
     let body = Value::Array(lines.to_vec());
     let path = format!("/api/dihya/v1/events?stream={stream}");
-    let answer = crate::web::request(&server.address, "POST", &path, Some(token.trim()), Some(&body));
+    let answer = request(&server.address, "POST", &path, Some(token.trim()), Some(&body));
     assert_eq!(answer.status, 202, "{}", answer.body);
 }
 
@@ -24,7 +25,8 @@ fn order(n: usize, level: &str) -> Value {
 fn found(server: &Server, query: &str, count: usize) -> Vec<Value> {
     eventually(query, || {
         let answer = server.client(&["search", "--limit", "2000", "--format", "json", query]);
-        assert!(answer.status.success(), "{}", text(&answer.stderr));
+        let (said, opening) = (text(&answer.stderr), "the lake is being opened");
+        assert!(answer.status.success() || said.contains(opening), "{said}");
         let hits: Vec<Value> =
             text(&answer.stdout).lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect();
         (hits.len() >= count).then_some(hits)
@@ -54,7 +56,7 @@ fn events_are_found_at_once_and_each_once_after_a_kill() {
     assert!(!forbidden.status.success() && text(&forbidden.stderr).contains("SELECT"), "{}", text(&forbidden.stderr));
     let admin = std::fs::read_to_string(server.data.join("admin-token")).expect("a token");
     let ask = |path: &str, body: Value| {
-        let answer = crate::web::request(&server.address, "POST", path, Some(admin.trim()), Some(&body));
+        let answer = request(&server.address, "POST", path, Some(admin.trim()), Some(&body));
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         serde_json::from_str::<Value>(&answer.body).expect("is JSON")
     };
@@ -124,5 +126,51 @@ fn events_are_told_of_as_they_come() {
     assert_eq!((&first["body"], &first["stream"]), (&"heard".into(), &"app".into()));
     follower.kill().expect("is there");
     follower.wait().expect("ends");
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// A damaged lake once kept the program from starting, and so from paging.
+#[test]
+fn a_lake_that_cannot_be_opened_keeps_nobody_from_watching() {
+    let place = Place::new();
+    let server = Server::start(&place, &[]);
+    send(&server, "app", &[json!({"message": "before"})]);
+    found(&server, "before", 1);
+    assert_eq!(server.stop(), Some(0));
+    let log = place.path("data/lake/events/default/_delta_log");
+    let entries: Vec<_> =
+        std::fs::read_dir(&log).expect("a log").map(|entry| entry.expect("an entry").path()).collect();
+    let whole: Vec<Vec<u8>> = entries.iter().map(|path| std::fs::read(path).expect("reads")).collect();
+    let write = |path: &std::path::Path, bytes: &[u8]| {
+        #[expect(clippy::disallowed_methods, reason = "a test damages files")]
+        std::fs::write(path, bytes).expect("is written");
+    };
+    entries.iter().for_each(|path| write(path, b"{\"no\": "));
+
+    let mut server = Server::start(&place, &[]);
+    server.logged("could not open the lake, trying again");
+    let token = server.token();
+    let asked = request(&server.address, "POST", "/api/dihya/v1/search", Some(&token), Some(&json!({})));
+    let problem: Value = serde_json::from_str(&asked.body).expect("is JSON");
+    assert_eq!((asked.status, &problem["retry_after"]), (503, &5.into()), "{problem}");
+    assert!(problem["detail"].as_str().expect("a text").contains("could not be opened"), "{problem}");
+    let said = server.client(&["query", "SELECT 1"]);
+    assert!(text(&said.stderr).contains("the lake could not be opened"), "{}", text(&said.stderr));
+    send(&server, "app", &[json!({"message": "meanwhile"})]);
+    let unwell = server.get("/api/dihya/v1/status")["unwell"].to_string();
+    assert!(unwell.contains("lake: could not open the lake: could not open the table of default"), "{unwell}");
+    let metrics = request(&server.address, "GET", "/metrics", Some(&token), None).body;
+    assert!(metrics.contains("dihya_lake_open{tenant=\"default\"} 0"), "{metrics}");
+    let incident = |state: &str| {
+        let incidents = server.get(&format!("/api/dihya/v1/incidents?state={state}"));
+        let items = incidents["items"].as_array().expect("incidents").clone();
+        items.iter().any(|item| item["key"].to_string().contains("DihyaUnwell")).then_some(())
+    };
+    eventually("people are told", || incident("open"));
+
+    entries.iter().zip(&whole).for_each(|(path, bytes)| write(path, bytes));
+    eventually("the lake", || server.get("/api/dihya/v1/status").get("unwell").is_none().then_some(()));
+    assert_eq!(found(&server, "stream:app", 2).len(), 2, "each once");
+    eventually("people are told that it is over", || incident("resolved"));
     assert_eq!(server.stop(), Some(0));
 }

@@ -19,6 +19,18 @@ fn problem(answer: &Answered, status: u16, field: Option<&str>) {
 }
 
 #[tokio::test]
+async fn what_ails_the_instance_is_told_to_administrators() {
+    let fixture = Fixture::new().await;
+    assert!(fixture.get("/api/dihya/v1/status").await.json().get("unwell").is_none());
+    fixture.vitals.0.lock().expect("not poisoned").push("lake: broken".to_owned());
+    assert_eq!(fixture.get("/api/dihya/v1/status").await.json()["unwell"], json!(["lake: broken"]));
+    let viewer = fixture.token(&[Role::Viewer]).await;
+    let answer = fixture.send(request("GET", "/api/dihya/v1/status", &viewer, "")).await;
+    assert_eq!((answer.status, answer.json().get("unwell")), (200, None));
+    assert!(fixture.get("/metrics").await.text.contains("dihya_lake_open{tenant=\"default\"} 0"));
+}
+
+#[tokio::test]
 async fn checks_are_told_in_the_one_schema() {
     let fixture = Fixture::new().await;
     fixture.board.put(check("web", "Web", State::Up));
