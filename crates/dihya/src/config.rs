@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod conformance;
+pub(crate) mod lake;
 pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod schema;
@@ -21,6 +22,7 @@ use model::config::{Node, Problem, Span, Tree, Ty};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use self::lake::LakeConfig;
 use crate::events;
 use crate::failure::BadConfig;
 use crate::terminal;
@@ -62,6 +64,8 @@ pub(crate) struct Loaded {
     pub(crate) privacy: privacy::Config,
     /// `ledger:`.
     pub(crate) ledger: LedgerConfig,
+    /// `lake:`.
+    pub(crate) lake: LakeConfig,
     /// What is in force all the same, and should not be as it is.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -233,6 +237,7 @@ fn parse(
         tenants: parts.tenants,
         privacy: parts.privacy,
         ledger: parts.ledger,
+        lake: parts.lake,
         warnings: reading.warnings,
     })
 }
@@ -282,6 +287,7 @@ struct Parts {
     tenants: Tenants,
     privacy: privacy::Config,
     ledger: LedgerConfig,
+    lake: LakeConfig,
 }
 
 impl Reading<'_> {
@@ -329,16 +335,12 @@ impl Reading<'_> {
         for (path, message, suggestion) in privacy.check() {
             self.report(&root, &format!("privacy.{path}"), message, suggestion);
         }
-        Parts {
-            server,
-            channels: channel_configs,
-            declared: names,
-            checks,
-            alerting,
-            tenants: spec::tenants(&root, &json["tenants"], &mut self.problems),
-            privacy,
-            ledger,
+        let tenants = spec::tenants(&root, &json["tenants"], &mut self.problems);
+        let lake: LakeConfig = self.typed(&root, &json, "lake", part);
+        for (path, message, suggestion) in lake.check(&tenants) {
+            self.report(&root, &format!("lake.{path}"), message, suggestion);
         }
+        Parts { server, channels: channel_configs, declared: names, checks, alerting, tenants, privacy, ledger, lake }
     }
 
     /// Whoever knows a heartbeat's name can give signs of life in its place.
@@ -572,7 +574,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> Result<Loaded, Vec<String>> {
+    pub(super) fn read_text(text: &str) -> Result<Loaded, Vec<String>> {
         let sources = reference::tests::Fixed(&[("/run/secrets/hook", "https://hooks.example/x"), ("PASSWORD", "x")]);
         parse(text, "dihya.yaml", Some(Path::new("dihya.yaml")), Path::new("/"), &sources)
             .map_err(|rejected| rejected.problems.iter().map(ToString::to_string).collect())
@@ -664,13 +666,13 @@ mod tests {
     #[test]
     fn parts_of_later_versions_are_refused_by_name() {
         let problems = read_text(
-            "lake: {}\nhooks: []\ntenants: {meta: {}, A: {}, b: {public: true}}\nledger: {instance: 'A b'}\n",
+            "detection: {}\nhooks: []\ntenants: {meta: {}, A: {}, b: {public: true}}\nledger: {instance: 'A b'}\n",
         )
         .err();
         assert_eq!(
             problems.unwrap_or_default(),
             [
-                "1:1: lake: lake is not supported yet: the lake comes with a later version (remove the key)",
+                "1:1: detection: detection is not supported yet: detection comes with a later version (remove the key)",
                 "2:1: hooks: hooks is not supported yet: hooks come with a later version (remove the key)",
                 "3:11: tenants.meta: meta is the name of the meta-log",
                 "3:21: tenants.A: expected segments of a-z, 0-9, dot and dash, none of them . or ..",

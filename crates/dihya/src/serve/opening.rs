@@ -10,12 +10,11 @@ use model::Tenant;
 use model::limits::LAKE_HOT_BYTES_MAX;
 use tokio::task::JoinSet;
 
+use crate::config::lake::LakeConfig;
 use crate::pipeline::Pipeline;
 
 /// The name of the lake among the ledger's views.
 pub(crate) const LAKE: &str = "lake";
-/// How long an event waits for a file of the lake, at most.
-const FLUSH_EVERY: Duration = Duration::from_secs(30);
 /// How long to wait before the lake is fed again after it failed.
 const FEED_AGAIN: Duration = Duration::from_secs(5);
 /// How long to wait before the lake is opened again: first, and at most. It is twice as long each time.
@@ -27,7 +26,6 @@ const OPEN_AGAIN_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Source {
     pub(crate) world: lake::World,
     pub(crate) data_dir: PathBuf,
-    pub(crate) retention: lake::Retention,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) tenants: Vec<Tenant>,
 }
@@ -36,11 +34,31 @@ pub(crate) struct Source {
 #[derive(Default)]
 pub(crate) struct Opening {
     lake: OnceLock<Lake>,
+    /// What is in force of `lake:`.
+    config: Mutex<LakeConfig>,
     /// How the last attempt failed.
     wrong: Mutex<Option<String>>,
 }
 
 impl Opening {
+    /// Makes one that nobody has begun.
+    pub(crate) fn new(config: LakeConfig) -> Self {
+        Self { config: Mutex::new(config), ..Self::default() }
+    }
+
+    /// Puts another configuration in force, now or at the opening.
+    pub(crate) fn reload(&self, config: LakeConfig) {
+        *lock(&self.config) = config;
+        self.keep();
+    }
+
+    fn keep(&self) {
+        if let Some(lake) = self.lake.get() {
+            let config = lock(&self.config).clone();
+            lake.keep(config.flush_every, config.retention());
+        }
+    }
+
     /// Returns the lake once it is open.
     pub(crate) fn lake(&self) -> Option<&Lake> {
         self.lake.get()
@@ -48,18 +66,15 @@ impl Opening {
 
     /// Says why it could not be opened so far; `None` where it is open, or nobody knows yet.
     pub(crate) fn wrong(&self) -> Option<String> {
-        self.wrong_now().clone()
-    }
-
-    fn wrong_now(&self) -> MutexGuard<'_, Option<String>> {
-        self.wrong.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.wrong).clone()
     }
 
     /// Opens the lake, feeds it and keeps it up. Ends when it cannot go on, which only the ledger's end does.
     pub(crate) async fn run(&self, source: Source) -> &'static str {
         let mut wait = OPEN_AGAIN;
         let lake = loop {
-            match attempt(&source).await {
+            let config = lock(&self.config).clone();
+            match attempt(&source, config).await {
                 Ok(lake) => break lake,
                 Err(error) => {
                     if has_ended(&source.pipeline) {
@@ -67,7 +82,7 @@ impl Opening {
                     }
                     let error = format!("{error:#}");
                     tracing::warn!(error, "could not open the lake, trying again");
-                    *self.wrong_now() = Some(error);
+                    *lock(&self.wrong) = Some(error);
                 }
             }
             tokio::time::sleep(wait).await;
@@ -75,8 +90,10 @@ impl Opening {
         };
         let mut parts = JoinSet::new();
         feed(&mut parts, &lake, &source);
-        *self.wrong_now() = None;
+        *lock(&self.wrong) = None;
         let _ = self.lake.set(lake); // nobody else sets it
+        // The file may have been read again while it was opened.
+        self.keep();
         tracing::info!("opened the lake");
         parts.join_next().await;
         LAKE
@@ -96,25 +113,25 @@ pub(crate) fn register(
 }
 
 /// Opens the lake in a task of its own: what panics over a damaged file there ends the attempt and nothing else.
-async fn attempt(source: &Source) -> anyhow::Result<Lake> {
+async fn attempt(source: &Source, config: LakeConfig) -> anyhow::Result<Lake> {
     let mut task = JoinSet::new();
     let source = source.clone();
-    task.spawn(async move { open(source).await });
+    task.spawn(async move { open(source, config).await });
     match task.join_next().await {
         Some(Ok(opened)) => opened,
         _ => anyhow::bail!("could not open the lake: opening it panicked"),
     }
 }
 
-async fn open(source: Source) -> anyhow::Result<Lake> {
-    let Source { world, data_dir, retention, pipeline, tenants } = source;
+async fn open(source: Source, config: LakeConfig) -> anyhow::Result<Lake> {
+    let Source { world, data_dir, pipeline, tenants } = source;
     let options = lake::Options {
         dir: data_dir.join("lake"),
         spill: data_dir.join("spill"),
         tenants: tenants.clone(),
-        flush_every: FLUSH_EVERY,
+        flush_every: config.flush_every,
         hot_bytes: LAKE_HOT_BYTES_MAX,
-        retention,
+        retention: config.retention(),
     };
     let lake = Lake::open(world, options).await.context("could not open the lake")?;
     for tenant in &tenants {
@@ -160,6 +177,10 @@ fn feed(parts: &mut JoinSet<()>, lake: &Lake, source: &Source) {
     parts.spawn(async move { match lake.run_upkeep().await {} });
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn has_ended(pipeline: &Pipeline) -> bool {
     pipeline.ledger().status().is_ok_and(|status| status.stopped.is_some())
 }
@@ -170,14 +191,14 @@ mod tests {
 
     use disk::{Disk, OsClock, OsDisk, OsRng};
     use ledger::Ledger;
-    use model::{Admit as _, Clock, Event, Level, Signal, SourceId};
+    use model::{Admit as _, Clock, Event, Level, Signal, SourceId, StepClock};
     use privacy::{Clearer, Redactor};
     use server::Metrics;
 
     use super::*;
 
     /// A program of which nothing runs but the ledger: its segments are small, and no payload is kept for its age.
-    async fn source(ledger_dir: &Path, data_dir: &Path) -> Source {
+    async fn source(ledger_dir: &Path, data_dir: &Path, of_lake: &Arc<StepClock>) -> Source {
         let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let mut config = ledger::Config::new(ledger_dir.to_owned(), "localhost", vec![Tenant::default()]);
@@ -187,9 +208,13 @@ mod tests {
         let clearer = Arc::new(Clearer::new(Arc::new(Redactor::new()), [7; 32]));
         let pipeline = Pipeline::new(clearer, ledger, Arc::clone(&clock), Arc::new(Metrics::new()));
         Source {
-            world: lake::World { disk, clock, rng: Arc::new(OsRng), fault: Arc::new(lake::fault::NoFault) },
+            world: lake::World {
+                disk,
+                clock: Arc::clone(of_lake) as _,
+                rng: Arc::new(OsRng),
+                fault: Arc::new(lake::fault::NoFault),
+            },
             data_dir: data_dir.to_owned(),
-            retention: lake::Retention::default(),
             pipeline: Arc::new(pipeline),
             tenants: vec![Tenant::default()],
         }
@@ -213,7 +238,8 @@ mod tests {
     }
 
     async fn admit(source: &Source, events: usize) {
-        let event = || Event { stream: "app".into(), body: Some("x".repeat(500).into()), ..Event::default() };
+        let body = "x".repeat(500);
+        let event = || Event { stream: "app".into(), body: Some(body.as_str().into()), ..Event::default() };
         let signal = || Signal { tenant: Tenant::default(), source: SourceId([1; 16]), body: event().into() };
         let signals = (0..events).map(|_| signal()).collect();
         source.pipeline.admit(signals, Level::Committed).await.expect("is admitted");
@@ -228,7 +254,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn payloads_stay_until_a_lake_that_could_not_be_opened_has_them() {
         let dir = tempfile::tempdir().expect("a directory");
-        let source = source(dir.path(), dir.path()).await;
+        let clock = Arc::new(StepClock::new(OsClock::default().now()));
+        let source = source(dir.path(), dir.path(), &clock).await;
         let default = Tenant::default();
         let log = dir.path().join("lake/events/default/_delta_log");
         let entry = log.join("00000000000000000000.json");
@@ -267,13 +294,20 @@ mod tests {
         }
         let rows = lake.verify(&default).await.expect("reads");
         assert!(rows.is_sound() && rows.stored_rows >= 20 * 32, "{rows:?}");
+        // A configuration that was read again is in force at the next round of upkeep.
+        clock.advance(Duration::from_secs(9 * 86_400));
+        opening.reload(serde_json::from_value(serde_json::json!({"retention": "7d"})).expect("reads"));
+        clock.advance(Duration::from_secs(61));
+        while lake.verify(&default).await.expect("reads").stored_rows > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         source.pipeline.ledger().close().await.expect("closes");
         // The feed notices that the ledger has ended, and the lake with it.
         assert_eq!(task.join_next().await.expect("a task").expect("no panic"), LAKE);
 
         // A lake that was made from another ledger is none of this one's.
         let other = tempfile::tempdir().expect("a directory");
-        let source = self::source(other.path(), dir.path()).await;
+        let source = self::source(other.path(), dir.path(), &clock).await;
         let (opening, _task) = start(&source);
         let wrong = eventually(|| opening.wrong()).await;
         assert!(

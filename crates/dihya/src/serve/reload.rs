@@ -148,6 +148,7 @@ impl Running {
         self.note_reach();
         self.pipeline.set_clearer(clearer);
         self.keystores = keystores;
+        self.lake.reload(loaded.lake.clone());
         for (tenant, setup) in setups {
             if let Some(engine) = self.engines.get(&tenant) {
                 engine.reload(setup);

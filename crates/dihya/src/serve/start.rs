@@ -147,7 +147,6 @@ impl Base {
                 fault: Arc::new(lake::fault::NoFault),
             },
             data_dir: self.data_dir.clone(),
-            retention: lake::Retention::default(),
             pipeline: Arc::clone(&self.pipeline),
             tenants: tenants.to_vec(),
         };
@@ -254,7 +253,7 @@ impl Running {
             tenants: RwLock::new(loaded.tenants.iter().map(|(tenant, of)| (tenant.clone(), of.public)).collect()),
             proofs: Arc::new(Semaphore::new(PROOFS_AT_ONCE_MAX)),
         });
-        let opening = Arc::new(Opening::default());
+        let opening = Arc::new(Opening::new(loaded.lake));
         let pulse = Arc::new(base.pulse(&opening));
         for tenant in loaded.tenants.keys() {
             follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;

@@ -8,7 +8,7 @@ use lake::{Retention, Upkeep};
 use model::limits::{LAKE_REMOVED_KEPT, LAKE_SMALL_FILES_MAX};
 use model::{Clock, Event, Timestamp};
 
-use crate::support::{Death, Place, count, event, files, number, run, seen, sql, tenant};
+use crate::support::{Death, Place, count, event, eventually, files, number, run, seen, sql, tenant};
 
 fn commit_files(place: &Place) -> usize {
     files(&place.table("default").join("tenant=default")).len()
@@ -86,7 +86,7 @@ fn upkeep_that_dies_half_way_changes_no_row() {
 fn what_has_expired_is_nowhere() {
     run(async {
         let mut place = Place::new();
-        place.retention = Retention::new(30).stream("short*", 7);
+        place.retention = Retention::new(30).rule(None, "short*", 7);
         let lake = place.open().await;
         let default = tenant("default");
         fill(&place, &lake, 3, 4, |n| {
@@ -127,6 +127,43 @@ fn what_has_expired_is_nowhere() {
         let lake = place.open().await;
         assert_eq!((has("planted-long"), count(&lake, "default").await), (0, 0));
         assert_eq!(lake.position(&default).expect("a tenant"), 12, "the position outlives the rows");
+    });
+}
+
+/// By its timer, and by the rules of a configuration that was read again: those of one tenant touch no other's.
+#[test]
+fn what_is_too_old_goes_by_itself_and_by_new_rules() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        for name in ["default", "other"] {
+            let _feed = place.feed(&lake, name);
+            for (n, stream) in ["web-1", "web-2", "audit"].into_iter().enumerate() {
+                let event = Event { stream: stream.into(), ..event(n as i64, "line") };
+                place.ledger.append(name, place.clock.now(), event);
+            }
+            seen(&lake, name, 3).await;
+            lake.flush(&tenant(name)).await.expect("commits");
+        }
+        place.clock.advance(Duration::from_secs(9 * 86_400));
+        let mut upkeep = tokio::task::JoinSet::new();
+        let kept = lake.clone();
+        upkeep.spawn(async move { kept.run_upkeep().await });
+        // The rules before have been asked about these files by then.
+        assert_eq!(lake.upkeep(&tenant("other")).await.expect("rests"), Upkeep::default());
+        let rules = Retention::new(30).rule(Some(tenant("default")), "audit", 60).rule(Some(tenant("default")), "*", 7);
+        lake.keep(Duration::from_secs(10), rules);
+        assert_eq!(count(&lake, "default").await, 3, "a minute has not passed");
+        place.clock.advance(Duration::from_secs(61));
+        let left = || async { count(&lake, "default").await == 1 };
+        eventually("upkeep", left).await;
+        assert_eq!(number(&lake, "default", "SELECT count(*) FROM events WHERE stream = 'audit'").await, 1);
+        assert_eq!(count(&lake, "other").await, 3);
+        lake.keep(Duration::from_secs(10), Retention::new(5));
+        place.clock.advance(Duration::from_secs(61));
+        let gone = || async { count(&lake, "default").await + count(&lake, "other").await == 0 };
+        eventually("upkeep by newer rules", gone).await;
+        assert!(!upkeep.is_empty());
     });
 }
 
