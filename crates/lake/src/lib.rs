@@ -33,7 +33,6 @@ mod table;
 
 pub use ask::{Answer, AnswerColumn, Limits};
 pub use error::Error;
-pub use export::Exported;
 pub use lake::{Lake, Options, World};
 pub use maintain::{Retention, Upkeep, Verified};
 pub use out::RowsOut;

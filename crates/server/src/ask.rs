@@ -164,4 +164,7 @@ pub trait Events: Send + Sync {
         limit: usize,
         rows: Rows,
     ) -> BoxFuture<'a, Result<Stream, Declined>>;
+
+    /// Exports events with all that is known of them, as a Parquet file that is whole once the stream has ended.
+    fn export<'a>(&'a self, tenant: &'a Tenant, query: Query) -> BoxFuture<'a, Result<Stream, Declined>>;
 }

@@ -188,6 +188,14 @@ impl ask::Events for Past {
             Ok(futures_util::stream::iter([Ok(Bytes::from(text))]).boxed())
         })
     }
+
+    fn export<'a>(&'a self, _: &'a Tenant, query: ask::Query) -> BoxFuture<'a, Result<ask::Stream, Declined>> {
+        Box::pin(async move {
+            Self::read(&query)?;
+            let text = format!("PAR1 {} {:?}", query.text, query.from.map(|from| from.to_string()));
+            Ok(futures_util::stream::iter([Ok(Bytes::from(text))]).boxed())
+        })
+    }
 }
 
 /// A board that tests write on.

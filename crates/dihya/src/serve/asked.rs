@@ -220,6 +220,15 @@ impl server::ask::Events for Asked {
             Ok(answer.map_err(declined).boxed())
         })
     }
+
+    fn export<'a>(&'a self, tenant: &'a Tenant, asked: Query) -> BoxFuture<'a, Result<Stream, Declined>> {
+        Box::pin(async move {
+            let limits = Limits { rows: usize::MAX, time: SQL_TIME };
+            let asked = query(asked, 1, None);
+            let answer = self.lake()?.export_parquet(tenant, &asked, limits).await.map_err(declined)?;
+            Ok(answer.map_err(declined).boxed())
+        })
+    }
 }
 
 /// Whoever follows a tenant's events.

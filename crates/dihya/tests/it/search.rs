@@ -33,6 +33,40 @@ fn found(server: &Server, query: &str, count: usize) -> Vec<Value> {
     })
 }
 
+fn python() -> std::path::PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "where the test's own readers are is said by the environment")]
+    let from = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+    let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache"))).unwrap_or_default();
+    from("DIHYA_PEERS_VENV").unwrap_or_else(|| cache.join("dihya-peers/venv")).join("bin/python")
+}
+
+/// What is taken away is read by others, or said to be none of ours.
+fn exports(server: &Server, place: &Place) {
+    let file = place.path("events.parquet").to_str().expect("UTF-8").to_owned();
+    let export = |more: &[&str]| server.client(&[&["export", "parquet", "--out", &file], more].concat());
+    let wrong = export(&["(unclosed"]);
+    assert!(!wrong.status.success() && text(&wrong.stderr).contains("column"), "{}", text(&wrong.stderr));
+    let taken = export(&["--stream", "sh*", "--from", "1h", "--to", "2999-01-01T00:00:00Z", "service:shop"]);
+    assert!(taken.status.success(), "{}", text(&taken.stderr));
+    assert_eq!(
+        text(&taken.stdout),
+        format!("wrote {} KiB into {file}\n", std::fs::metadata(&file).expect("is there").len().div_ceil(1024))
+    );
+    let bytes = std::fs::read(&file).expect("reads");
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+    let again = export(&[]);
+    assert_eq!(again.status.code(), Some(2), "nothing is overwritten");
+    assert_eq!(std::fs::read(&file).expect("reads"), bytes);
+    let count = "import sys, polars; f = polars.read_parquet(sys.argv[1]); print(f.height, *set(f['stream']), *set(f['service']))";
+    let python = |code: &str| std::process::Command::new(python()).args(["-c", code, &file]).output();
+    if python("import polars").is_ok_and(|output| output.status.success()) {
+        let output = python(count).expect("runs");
+        assert_eq!(text(&output.stdout), "600 shop shop\n", "{}", text(&output.stderr));
+    } else {
+        crate::skip::skip("polars is not installed (tests/peers/install)");
+    }
+}
+
 #[test]
 fn events_are_found_at_once_and_each_once_after_a_kill() {
     let place = Place::new();
@@ -74,6 +108,8 @@ fn events_are_found_at_once_and_each_once_after_a_kill() {
     let next = ask("/api/dihya/v1/search", json!({"query": "stream:shop", "limit": 2, "cursor": page["next"]}));
     assert_eq!(next["items"][0]["body"], "order 1197 of [email]");
 
+    exports(&server, &place);
+
     server.kill();
     let server = Server::start(&place, &[]);
     assert_eq!(found(&server, "stream:shop", 1_200).len(), 1_200, "each once");
@@ -95,6 +131,7 @@ fn events_are_found_at_once_and_each_once_after_a_kill() {
     let shown = run(&["ledger", "show", "--limit", "100000", "--format", "json", "--data-dir", &place.data()]);
     let shown = text(&shown.stdout);
     assert!(shown.contains("severity>=error") && !shown.contains("person7@"), "{shown}");
+    assert!(shown.contains("/api/dihya/v1/exports") && shown.contains("stream:sh*"), "{shown}");
     assert!(data.join("lake/events/default/_delta_log").exists());
 }
 

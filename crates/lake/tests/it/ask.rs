@@ -220,3 +220,45 @@ fn sql_sees_memory_and_files_as_one_table() {
         assert!(RowsOut::ArrowIpc.media_type().contains("arrow") && RowsOut::Ndjson.media_type().contains("ndjson"));
     });
 }
+
+#[test]
+fn an_export_is_one_file_of_what_was_asked_for() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        let _feed = place.feed(&lake, "default");
+        // In files and in memory.
+        for half in 0..2 {
+            for n in half * 1_500..(half + 1) * 1_500 {
+                place.ledger.append("default", place.clock.now(), event(n, &format!("line {n}")));
+            }
+            seen(&lake, "default", place.ledger.len("default")).await;
+            if half == 0 {
+                lake.flush(&tenant("default")).await.expect("commits");
+            }
+        }
+        let at = |n: i64| Timestamp::from_microsecond(NOON_US + n * 1_000_000).ok();
+        let all = export(&lake, "default", &Query::default()).await.expect("exports");
+        let some = Query { search: "service:auth".into(), from: at(1_498), to: at(1_503), ..Query::default() };
+        let some = export(&lake, "default", &some).await.expect("exports");
+        let none = export(&lake, "other", &Query::default()).await.expect("exports");
+        for (file, rows) in [(all, 3_000), (some, 5), (none, 0)] {
+            let reader =
+                parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 10_000).expect("Parquet");
+            let batches: Vec<_> = reader.map(|batch| batch.expect("a batch")).collect();
+            assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), rows);
+            assert!(batches.iter().all(|batch| batch.column_by_name("tenant").is_some()));
+        }
+        let wrong = Query { search: "(".into(), ..Query::default() };
+        assert!(matches!(export(&lake, "default", &wrong).await, Err(Error::Search(_))));
+    });
+}
+
+async fn export(lake: &lake::Lake, name: &str, query: &Query) -> Result<bytes::Bytes, Error> {
+    let mut answer = lake.export_parquet(&tenant(name), query, Limits::default()).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = answer.next().await {
+        bytes.extend_from_slice(&piece?);
+    }
+    Ok(bytes.into())
+}

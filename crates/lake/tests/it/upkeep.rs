@@ -6,7 +6,7 @@ use std::time::Duration;
 use lake::fault::Point;
 use lake::{Retention, Upkeep};
 use model::limits::{LAKE_REMOVED_KEPT, LAKE_SMALL_FILES_MAX};
-use model::{Clock, Event, Timestamp};
+use model::{Clock, Event};
 
 use crate::support::{Death, Place, count, event, eventually, files, number, run, seen, sql, tenant};
 
@@ -208,26 +208,5 @@ fn statistics_in_the_log_are_of_three_columns() {
         assert_eq!(columns.into_iter().collect::<Vec<_>>(), ["service", "severity", "ts"]);
         let protocol = number(&lake, "default", "SELECT count(*) FROM events WHERE severity < 24 AND service = 'auth'");
         assert_eq!(protocol.await, 15);
-    });
-}
-
-#[test]
-fn an_export_has_what_was_asked_for() {
-    run(async {
-        let place = Place::new();
-        let lake = place.open().await;
-        fill(&place, &lake, 1, 10, |n| event(n, "line")).await;
-        let dir = place.dir.path().join("export");
-        let at = |n: i64| Timestamp::from_microsecond(crate::support::NOON_US + n * 1_000_000).ok();
-        let exported = lake.export_parquet(&tenant("default"), at(2), at(5), &dir).await.expect("exports");
-        assert_eq!((exported.rows, exported.files.len()), (3, 1));
-        assert_eq!(files(&dir), exported.files);
-        let file = std::fs::File::open(&exported.files[0]).expect("opens");
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 100).expect("Parquet");
-        let batches: Vec<_> = reader.map(|batch| batch.expect("a batch")).collect();
-        assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
-        assert!(batches[0].column_by_name("tenant").is_some());
-        let nothing = lake.export_parquet(&tenant("other"), None, None, &dir).await.expect("exports");
-        assert_eq!(nothing.rows, 0);
     });
 }

@@ -121,6 +121,21 @@ pub(crate) struct Sql {
     limit: Option<usize>,
 }
 
+/// Which events leave.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Exported {
+    /// In the language of the search; all without it.
+    #[schema(example = "stream:web*")]
+    query: String,
+    /// From when on.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Until when, itself excluded.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+}
+
 /// Rows without a next part.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Items<T> {
@@ -259,6 +274,21 @@ pub(crate) async fn sql(
     // How many rows there will be nobody knows yet; that they were asked for is durable before the first of them.
     app.asked(&caller, taken.0, 0, asked).await?;
     Ok(typed(HttpBody::from_stream(answer), media_type))
+}
+
+/// Exports events as one Parquet file, with the columns of the table `events` and in no particular order. A connection that ends
+/// before the answer does leaves a file that is not whole.
+#[utoipa::path(
+    post, path = "/api/dihya/v1/exports", tag = "events", request_body = Exported,
+    responses((status = 200, content_type = "application/vnd.apache.parquet", body = Vec<u8>), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn export(State(app): Shared, caller: Caller, taken: Taken, Body(which): Body<Exported>) -> Answer {
+    let asked = read(which.query, which.from, which.until)?;
+    let text = asked.text.clone();
+    let answer = app.parts.events.export(&caller.account.tenant, asked).await?;
+    app.asked(&caller, taken.0, 0, text).await?;
+    Ok(typed(HttpBody::from_stream(answer), "application/vnd.apache.parquet"))
 }
 
 /// Rows of SQL unless the caller says otherwise.
