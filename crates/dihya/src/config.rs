@@ -322,6 +322,7 @@ impl Reading<'_> {
             self.report(&root, &format!("server.{path}"), message, suggestion);
         }
         self.heartbeats(&root, &json);
+        self.searches(&root, &json);
         self.certificate(&root, &server);
         let mut channel_configs = self.channels(&root, &json);
         channel_configs.extend(self.native_channels(&alerting.implicit, alerting.global.as_ref()));
@@ -354,6 +355,20 @@ impl Reading<'_> {
                     format!("expected at least {PING_ID_CHARS_MIN} characters, for nobody to guess"),
                     Some("write what `openssl rand -hex 16` prints, or leave it out and ping with a token".to_owned()),
                 );
+            }
+        }
+    }
+
+    /// A search is read by who answers it.
+    fn searches(&mut self, root: &Node, json: &Value) {
+        for (id, check) in
+            json["checks"].as_object().into_iter().flatten().filter(|(_, check)| check["kind"] == "search")
+        {
+            let Some(search) = check.get("query").and_then(Value::as_str) else { continue };
+            let search = ::lake::Query { search: search.to_owned(), ..::lake::Query::default() };
+            if let Err(::lake::Error::Search(wrong)) = search.check() {
+                let message = format!("cannot be read at column {}: expected {}", wrong.column, wrong.expected);
+                self.report(root, &format!("checks.{id}.query"), message, None);
             }
         }
     }
@@ -518,7 +533,9 @@ fn take(root: &mut Node, key: &str) -> Option<Node> {
 fn declared(json: &Value, channels: BTreeSet<String>) -> Vec<String> {
     const KEYS: [&str; 8] = ["url", "address", "host", "server_name", "query", "resolver", "endpoint", "proxy"];
     let mut names: BTreeSet<String> = channels;
-    for check in json["checks"].as_object().into_iter().flatten().map(|(_, check)| check) {
+    let checks = json["checks"].as_object().into_iter().flatten().map(|(_, check)| check);
+    // What is looked for in events is no target, and may be somebody's name.
+    for check in checks.filter(|check| check["kind"] != "search") {
         for text in KEYS.iter().filter_map(|key| check.get(key)?.as_str()) {
             match url::Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned)) {
                 Some(host) => names.insert(host.trim_matches(['[', ']']).to_owned()),
@@ -658,9 +675,19 @@ mod tests {
         let json = serde_json::json!({"checks": {
             "a": {"host": "2001:db8::1"}, "b": {"address": "[2001:db8::2]:22"}, "c": {"address": "h.example:25"},
             "d": {"url": "https://[2001:db8::3]:8443/x"}, "e": {"host": "192.0.2.1"},
+            "f": {"kind": "search", "query": "user.id:marie"},
         }});
         let names = declared(&json, BTreeSet::new());
         assert_eq!(names, ["192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8::3", "h.example"]);
+    }
+
+    #[test]
+    fn searches_are_read_before_they_are_in_force() {
+        let problems = read_text(
+            "checks:\n  a: {kind: search, query: 'service:auth severity>=error'}\n  b: {kind: search, query: '(unclosed'}\n  \
+             c: {kind: search, query: 'severity>=loud', window: 10m}\n  d: {kind: search, window: 5s}\n",
+        );
+        assert_eq!(problems.err().unwrap_or_default(), [""]);
     }
 
     #[test]

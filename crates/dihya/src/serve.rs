@@ -7,6 +7,7 @@ pub(crate) mod alerting;
 mod asked;
 mod beats;
 mod checks;
+mod counted;
 mod logs;
 mod opening;
 mod people;

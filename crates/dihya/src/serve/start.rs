@@ -24,6 +24,7 @@ use super::alerting;
 use super::asked::Asked;
 use super::beats::Beats;
 use super::checks::Board;
+use super::counted::Counter;
 use super::logs::{Logs, PROOFS_AT_ONCE_MAX, Pulse};
 use super::opening::{self, Opening};
 use super::people::Engines;
@@ -194,6 +195,7 @@ impl Watching {
         base: &Base,
         state: &Arc<SqliteState>,
         firing: Vec<(Tenant, Alert)>,
+        events: Counter,
         tasks: &mut JoinSet<&'static str>,
     ) -> Self {
         let limits = probe::schedule::raise_descriptors(probe::schedule::descriptors_needed(&checks.checks));
@@ -211,6 +213,7 @@ impl Watching {
         });
         let means = probe::Means::new(Arc::clone(&base.civil), Arc::clone(&base.rng), Arc::clone(&base.disk));
         let _ = means.follow.set(Arc::new(ledger::Follow)); // just made: nobody set it before
+        let _ = means.events.set(Arc::new(events));
         let beats = Arc::new(Beats::new(Arc::clone(state) as _));
         for tenant in tenants {
             beats.restore(tenant, &means.heartbeats).await;
@@ -259,8 +262,9 @@ impl Running {
             follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;
         }
         let tenants: Vec<Tenant> = loaded.tenants.keys().cloned().collect();
+        let events = Counter::new(Arc::clone(&opening), base.pipeline.ledger().clone(), Arc::clone(&base.clock));
         let watching =
-            Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, &mut tasks).await;
+            Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, events, &mut tasks).await;
         let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
         let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse, &opening);
         let server = Server::bind(loaded.server, parts).await?;

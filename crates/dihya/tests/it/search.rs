@@ -211,3 +211,43 @@ fn a_lake_that_cannot_be_opened_keeps_nobody_from_watching() {
     eventually("people are told that it is over", || incident("resolved"));
     assert_eq!(server.stop(), Some(0));
 }
+
+/// A saved search is watched as anything else is: thresholds, incidents and who is told come with it.
+#[test]
+fn a_search_that_finds_too_much_opens_an_incident_and_its_end_resolves_it() {
+    let place = Place::new();
+    let (service, hook) = (crate::web::Service::start(), crate::web::Service::start());
+    let checks = "checks:\n  failures:\n    kind: search\n    name: Failed logins\n    \
+                  query: 'service:auth severity>=error'\n    window: 4s\n    interval: 1s\n    conditions: count < 3\n";
+    let config = crate::journey::config(&service, &hook, "").replace("checks:\n", checks);
+    let file = place.put("dihya.yaml", &config);
+    let server = Server::start(&place, &["--config", &file]);
+    let state = |wanted: &str| {
+        let check = server.get("/api/dihya/v1/checks/failures");
+        (check["state"] == wanted).then_some(check)
+    };
+    eventually("the first count", || state("up"));
+    let bulk = |lines: usize| {
+        let failed = json!({"message": "login failed", "log.level": "error", "service": {"name": "auth"}});
+        let body: String = (0..lines).map(|_| format!("{{\"create\":{{\"_index\":\"auth\"}}}}\n{failed}\n")).collect();
+        let token = server.token();
+        let answer = crate::web::request_raw(&server.address, "/_bulk", &token, "application/x-ndjson", &body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(answer.body.contains("\"errors\":false"), "{}", answer.body);
+    };
+    bulk(2);
+    found(&server, "service:auth severity>=error", 2);
+    bulk(5);
+    let check = eventually("too many", || state("down"));
+    assert!(check["reason"].as_str().expect("a reason").contains("count < 3"), "{check}");
+    let firing = hook.post();
+    assert_eq!((&firing["status"], &firing["alerts"][0]["labels"]["check"]), (&"firing".into(), &"failures".into()));
+    eventually("the window passes", || state("up"));
+    assert_eq!(hook.post()["status"], "resolved");
+    let incidents = server.get("/api/dihya/v1/incidents?state=resolved");
+    assert_eq!(incidents["items"].as_array().map(Vec::len), Some(1), "{incidents}");
+    // Without a server nobody can count.
+    let alone = run(&["check", "--config", &file, "--data-dir", &place.data(), "failures"]);
+    assert!(text(&alone.stderr).contains("running server only"), "{}", text(&alone.stderr));
+    assert_eq!(server.stop(), Some(0));
+}

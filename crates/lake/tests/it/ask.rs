@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use futures_util::StreamExt;
 use lake::{Error, Limits, Query, RowsOut};
-use model::{Event, Timestamp, Value};
+use model::{Clock, Event, Timestamp, Value};
 
 use crate::support::{NOON_US, Place, event, query, run, search, seen, tenant};
 
@@ -261,4 +261,36 @@ async fn export(lake: &lake::Lake, name: &str, query: &Query) -> Result<bytes::B
         bytes.extend_from_slice(&piece?);
     }
     Ok(bytes.into())
+}
+
+/// What a check counts: by when it reached us, whatever its sender's clock says, in memory and in files.
+#[test]
+fn events_are_counted_by_when_they_reached_us() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        let _feed = place.feed(&lake, "default");
+        let at = |n: i64| Timestamp::from_microsecond(NOON_US + n * 1_000_000).expect("a time");
+        for n in 0..20 {
+            let observed_ns = (NOON_US + n * 1_000_000) * 1_000;
+            let severity = if n % 2 == 0 { 17 } else { 9 };
+            let event = Event { severity, observed_ns, time_ns: Some(0), ..event(n, "login") };
+            place.ledger.append("default", at(n), event);
+            if n == 9 {
+                seen(&lake, "default", 10).await;
+                lake.flush(&tenant("default")).await.expect("commits");
+            }
+        }
+        seen(&lake, "default", 20).await;
+        let count = async |name: &str, search: &str, from: i64, until: i64| {
+            lake.count(&tenant(name), search, (at(from), at(until)), Limits::default()).await
+        };
+        assert_eq!(count("default", "", 0, 20).await.expect("counts"), 20);
+        assert_eq!(count("default", "severity>=error", 5, 15).await.expect("counts"), 5);
+        assert_eq!(count("default", "nothing", 0, 20).await.expect("counts"), 0);
+        assert_eq!(count("other", "", 0, 20).await.expect("counts"), 0);
+        assert!(matches!(count("default", "(", 0, 20).await, Err(Error::Search(_))));
+        let readable = |search: &str| Query { search: search.into(), ..Query::default() }.check().is_ok();
+        assert!(readable("service:auth severity>=error") && !readable("severity>=loud") && !readable("\"open"));
+    });
 }
