@@ -9,6 +9,7 @@ mod beats;
 mod checks;
 mod counted;
 mod logs;
+mod named;
 mod opening;
 mod people;
 mod reload;

@@ -32,6 +32,7 @@ pub mod syntax;
 mod table;
 
 pub use ask::{Answer, AnswerColumn, Limits};
+pub use columns::attribute_of;
 pub use error::Error;
 pub use lake::{Lake, Options, World};
 pub use maintain::{Retention, Upkeep, Verified};

@@ -189,6 +189,10 @@ impl ask::Events for Past {
         })
     }
 
+    fn recorded(&self, _: &Tenant, text: &str) -> String {
+        text.replace("user.id:jdupont42", "user.id:P7x")
+    }
+
     fn export<'a>(&'a self, _: &'a Tenant, query: ask::Query) -> BoxFuture<'a, Result<ask::Stream, Declined>> {
         Box::pin(async move {
             Self::read(&query)?;

@@ -13,7 +13,9 @@ use server::Declined;
 use server::ask::{Bucket, Counted, Followed, Found, Query, Rows, Stream, Values};
 use tokio::sync::Semaphore;
 
+use super::named::{Translated, translate};
 use super::opening::Opening;
+use crate::pipeline::Pipeline;
 
 /// How often followers look for what is new.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
@@ -27,12 +29,13 @@ const LEVELS: [&str; lake::LEVELS] = ["none", "trace", "debug", "info", "warning
 /// The lake, as the server asks it.
 pub(crate) struct Asked {
     opening: Arc<Opening>,
+    pipeline: Arc<Pipeline>,
     followers: Arc<Semaphore>,
 }
 
 impl Asked {
-    pub(crate) fn new(opening: Arc<Opening>) -> Self {
-        Self { opening, followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)) }
+    pub(crate) fn new(opening: Arc<Opening>, pipeline: Arc<Pipeline>) -> Self {
+        Self { opening, pipeline, followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)) }
     }
 
     fn lake(&self) -> Result<&Lake, Declined> {
@@ -50,6 +53,27 @@ impl Asked {
     }
 }
 
+impl Asked {
+    fn translate(&self, tenant: &Tenant, text: &str) -> Translated {
+        let clearer = self.pipeline.clearer();
+        translate(text, |field, value| clearer.named(tenant, field, value))
+    }
+
+    /// Makes a question of the lake; what is wrong with it is said of what was typed.
+    fn query(
+        &self,
+        tenant: &Tenant,
+        asked: Query,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<lake::Query, Declined> {
+        let Query { text, from, until } = asked;
+        let typed = lake::Query { search: text, from, to: until, after, limit };
+        typed.check().map_err(declined)?;
+        Ok(lake::Query { search: self.translate(tenant, &typed.search).asked, ..typed })
+    }
+}
+
 fn limits(rows: usize) -> Limits {
     Limits { rows, time: TIME }
 }
@@ -63,10 +87,6 @@ fn declined(error: Error) -> Declined {
         Error::UnknownTenant => Declined::Missing { what: "tenant in the lake" },
         _ => Declined::Refused(Refusal { kind: error.kind(), reason: error.to_string() }),
     }
-}
-
-fn query(asked: Query, limit: usize, after: Option<Cursor>) -> lake::Query {
-    lake::Query { search: asked.text, from: asked.from, to: asked.until, after, limit }
 }
 
 fn cursor(text: &str) -> Option<Cursor> {
@@ -110,8 +130,8 @@ impl server::ask::Events for Asked {
                     reason: "expected the `next` of an earlier answer".to_owned(),
                 })?),
             };
-            let hits =
-                self.lake()?.search(tenant, &query(asked, limit, after), limits(limit)).await.map_err(declined)?;
+            let asked = self.query(tenant, asked, limit, after)?;
+            let hits = self.lake()?.search(tenant, &asked, limits(limit)).await.map_err(declined)?;
             let hits: Vec<Hit> = hits.try_collect().await.map_err(declined)?;
             let last = hits.last().filter(|_| hits.len() >= limit).map(Hit::cursor);
             let next = last.map(|cursor| format!("{}.{}", cursor.ts_us, cursor.position));
@@ -134,7 +154,7 @@ impl server::ask::Events for Asked {
             let count = i64::try_from(steps.max(1)).unwrap_or(i64::MAX);
             let width = end.saturating_sub(start).saturating_add(count - 1) / count;
             let width = width.max(1);
-            let asked = query(asked, 1, None);
+            let asked = self.query(tenant, asked, 1, None)?;
             let found = self.lake()?.histogram(tenant, &asked, width, limits(1)).await.map_err(declined)?;
             let counts: BTreeMap<i64, [u64; lake::LEVELS]> =
                 found.into_iter().map(|bucket| (bucket.start.as_microsecond(), bucket.levels)).collect();
@@ -157,7 +177,7 @@ impl server::ask::Events for Asked {
         limit: usize,
     ) -> BoxFuture<'a, Result<Values, Declined>> {
         Box::pin(async move {
-            let asked = query(asked, 1, None);
+            let asked = self.query(tenant, asked, 1, None)?;
             let found = self.lake()?.field(tenant, &asked, &field, limit, limits(limit)).await.map_err(declined)?;
             let values = found.top.into_iter().map(|(value, count)| Counted { value, count }).collect();
             Ok(Values { values, events: found.events, present: found.present, distinct: found.distinct })
@@ -186,12 +206,12 @@ impl server::ask::Events for Asked {
 
     fn follow<'a>(&'a self, tenant: &'a Tenant, asked: Query) -> BoxFuture<'a, Result<Followed, Declined>> {
         Box::pin(async move {
-            lake::syntax::parse(&asked.text).map_err(|wrong| declined(Error::Search(wrong)))?;
+            let text = self.query(tenant, asked, 1, None)?.search;
             let full = || Refusal { kind: RefusalKind::Retry, reason: "too many follow events already".to_owned() };
             let place = Arc::clone(&self.followers).try_acquire_owned().map_err(|_| full())?;
             let lake = self.lake()?;
             let next = lake.position(tenant).map_err(declined)?;
-            let follower = Follower { lake: lake.clone(), tenant: tenant.clone(), text: asked.text, next };
+            let follower = Follower { lake: lake.clone(), tenant: tenant.clone(), text, next };
             let told = stream::unfold(Some((follower, place)), |state| async move {
                 let (mut follower, place) = state?;
                 match follower.wait().await {
@@ -221,10 +241,14 @@ impl server::ask::Events for Asked {
         })
     }
 
+    fn recorded(&self, tenant: &Tenant, text: &str) -> String {
+        self.translate(tenant, text).recorded
+    }
+
     fn export<'a>(&'a self, tenant: &'a Tenant, asked: Query) -> BoxFuture<'a, Result<Stream, Declined>> {
         Box::pin(async move {
             let limits = Limits { rows: usize::MAX, time: SQL_TIME };
-            let asked = query(asked, 1, None);
+            let asked = self.query(tenant, asked, 1, None)?;
             let answer = self.lake()?.export_parquet(tenant, &asked, limits).await.map_err(declined)?;
             Ok(answer.map_err(declined).boxed())
         })

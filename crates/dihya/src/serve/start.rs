@@ -382,7 +382,7 @@ fn server_parts(
     server::Parts {
         admit: Arc::clone(&base.pipeline) as _,
         receiver: Arc::new(intake::Receiver::new(Arc::clone(&base.pipeline) as _, Arc::clone(&base.clock))),
-        events: Arc::new(Asked::new(Arc::clone(opening))),
+        events: Arc::new(Asked::new(Arc::clone(opening), Arc::clone(&base.pipeline))),
         checks: Arc::clone(&board) as _,
         incidents: Arc::clone(&people) as _,
         silences: Arc::clone(&people) as _,

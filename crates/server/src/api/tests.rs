@@ -706,6 +706,8 @@ async fn events_are_asked_and_whoever_asked_is_recorded_first() {
     assert_eq!(exported.header("content-type"), "application/vnd.apache.parquet");
     let whats: Vec<String> = asked().into_iter().map(|(what, ..)| what).collect();
     assert_eq!(whats[7], "/api/dihya/v1/exports");
+    ask(base, json!({"query": "user.id:jdupont42"})).await;
+    assert_eq!(asked(), [(base.into(), 2, Some("user.id:P7x".into()))]);
     let rest = ["histogram", "values", "context", "follow"].map(|last| format!("{base}/{last}"));
     assert_eq!(whats[1..5], rest);
     assert_eq!(whats.len(), 8);
