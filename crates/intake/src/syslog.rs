@@ -119,7 +119,9 @@ fn event(message: &Message, dialect: &Dialect, now: Timestamp, observed_ns: i64)
         event.attributes.insert(name.to_owned(), text.into());
     }
     if !parts.structured.is_empty() {
-        event.attributes.insert("syslog.structured_data".to_owned(), Value::Map(parts.structured.into_iter().collect()));
+        event
+            .attributes
+            .insert("syslog.structured_data".to_owned(), Value::Map(parts.structured.into_iter().collect()));
     }
     for (name, text) in [("host.name", parts.host), ("service.name", parts.app)] {
         if let Some(text) = text.filter(|_| !event.resource.contains_key(name)) {

@@ -84,6 +84,9 @@ pub const FILES_GROUP_BYTES_MAX: usize = 1 << 20;
 pub const FILES_MAX: usize = 1_024;
 /// Most listeners beside the one for HTTP.
 pub const LISTENERS_MAX: usize = 32;
+/// Rules that say how long streams are kept in the lake: each file is held against them.
+pub const LAKE_RULES_MAX: usize = 1_000;
+
 /// Bytes of rows that the lake holds in memory for all tenants: at the bound it reads no more of the ledger, and the
 /// ledger keeps what is not read.
 pub const LAKE_HOT_BYTES_MAX: usize = 256 << 20;

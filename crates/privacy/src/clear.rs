@@ -16,7 +16,7 @@ use crate::boxes::Sealed;
 use crate::config::Config;
 use crate::detect::Type;
 use crate::keystore::{self, Keystore, Want};
-use crate::policy::{Event as Raw, Keyed, Known, Policy, Receipt};
+use crate::policy::{Event as Raw, Keyed, Known, Named, Policy, Receipt};
 use crate::redact::Redactor;
 
 /// Why a signal was not cleared. No text of the signal is in it.
@@ -354,6 +354,12 @@ impl Clearer {
         parts.push((field::CLEARED, written));
         let receipt = Some((stream, receipt));
         Ok((Cleared { tenant, source, kind: Kind::Event, public, payload: parts, boxes, receipt }, missing))
+    }
+
+    /// Returns what `value` stands for where a question of a tenant asks for it in `field` ([`Policy::named`]).
+    #[must_use]
+    pub fn named(&self, tenant: &Tenant, field: &str, value: &str) -> Named {
+        self.policy.named(field, value, self.keystores.get(tenant).map(|keystore| &**keystore))
     }
 
     /// Returns a label's value as [`Self::clear`] stores it, so that a matcher or a query can be asked in clear.

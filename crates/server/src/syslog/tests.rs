@@ -83,8 +83,13 @@ impl Running {
     }
 
     fn metrics(&self) -> String {
-        let stand =
-            crate::metrics::Stand { checks: Vec::new(), ledgers: Vec::new(), outboxes: Vec::new(), ready: true };
+        let stand = crate::metrics::Stand {
+            checks: Vec::new(),
+            ledgers: Vec::new(),
+            outboxes: Vec::new(),
+            ready: true,
+            lake_is_open: true,
+        };
         self.fixture.parts.metrics.expose(&Tenant::default(), stand, None, false)
     }
 }
