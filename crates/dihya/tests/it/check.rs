@@ -54,7 +54,7 @@ fn a_bad_configuration_names_every_problem_and_runs_nothing() {
     let place = Place::new();
     let config = place.put(
         "dihya.yaml",
-        "serverr: {}\nchecks:\n  web:\n    kind: http\n    url: htp://example.org\n    intervall: 5s\nlake: {}\n\
+        "serverr: {}\nchecks:\n  web:\n    kind: http\n    url: htp://example.org\n    intervall: 5s\nhooks: {}\n\
          alerting:\n  route: {receiver: ops, group_wait: soon}\n  receivers:\n    - name: opss\n",
     );
     for (args, code) in [(vec!["config", "check"], 2), (vec!["check", "--config"], 3), (vec!["serve", "--config"], 2)] {
@@ -67,7 +67,7 @@ fn a_bad_configuration_names_every_problem_and_runs_nothing() {
             "dihya.yaml:5:10: error: checks.web.url: expected a URL",
             "dihya.yaml:6:5: error: checks.web.intervall: unknown key",
             "    intervall: 5s",
-            "dihya.yaml:7:1: error: lake: lake is not supported yet",
+            "dihya.yaml:7:1: error: hooks: hooks is not supported yet",
             "alerting.route.receiver",
             "alerting.route.group_wait",
         ] {
