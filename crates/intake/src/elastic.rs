@@ -95,6 +95,14 @@ pub fn stream_of(index: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
+/// Says why a stream cannot be named so in a configuration, and what to write instead; `None` when it can. A date behind a
+/// name would be taken off as it is from an index.
+#[must_use]
+pub fn not_a_stream(name: &str) -> Option<(&'static str, &'static str)> {
+    let wrong = ("cannot be the name of a stream", "write letters, digits and dashes, without a date behind them");
+    stream_of(name).is_none_or(|stream| stream != name).then_some(wrong)
+}
+
 fn strip_behind(name: &str, is: impl Fn(&str) -> bool) -> &str {
     match name.rsplit_once('-') {
         Some((head, tail)) if !head.is_empty() && is(tail) => head,

@@ -137,9 +137,8 @@ impl Config {
     pub fn check(&self) -> Vec<(String, String, Option<String>)> {
         let mut problems = Vec::new();
         for (at, files) in self.files.iter().enumerate() {
-            if crate::elastic::stream_of(&files.stream).is_none_or(|stream| stream != files.stream) {
-                let hint = "write letters, digits and dashes, without a date behind them".to_owned();
-                problems.push((format!("files.{at}.stream"), "cannot be the name of a stream".to_owned(), Some(hint)));
+            if let Some((why, hint)) = crate::elastic::not_a_stream(&files.stream) {
+                problems.push((format!("files.{at}.stream"), why.to_owned(), Some(hint.to_owned())));
             }
             if let Err(why) = files.rules() {
                 problems.push((format!("files.{at}.multiline"), why.to_owned(), None));

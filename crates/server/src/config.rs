@@ -264,12 +264,8 @@ impl Config {
             problems.push(("listeners".to_owned(), format!("more than {LISTENERS_MAX} listeners"), None));
         }
         for (at, listener) in self.listeners.iter().enumerate() {
-            if intake::elastic::stream_of(&listener.stream).is_none_or(|stream| stream != listener.stream) {
-                problems.push((
-                    format!("listeners.{at}.stream"),
-                    "cannot be the name of a stream".to_owned(),
-                    Some("write letters, digits and dashes, without a date behind them".to_owned()),
-                ));
+            if let Some((why, hint)) = intake::elastic::not_a_stream(&listener.stream) {
+                problems.push((format!("listeners.{at}.stream"), why.to_owned(), Some(hint.to_owned())));
             }
             let same = |other: &&ListenerConfig| {
                 other.address == listener.address
