@@ -166,6 +166,12 @@ impl Check {
     pub fn heartbeat(&self) -> Option<&str> {
         self.probe.heartbeat().map(|name| if name.is_empty() { &*self.id } else { name })
     }
+
+    /// Tells whether a running server alone can look.
+    #[must_use]
+    pub fn needs_server(&self) -> bool {
+        self.probe.needs_server()
+    }
 }
 
 /// The parts `checks:` and `maintenance:`, typed.

@@ -85,6 +85,11 @@ pub trait Probe: Send + Sync {
         None
     }
 
+    /// Tells whether a running server alone can look: what it looks at reaches nobody else.
+    fn needs_server(&self) -> bool {
+        self.heartbeat().is_some()
+    }
+
     /// Returns how many file descriptors one run may hold at once.
     fn descriptors(&self) -> u64 {
         2

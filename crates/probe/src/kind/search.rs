@@ -76,6 +76,10 @@ impl Probe for Search {
         KIND.name
     }
 
+    fn needs_server(&self) -> bool {
+        true
+    }
+
     fn descriptors(&self) -> u64 {
         0
     }
@@ -135,7 +139,7 @@ mod tests {
         let ctx = ctx(Duration::from_millis(200));
         assert!(ctx.means.events.set(Arc::new(Told)).is_ok());
         let probe = build(&json).expect("is sound");
-        assert_eq!((probe.kind(), probe.descriptors()), ("search", 0));
+        assert_eq!((probe.kind(), probe.descriptors(), probe.needs_server()), ("search", 0, true));
         probe.run(&ctx).await
     }
 
