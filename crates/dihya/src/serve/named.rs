@@ -107,7 +107,7 @@ mod tests {
             _ => &[],
         };
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        Named { is_identifier: field == "user.id", names, owners: Vec::new() }
+        Named { is_identifier: field == "user.id", names }
     }
 
     #[test]

@@ -19,8 +19,6 @@ pub struct Named {
     pub is_identifier: bool,
     /// The pseudonyms under which events have it, in order: none where no person of that identifier is known.
     pub names: Vec<String>,
-    /// Whose it is: all keys of the person.
-    pub owners: Vec<Owner>,
 }
 
 impl Policy {
@@ -47,9 +45,6 @@ impl Policy {
             for kind in self.identities(stream, path, value, pattern, keyed) {
                 for owner in owners(keystore, &kind, value) {
                     names.insert(pseudonym_text(&pseudonym(&owner, &kind, value)));
-                    if !named.owners.contains(&owner) {
-                        named.owners.push(owner);
-                    }
                 }
             }
         }
@@ -142,7 +137,7 @@ mod tests {
         let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
         let ids = [&alone["user"]["id"], &both["user"]["id"], &desk["user.id"]].map(text);
         let named = policy.named("user.id", "jdupont42", Some(&keystore));
-        assert!(named.is_identifier && !named.owners.is_empty());
+        assert!(named.is_identifier);
         assert!(ids.iter().all(|id| id.starts_with('P') && named.names.contains(id)), "{ids:?} in {:?}", named.names);
         let mail = policy.named("attributes.user.mail", "J@example.org", Some(&keystore));
         assert!(mail.names.contains(&text(&both["user"]["mail"])), "in its one spelling: {:?}", mail.names);
@@ -161,7 +156,9 @@ mod tests {
             assert_eq!(policy.named(field, "x", Some(&keystore)), Named::default());
         }
         // Once the keys are gone, the identifier is nobody's.
-        keystore.destroy(&named.owners.iter().map(Owner::kid).collect::<Vec<_>>()).expect("destroys");
+        let keys = ["username", "name:user.id"].into_iter().flat_map(|kind| owners(&keystore, kind, "jdupont42"));
+        let keys: Vec<_> = keys.map(|owner| owner.kid()).collect();
+        keystore.destroy(&keys).expect("destroys");
         assert!(policy.named("user.id", "jdupont42", Some(&keystore)).names.is_empty());
     }
 }
