@@ -121,6 +121,23 @@ fn arrived(place: &Place, stream: &str, count: usize) -> Vec<Value> {
     eventually(stream, || Some(events(place)).filter(|kept| of_stream(kept, stream).len() >= count))
 }
 
+/// The streams of [`listening`].
+const STREAMS: [&str; 3] = ["tcp", "tls", "udp"];
+
+/// Waits until each stream has each line once, cleared.
+fn all_arrived(place: &Place) -> Vec<Value> {
+    let mut kept = Vec::new();
+    for stream in STREAMS {
+        kept = arrived(place, stream, LINES * 3);
+    }
+    for stream in STREAMS {
+        assert_each_once(&kept, stream, LINES);
+        let first = of_stream(&kept, stream)[0];
+        assert_eq!(first["body"], "0 Failed password for invalid user [email] from [ip] port 4022 ssh2", "{first:#}");
+    }
+    kept
+}
+
 #[test]
 fn rsyslog_ships_over_udp_tcp_and_tls_to_the_last_line() {
     let gnutls = files_below_lib("lmnsd_gtls.so");
@@ -148,14 +165,9 @@ fn rsyslog_ships_over_udp_tcp_and_tls_to_the_last_line() {
              StreamDriverPermittedPeers=\"localhost\"",
         );
     let _daemon = rsyslog(&place, "rsyslog", &actions);
-    let mut kept = Vec::new();
-    for stream in ["tcp", "tls", "udp"] {
-        kept = arrived(&place, stream, LINES * 3);
-    }
-    for stream in ["tcp", "tls", "udp"] {
-        assert_each_once(&kept, stream, LINES);
+    let kept = all_arrived(&place);
+    for stream in STREAMS {
         let first = of_stream(&kept, stream)[0].clone();
-        assert_eq!(first["body"], "0 Failed password for invalid user [email] from [ip] port 4022 ssh2", "{first:#}");
         assert_eq!((&first["severity"], &first["resource"]["service.name"]), (&17.into(), &"app".into()));
         assert_eq!(first["attributes"]["syslog.facility"], "authpriv");
         assert!(first["resource"]["host.name"].is_string() && first["time_ns"].is_i64(), "{first:#}");
@@ -265,14 +277,9 @@ fn syslog_ng_ships_over_udp_tcp_and_tls_to_the_last_line() {
         command.arg(option).arg(place.path(name));
     }
     let _daemon = Daemon::start(&mut command);
-    let mut kept = Vec::new();
-    for stream in ["tcp", "tls", "udp"] {
-        kept = arrived(&place, stream, LINES * 3);
-    }
-    for stream in ["tcp", "tls", "udp"] {
-        assert_each_once(&kept, stream, LINES);
+    let kept = all_arrived(&place);
+    for stream in STREAMS {
         let first = of_stream(&kept, stream)[0].clone();
-        assert_eq!(first["body"], "0 Failed password for invalid user [email] from [ip] port 4022 ssh2", "{first:#}");
         assert_eq!(first["resource"]["service.name"], "app");
     }
     assert_eq!(of_stream(&kept, "tls")[0]["attributes"]["syslog.structured_data"]["meta"]["sequenceId"], "1");
