@@ -27,6 +27,9 @@ async fn what_ails_the_instance_is_told_to_administrators() {
     let viewer = fixture.token(&[Role::Viewer]).await;
     let answer = fixture.send(request("GET", "/api/dihya/v1/status", &viewer, "")).await;
     assert_eq!((answer.status, answer.json().get("unwell")), (200, None));
+    let other = fixture.token_of(model::Tenant::new("other").expect("valid"), &[Role::Admin], &[]).await;
+    let answer = fixture.send(request("GET", "/api/dihya/v1/status", &other, "")).await;
+    assert_eq!((answer.status, answer.json().get("unwell")), (200, None), "it is the instance's, and may name others");
     assert!(fixture.get("/metrics").await.text.contains("dihya_lake_open{tenant=\"default\"} 0"));
 }
 
