@@ -60,11 +60,18 @@ fn bare(text: &str) -> String {
 
 /// Lower case, and the domain as the DNS has it. Local parts differ by case for nobody.
 fn email(text: &str) -> String {
-    let text = text.trim_start_matches("mailto:").trim_matches(['<', '>']);
-    let Some((local, domain)) = text.rsplit_once('@') else { return text.to_lowercase() };
-    let domain = domain.trim_end_matches('.');
-    let ascii = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase());
-    format!("{}@{ascii}", local.to_lowercase())
+    let around = |c: char| c.is_whitespace() || matches!(c, '<' | '>');
+    let text = text.to_lowercase();
+    let mut text = text.trim_matches(around);
+    while let Some(rest) = text.strip_prefix("mailto:") {
+        text = rest.trim_start_matches(around);
+    }
+    let Some((local, domain)) = text.rsplit_once('@') else { return text.to_owned() };
+    let end = |c: char| around(c) || c == '.';
+    let domain = domain.trim_end_matches(end);
+    let ascii = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned());
+    // Other signs than the dot become one.
+    format!("{local}@{}", ascii.trim_end_matches(end))
 }
 
 /// E.164 where the country is known or is home; else the digits.
@@ -114,6 +121,16 @@ mod tests {
             }
         }
         assert_eq!((family("ins"), family("email")), ("nir", "email"));
+    }
+
+    #[test]
+    fn what_stands_around_an_address_is_none_of_it() {
+        for text in ["< é", "<mailto:é", "MAILTO:<é>", "mailto: mailto:é", "é >"] {
+            assert_eq!(normal("email", text), "é", "{text}");
+        }
+        for text in ["A@B.fr. .", "a@b.fr>.", "a@b.fr。", "<Mailto:a@b.fr>"] {
+            assert_eq!(normal("email", text), "a@b.fr", "{text}");
+        }
     }
 
     proptest::proptest! {
