@@ -89,8 +89,9 @@ impl Opening {
                         return LAKE;
                     }
                     let error = format!("{error:#}");
+                    // Whoever reads the line and asks finds the same.
+                    *lock(&self.wrong) = Some(error.clone());
                     tracing::warn!(error, "could not open the lake, trying again");
-                    *lock(&self.wrong) = Some(error);
                 }
             }
             tokio::time::sleep(wait).await;
