@@ -187,8 +187,10 @@ impl<'a> Cues<'a> {
         }
         let base = block * BLOCK;
         let Ends { words, threes, lines, humps } = ends_of(self.bytes, base);
-        // `patientName`: of a word that may be listed, the words inside are judged too.
-        let may = if humps { may_end } else { may_say };
+        // `patientName`: of a word that may be listed, the words inside are judged too. What of the first word lies in the
+        // block before is not asked for capitals.
+        let goes_on = base > 0 && is_word(self.bytes[base - 1]);
+        let first = if goes_on { words.trailing_zeros() as usize } else { BLOCK };
         let mut ends = words & !threes;
         for place in places(threes) {
             let at = base + place;
@@ -197,6 +199,7 @@ impl<'a> Cues<'a> {
             }
         }
         for place in places(ends) {
+            let may = if humps || place == first { may_end } else { may_say };
             if !may(self.bytes, 0, base + place + 1) {
                 ends ^= 1 << place;
             }
@@ -500,6 +503,8 @@ mod tests {
             "naïve",
             "x",
             "7",
+            "néeAle",
+            "telOle",
             "code icd10",
             "Chrome",
             "\n",
