@@ -50,6 +50,9 @@ pub(crate) enum Command {
     Search(SearchArgs),
     /// Ask for events in SQL.
     Query(QueryArgs),
+    /// Take events away in open formats.
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// See what counts as personal data, in lines and in files.
     #[command(subcommand)]
     Privacy(PrivacyCommand),
@@ -223,7 +226,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "WHEN", value_parser = when)]
     pub(crate) from: Option<When>,
     /// Until when.
-    #[arg(long, value_name = "WHEN", value_parser = when)]
+    #[arg(long, value_name = "WHEN", value_parser = when, visible_alias = "to")]
     pub(crate) until: Option<When>,
     /// Most events.
     #[arg(long, default_value_t = 100, value_name = "N")]
@@ -255,6 +258,41 @@ pub(crate) struct QueryArgs {
     /// How to write them.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// Verbs of `export`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExportCommand {
+    /// Write events into one Parquet file, for Polars, DuckDB, Spark and others.
+    Parquet(ExportArgs),
+}
+
+/// Arguments of `export parquet`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  dihya export parquet --out events.parquet\n  \
+    dihya export parquet --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --out november.parquet\n  \
+    dihya export parquet --stream 'web-*' --from 7d --out web.parquet 'severity>=error'\n\n\
+    The file has all columns of the table `events` (docs/lake.md), in no particular order, and holds what the token's tenant may \
+    see. It appears under its name when it is whole. That it was taken, by whom and with which query, is recorded. An \
+    export takes five minutes at most: take long stretches part by part.")]
+pub(crate) struct ExportArgs {
+    /// Which events, as in `dihya search`; all without it.
+    #[arg(value_name = "QUERY")]
+    pub(crate) query: Vec<String>,
+    /// From when on: a time (RFC 3339), or how long ago (90s, 15m, 2h, 7d).
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub(crate) from: Option<When>,
+    /// Until when.
+    #[arg(long, value_name = "WHEN", value_parser = when, visible_alias = "until")]
+    pub(crate) to: Option<When>,
+    /// Of which streams: a name, in which `*` stands for any characters.
+    #[arg(long, value_name = "STREAM")]
+    pub(crate) stream: Option<String>,
+    /// The file; it must not be there yet.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod completions;
 mod config;
+mod export;
 mod heartbeat;
 mod incident;
 mod ledger;
@@ -23,7 +24,7 @@ use std::future::Future;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ExportCommand};
 use crate::failure::{DONE, UNKNOWN, USAGE, explain};
 use crate::terminal;
 
@@ -65,6 +66,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Ledger(command) => ledger::run(command),
         Command::Search(args) => search::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Export(ExportCommand::Parquet(args)) => export::run(&args),
         Command::Privacy(command) => privacy::run(command),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),

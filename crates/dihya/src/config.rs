@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod conformance;
+pub(crate) mod lake;
 pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod schema;
@@ -21,6 +22,7 @@ use model::config::{Node, Problem, Span, Tree, Ty};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use self::lake::LakeConfig;
 use crate::events;
 use crate::failure::BadConfig;
 use crate::terminal;
@@ -62,6 +64,8 @@ pub(crate) struct Loaded {
     pub(crate) privacy: privacy::Config,
     /// `ledger:`.
     pub(crate) ledger: LedgerConfig,
+    /// `lake:`.
+    pub(crate) lake: LakeConfig,
     /// What is in force all the same, and should not be as it is.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -233,6 +237,7 @@ fn parse(
         tenants: parts.tenants,
         privacy: parts.privacy,
         ledger: parts.ledger,
+        lake: parts.lake,
         warnings: reading.warnings,
     })
 }
@@ -282,6 +287,7 @@ struct Parts {
     tenants: Tenants,
     privacy: privacy::Config,
     ledger: LedgerConfig,
+    lake: LakeConfig,
 }
 
 impl Reading<'_> {
@@ -316,6 +322,7 @@ impl Reading<'_> {
             self.report(&root, &format!("server.{path}"), message, suggestion);
         }
         self.heartbeats(&root, &json);
+        self.searches(&root, &json);
         self.certificate(&root, &server);
         let mut channel_configs = self.channels(&root, &json);
         channel_configs.extend(self.native_channels(&alerting.implicit, alerting.global.as_ref()));
@@ -329,16 +336,12 @@ impl Reading<'_> {
         for (path, message, suggestion) in privacy.check() {
             self.report(&root, &format!("privacy.{path}"), message, suggestion);
         }
-        Parts {
-            server,
-            channels: channel_configs,
-            declared: names,
-            checks,
-            alerting,
-            tenants: spec::tenants(&root, &json["tenants"], &mut self.problems),
-            privacy,
-            ledger,
+        let tenants = spec::tenants(&root, &json["tenants"], &mut self.problems);
+        let lake: LakeConfig = self.typed(&root, &json, "lake", part);
+        for (path, message, suggestion) in lake.check(&tenants) {
+            self.report(&root, &format!("lake.{path}"), message, suggestion);
         }
+        Parts { server, channels: channel_configs, declared: names, checks, alerting, tenants, privacy, ledger, lake }
     }
 
     /// Whoever knows a heartbeat's name can give signs of life in its place.
@@ -352,6 +355,20 @@ impl Reading<'_> {
                     format!("expected at least {PING_ID_CHARS_MIN} characters, for nobody to guess"),
                     Some("write what `openssl rand -hex 16` prints, or leave it out and ping with a token".to_owned()),
                 );
+            }
+        }
+    }
+
+    /// A search is read by who answers it.
+    fn searches(&mut self, root: &Node, json: &Value) {
+        for (id, check) in
+            json["checks"].as_object().into_iter().flatten().filter(|(_, check)| check["kind"] == "search")
+        {
+            let Some(search) = check.get("query").and_then(Value::as_str) else { continue };
+            let search = ::lake::Query { search: search.to_owned(), ..::lake::Query::default() };
+            if let Err(::lake::Error::Search(wrong)) = search.check() {
+                let message = format!("cannot be read at column {}: expected {}", wrong.column, wrong.expected);
+                self.report(root, &format!("checks.{id}.query"), message, None);
             }
         }
     }
@@ -516,7 +533,9 @@ fn take(root: &mut Node, key: &str) -> Option<Node> {
 fn declared(json: &Value, channels: BTreeSet<String>) -> Vec<String> {
     const KEYS: [&str; 8] = ["url", "address", "host", "server_name", "query", "resolver", "endpoint", "proxy"];
     let mut names: BTreeSet<String> = channels;
-    for check in json["checks"].as_object().into_iter().flatten().map(|(_, check)| check) {
+    let checks = json["checks"].as_object().into_iter().flatten().map(|(_, check)| check);
+    // What is looked for in events is no target, and may be somebody's name.
+    for check in checks.filter(|check| check["kind"] != "search") {
         for text in KEYS.iter().filter_map(|key| check.get(key)?.as_str()) {
             match url::Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned)) {
                 Some(host) => names.insert(host.trim_matches(['[', ']']).to_owned()),
@@ -572,7 +591,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> Result<Loaded, Vec<String>> {
+    pub(super) fn read_text(text: &str) -> Result<Loaded, Vec<String>> {
         let sources = reference::tests::Fixed(&[("/run/secrets/hook", "https://hooks.example/x"), ("PASSWORD", "x")]);
         parse(text, "dihya.yaml", Some(Path::new("dihya.yaml")), Path::new("/"), &sources)
             .map_err(|rejected| rejected.problems.iter().map(ToString::to_string).collect())
@@ -656,21 +675,31 @@ mod tests {
         let json = serde_json::json!({"checks": {
             "a": {"host": "2001:db8::1"}, "b": {"address": "[2001:db8::2]:22"}, "c": {"address": "h.example:25"},
             "d": {"url": "https://[2001:db8::3]:8443/x"}, "e": {"host": "192.0.2.1"},
+            "f": {"kind": "search", "query": "user.id:marie"},
         }});
         let names = declared(&json, BTreeSet::new());
         assert_eq!(names, ["192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8::3", "h.example"]);
     }
 
     #[test]
+    fn searches_are_read_before_they_are_in_force() {
+        let problems = read_text(
+            "checks:\n  a: {kind: search, query: 'service:auth severity>=error'}\n  b: {kind: search, query: '(unclosed'}\n  \
+             c: {kind: search, query: 'severity>=loud', window: 10m}\n  d: {kind: search, window: 5s}\n",
+        );
+        assert_eq!(problems.err().unwrap_or_default(), [""]);
+    }
+
+    #[test]
     fn parts_of_later_versions_are_refused_by_name() {
         let problems = read_text(
-            "lake: {}\nhooks: []\ntenants: {meta: {}, A: {}, b: {public: true}}\nledger: {instance: 'A b'}\n",
+            "detection: {}\nhooks: []\ntenants: {meta: {}, A: {}, b: {public: true}}\nledger: {instance: 'A b'}\n",
         )
         .err();
         assert_eq!(
             problems.unwrap_or_default(),
             [
-                "1:1: lake: lake is not supported yet: the lake comes with a later version (remove the key)",
+                "1:1: detection: detection is not supported yet: detection comes with a later version (remove the key)",
                 "2:1: hooks: hooks is not supported yet: hooks come with a later version (remove the key)",
                 "3:11: tenants.meta: meta is the name of the meta-log",
                 "3:21: tenants.A: expected segments of a-z, 0-9, dot and dash, none of them . or ..",

@@ -1,13 +1,16 @@
 //! The running program: starts the parts in order, keeps them together, and stops them in order.
 //!
-//! Order of the start: ledger, control state, tokens, spool, alerting, checks, lake, server. Whatever comes later needs what
-//! came before; the stop goes the other way. What stops by itself is a fault, except on the way out.
+//! Order of the start: ledger, control state, tokens, spool, alerting, checks, server, and the lake in the background. Whatever
+//! comes later needs what came before; the stop goes the other way. What stops by itself is a fault, except on the way out.
 
 pub(crate) mod alerting;
 mod asked;
 mod beats;
 mod checks;
+mod counted;
 mod logs;
+mod named;
+mod opening;
 mod pages;
 mod people;
 mod reload;

@@ -356,23 +356,22 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(rows: Rows, out: RowsOut) -> Result<Self, Error> {
+    pub(crate) fn new(rows: Rows, encoder: Encoder) -> Self {
         let columns = columns(&rows.schema);
         let truncated = Arc::clone(&rows.truncated);
         let count = Arc::new(AtomicU64::new(0));
-        let encoder = Encoder::new(out, &rows.schema)?;
         let counted = Arc::clone(&count);
         let bytes = futures_util::stream::unfold((rows, Some(encoder)), move |(mut rows, encoder)| {
             let counted = Arc::clone(&counted);
             async move {
-                let mut encoder = encoder?;
+                let encoder = encoder?;
                 let encoded = match rows.next().await {
                     Some(Ok(batch)) => {
                         counted.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-                        encoder.encode(&batch).map(|bytes| (bytes, Some(encoder)))
+                        encoder.encode(batch).await.map(|(encoder, bytes)| (bytes, Some(encoder)))
                     }
                     Some(Err(error)) => Err(error),
-                    None => encoder.finish().map(|bytes| (bytes, None)),
+                    None => encoder.finish().await.map(|bytes| (bytes, None)),
                 };
                 Some(match encoded {
                     Ok((bytes, encoder)) => (Ok(bytes), (rows, encoder)),
@@ -382,7 +381,7 @@ impl Answer {
         });
         // Nothing is handed on for a batch without rows.
         let bytes = bytes.filter(|piece| std::future::ready(!matches!(piece, Ok(bytes) if bytes.is_empty())));
-        Ok(Self { columns, bytes: bytes.boxed(), rows: count, truncated })
+        Self { columns, bytes: bytes.boxed(), rows: count, truncated }
     }
 
     /// Returns the columns, in order.
@@ -439,7 +438,8 @@ impl Lake {
         let turn = self.0.engine.turn()?;
         let sql = sql.to_owned();
         let rows = self.0.engine.start(events, limits, turn, |session| Box::pin(query(session, sql))).await?;
-        Answer::new(rows, out)
+        let encoder = Encoder::new(out, &rows.schema)?;
+        Ok(Answer::new(rows, encoder))
     }
 }
 

@@ -105,6 +105,12 @@ pub(crate) struct Dedicated {
     pub(crate) holds: Holds,
 }
 
+/// Returns the attribute that a dedicated column holds: `user.id` for `user_id`; any other name as it is.
+#[must_use]
+pub fn attribute_of(name: &str) -> &str {
+    DEDICATED.iter().find(|field| field.column == name).map_or(name, |field| field.attribute)
+}
+
 const fn attribute(attribute: &'static str, column: &'static str) -> Dedicated {
     Dedicated { attribute, column, resource: false, holds: Holds::Text }
 }

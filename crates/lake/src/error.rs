@@ -3,7 +3,7 @@
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
-use model::{Refusal, RefusalKind};
+use model::{Refusal, RefusalKind, Tenant};
 
 use crate::syntax;
 
@@ -34,6 +34,15 @@ pub enum Error {
     Foreign {
         /// What is wrong.
         why: &'static str,
+    },
+    /// A tenant's table cannot be opened.
+    #[error("could not open the table of {tenant}")]
+    Open {
+        /// Whose.
+        tenant: Tenant,
+        /// Why not.
+        #[source]
+        source: Box<Error>,
     },
     /// The ledger cannot be read.
     #[error("could not read the ledger")]
@@ -86,6 +95,7 @@ impl Error {
             | Self::TooLarge
             | Self::Failed { .. } => RefusalKind::Reject,
             Self::Feed(refusal) => refusal.kind,
+            Self::Open { source, .. } => source.kind(),
             Self::Rows { .. } | Self::Foreign { .. } | Self::Stopped => RefusalKind::Stop,
         }
     }

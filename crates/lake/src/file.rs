@@ -13,7 +13,7 @@ use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
 use crate::columns::{file_schema, place};
@@ -24,6 +24,8 @@ use crate::store::{Store, Upload};
 const GROUP_ROWS: usize = 262_144;
 /// Bytes of rows, encoded, after which a row group is ended too: it stands in memory until then.
 const GROUP_BYTES: usize = 64 << 20;
+/// The same for a file that leaves us: as many are made at once as questions are answered.
+const EXPORTED_GROUP_BYTES: usize = 16 << 20;
 /// Longest name of a service that goes into the log: whoever sends longer ones gets no files skipped.
 const SERVICE_BYTES_MAX: usize = 256;
 /// Texts that are long and near unique: their minimum and maximum skip nothing.
@@ -155,21 +157,38 @@ pub(crate) fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, Error> {
     take_record_batch(&all, &order).map_err(Error::arrow("sort rows"))
 }
 
-/// How rows are encoded.
+/// How rows of our own files are encoded.
 pub(crate) fn properties(rows: usize) -> WriterProperties {
-    let column = |name: &str| ColumnPath::from(name.to_owned());
     let sorting = |name| SortingColumn {
         column_idx: i32::try_from(place(name)).unwrap_or(0),
         descending: false,
         nulls_first: true,
     };
+    let mut builder = common(GROUP_BYTES).set_sorting_columns(Some(vec![sorting("stream"), sorting("ts")]));
+    for name in LOOKED_UP {
+        builder = builder
+            .set_column_bloom_filter_enabled(column(name), true)
+            .set_column_bloom_filter_max_ndv(column(name), rows.clamp(64, GROUP_ROWS) as u64);
+    }
+    builder.build()
+}
+
+/// How rows are encoded that leave us, in no order.
+pub(crate) fn exported() -> WriterProperties {
+    common(EXPORTED_GROUP_BYTES).build()
+}
+
+fn column(name: &str) -> ColumnPath {
+    ColumnPath::from(name.to_owned())
+}
+
+fn common(group_bytes: usize) -> WriterPropertiesBuilder {
     let level = ZstdLevel::try_new(3).expect("invariant: zstd has a level 3");
     let mut builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .set_max_row_group_bytes(Some(GROUP_BYTES))
-        .set_sorting_columns(Some(vec![sorting("stream"), sorting("ts")]))
+        .set_max_row_group_bytes(Some(group_bytes))
         .set_created_by("dihya".to_owned());
     for name in ["ts", "observed", "position"] {
         builder = builder
@@ -179,12 +198,7 @@ pub(crate) fn properties(rows: usize) -> WriterProperties {
     for name in LONG_TEXTS {
         builder = builder.set_column_statistics_enabled(column(name), EnabledStatistics::None);
     }
-    for name in LOOKED_UP {
-        builder = builder
-            .set_column_bloom_filter_enabled(column(name), true)
-            .set_column_bloom_filter_max_ndv(column(name), rows.clamp(64, GROUP_ROWS) as u64);
-    }
-    builder.build()
+    builder
 }
 
 /// A data file that is being written.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Date32Array, RecordBatch, StringArray};
@@ -24,7 +24,7 @@ use crate::columns::{file_schema, table_schema};
 use crate::error::Error;
 use crate::fault::{Fault, Point};
 use crate::file::{DataFile, FileWriter, day_of, sorted};
-use crate::maintain::Retention;
+use crate::maintain::{Retention, lock};
 use crate::provider::Events;
 use crate::rows::{Row, batch};
 use crate::store::Store;
@@ -75,7 +75,8 @@ pub struct Lake(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) world: World,
-    pub(crate) options: Options,
+    hot_bytes_max: usize,
+    keeping: Mutex<Keeping>,
     pub(crate) shards: BTreeMap<Tenant, Shard>,
     pub(crate) engine: Engine,
     hot_bytes: AtomicUsize,
@@ -83,6 +84,12 @@ pub(crate) struct Inner {
     pressure: Notify,
     read_turns: Semaphore,
     pub(crate) write_turns: Semaphore,
+}
+
+/// What may change while the lake is open.
+struct Keeping {
+    flush_every: Duration,
+    retention: Arc<Retention>,
 }
 
 /// One tenant's part.
@@ -126,7 +133,7 @@ struct Hot {
 
 impl Shard {
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.view)
     }
 
     /// Brings what queries see up to the table's newest commit, and returns the bytes that left memory.
@@ -181,7 +188,8 @@ impl Lake {
         let engine = Engine::open(&world, &options.spill, &store)?;
         let mut shards = BTreeMap::new();
         for tenant in &options.tenants {
-            let table = Table::open(store.clone(), tenant.clone(), Arc::clone(&world.clock)).await?;
+            let table = Table::open(store.clone(), tenant.clone(), Arc::clone(&world.clock)).await;
+            let table = table.map_err(|error| Error::Open { tenant: tenant.clone(), source: Box::new(error) })?;
             let view = View { files: table.files(), next: table.next(), ..View::default() };
             let shard = Shard {
                 tenant: tenant.clone(),
@@ -197,7 +205,8 @@ impl Lake {
         Ok(Self(Arc::new(Inner {
             store,
             world,
-            options,
+            hot_bytes_max: options.hot_bytes.min(LAKE_HOT_BYTES_MAX),
+            keeping: Mutex::new(Keeping { flush_every: options.flush_every, retention: Arc::new(options.retention) }),
             shards,
             engine,
             hot_bytes: AtomicUsize::new(0),
@@ -209,6 +218,26 @@ impl Lake {
 
     pub(crate) fn shard(&self, tenant: &Tenant) -> Result<&Shard, Error> {
         self.0.shards.get(tenant).ok_or(Error::UnknownTenant)
+    }
+
+    /// Takes another [`Options::flush_every`] and [`Options::retention`]: in force for the next flush and the next round of
+    /// upkeep.
+    pub fn keep(&self, flush_every: Duration, retention: Retention) {
+        let retention = Arc::new(retention);
+        let before =
+            std::mem::replace(&mut *self.keeping(), Keeping { flush_every, retention: Arc::clone(&retention) });
+        if before.retention != retention {
+            // When something in a file will be too old was found by the rules before.
+            self.0.shards.values().for_each(|shard| lock(&shard.looked).clear());
+        }
+    }
+
+    fn keeping(&self) -> MutexGuard<'_, Keeping> {
+        lock(&self.0.keeping)
+    }
+
+    pub(crate) fn retention(&self) -> Arc<Retention> {
+        Arc::clone(&self.keeping().retention)
     }
 
     /// Returns the position from which a tenant's feed is to be read after an opening: the first that the table has
@@ -362,7 +391,7 @@ impl Lake {
     }
 
     fn bound(&self) -> usize {
-        self.0.options.hot_bytes.min(LAKE_HOT_BYTES_MAX)
+        self.0.hot_bytes_max
     }
 
     fn has_rows(&self, shard: &Shard) -> bool {
@@ -378,7 +407,7 @@ impl Lake {
         let age = self.0.world.clock.monotonic().saturating_sub(first.since);
         let bytes: usize = view.hot.iter().map(|hot| hot.bytes).sum();
         let full = bytes >= LAKE_FLUSH_BYTES || self.hot_bytes() >= self.bound();
-        match self.0.options.flush_every.checked_sub(age) {
+        match self.keeping().flush_every.checked_sub(age) {
             Some(wait) if !wait.is_zero() && !full => Due::In(wait),
             _ => Due::Now,
         }

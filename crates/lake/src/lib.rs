@@ -32,8 +32,8 @@ pub mod syntax;
 mod table;
 
 pub use ask::{Answer, AnswerColumn, Limits};
+pub use columns::attribute_of;
 pub use error::Error;
-pub use export::Exported;
 pub use lake::{Lake, Options, World};
 pub use maintain::{Retention, Upkeep, Verified};
 pub use out::RowsOut;

@@ -29,8 +29,10 @@ use crate::search::over;
 use crate::syntax::Pattern;
 use crate::table::Change;
 
-/// How often upkeep looks whether there is something to do.
+/// How often upkeep looks whether there is something to do, by the lake's clock; the first time this long after a start.
 const EVERY: Duration = Duration::from_secs(60);
+/// How often it looks at the clock.
+const LOOK: Duration = Duration::from_secs(2);
 /// Size up to which a file joins others however small those are.
 const TINY: u64 = 8 << 20;
 /// Bytes of files that are joined in one go, compressed: some of the largest files, well within the time of a query.
@@ -42,7 +44,15 @@ const REWRITE: Limits = Limits { rows: usize::MAX, time: QUERY_TIME_MAX };
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     days: u32,
-    streams: Vec<(Pattern, u32)>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    /// Whose; all tenants' without it.
+    tenant: Option<Tenant>,
+    streams: Pattern,
+    days: u32,
 }
 
 impl Default for Retention {
@@ -55,24 +65,29 @@ impl Retention {
     /// Keeps everything for `days`.
     #[must_use]
     pub fn new(days: u32) -> Self {
-        Self { days, streams: Vec::new() }
+        Self { days, rules: Vec::new() }
     }
 
-    /// Keeps the streams that `pattern` means (`*` stands for any characters) for `days`; the first that fits decides.
+    /// Keeps the streams that `pattern` means (`*` stands for any characters), of one tenant or of all, for `days`; the first
+    /// rule that fits decides.
     #[must_use]
-    pub fn stream(mut self, pattern: &str, days: u32) -> Self {
-        self.streams.push((Pattern::wild(pattern), days));
+    pub fn rule(mut self, tenant: Option<Tenant>, pattern: &str, days: u32) -> Self {
+        self.rules.push(Rule { tenant, streams: Pattern::wild(pattern), days });
         self
+    }
+
+    fn of<'a>(&'a self, tenant: &'a Tenant) -> impl Iterator<Item = &'a Rule> {
+        self.rules.iter().filter(move |rule| rule.tenant.as_ref().is_none_or(|of| of == tenant))
     }
 
     /// Returns how many days a stream is kept.
     #[must_use]
-    pub fn days(&self, stream: &str) -> u32 {
-        self.streams.iter().find(|(pattern, _)| pattern.matches(stream)).map_or(self.days, |(_, days)| *days)
+    pub fn days(&self, tenant: &Tenant, stream: &str) -> u32 {
+        self.of(tenant).find(|rule| rule.streams.matches(stream)).map_or(self.days, |rule| rule.days)
     }
 
-    fn shortest(&self) -> u32 {
-        self.streams.iter().map(|(_, days)| *days).chain([self.days]).min().unwrap_or(self.days)
+    fn shortest(&self, tenant: &Tenant) -> u32 {
+        self.of(tenant).map(|rule| rule.days).chain([self.days]).min().unwrap_or(self.days)
     }
 }
 
@@ -113,8 +128,14 @@ impl Verified {
 impl Lake {
     /// Keeps all tables up, for ever. To be run on one task of the caller's; dropping the future at any time is safe.
     pub async fn run_upkeep(&self) -> Infallible {
+        let mut next = self.0.world.clock.monotonic() + EVERY;
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(LOOK).await;
+            let now = self.0.world.clock.monotonic();
+            if now < next {
+                continue;
+            }
+            next = now + EVERY;
             for tenant in self.0.shards.keys() {
                 match self.upkeep(tenant).await {
                     Ok(done) if done == Upkeep::default() => {}
@@ -147,22 +168,27 @@ impl Lake {
     /// Removes rows that are too old, file by file.
     async fn expire(&self, shard: &Shard) -> Result<u64, Error> {
         let today = day_of(self.0.world.clock.now().as_microsecond());
-        let retention = &self.0.options.retention;
+        let retention = self.retention();
+        let tenant = &shard.tenant;
         // The first day on which rows of that day that are kept so long are too old.
         let over = |day: i32, days: u32| day.saturating_add(i32::try_from(days).unwrap_or(i32::MAX)).saturating_add(1);
         let files = self.files(shard);
         let mut expired = 0;
-        for file in files.iter().filter(|file| over(file.day, retention.shortest()) <= today) {
+        for file in files.iter().filter(|file| over(file.day, retention.shortest(tenant)) <= today) {
             if lock(&shard.looked).get(&file.path).is_some_and(|due| *due > today) {
                 continue;
             }
             let streams = self.streams(shard, file).await?;
-            let due = |stream: &str| over(file.day, retention.days(stream));
+            let due = |stream: &str| over(file.day, retention.days(tenant, stream));
             let gone: Vec<&str> = streams.keys().map(String::as_str).filter(|stream| due(stream) <= today).collect();
             if gone.is_empty() {
                 // Until then nobody need look into it again.
                 let next = streams.keys().map(|stream| due(stream)).min().unwrap_or(i32::MAX);
-                lock(&shard.looked).insert(file.path.clone(), next);
+                let mut looked = lock(&shard.looked);
+                // Unless the rules are others by now: those who changed them forget what was found by these.
+                if Arc::ptr_eq(&retention, &self.retention()) {
+                    looked.insert(file.path.clone(), next);
+                }
                 continue;
             }
             let rows: u64 = gone.iter().filter_map(|stream| streams.get(*stream)).sum();
@@ -366,7 +392,7 @@ fn together(mut files: Vec<DataFile>, tiny: u64) -> Vec<DataFile> {
     files
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -386,9 +412,16 @@ mod tests {
 
     #[test]
     fn the_first_pattern_that_fits_decides_how_long() {
-        let retention = Retention::default().stream("web-*", 30).stream("web-audit", 3_650);
-        assert_eq!((retention.days("web-audit"), retention.days("web-1"), retention.days("db")), (30, 30, 365));
-        assert_eq!((retention.shortest(), Retention::new(7).shortest()), (30, 7));
+        let [clinic, shop] = ["clinic", "shop"].map(|name| Tenant::new(name).expect("a tenant"));
+        let retention = Retention::default().rule(Some(clinic.clone()), "audit", 3_650).rule(None, "web-*", 30).rule(
+            Some(clinic.clone()),
+            "*",
+            90,
+        );
+        let days = |tenant| ["audit", "web-1", "db"].map(|stream| retention.days(tenant, stream));
+        assert_eq!((days(&clinic), days(&shop)), ([3_650, 30, 90], [365, 30, 365]));
+        let month = Retention::new(60).rule(Some(clinic.clone()), "*", 7);
+        assert_eq!((month.shortest(&clinic), month.shortest(&shop)), (7, 60));
     }
 
     #[test]

@@ -1,12 +1,16 @@
-//! Rows as bytes: NDJSON for people and scripts, Arrow IPC for data frames.
+//! Rows as bytes: NDJSON for people and scripts, Arrow IPC for data frames, Parquet for keeps.
+
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::LineDelimitedWriter;
 use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
 
 use crate::error::Error;
+use crate::file::exported;
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +37,7 @@ impl RowsOut {
 pub(crate) enum Encoder {
     Ndjson,
     Ipc(Box<StreamWriter<Vec<u8>>>),
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
 }
 
 impl Encoder {
@@ -46,7 +51,34 @@ impl Encoder {
         })
     }
 
-    pub(crate) fn encode(&mut self, batch: &RecordBatch) -> Result<Bytes, Error> {
+    pub(crate) fn parquet(schema: &SchemaRef) -> Result<Self, Error> {
+        let properties = Some(exported());
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), properties);
+        Ok(Self::Parquet(Box::new(writer.map_err(Error::parquet("encode rows"))?)))
+    }
+
+    /// Encodes a batch; where that compresses, on a thread that may block.
+    pub(crate) async fn encode(self, batch: RecordBatch) -> Result<(Self, Bytes), Error> {
+        self.work(move |mut encoder| encoder.write(&batch).map(|bytes| (encoder, bytes))).await
+    }
+
+    /// Returns what comes after the last batch.
+    pub(crate) async fn finish(self) -> Result<Bytes, Error> {
+        self.work(Self::end).await
+    }
+
+    async fn work<T: Send + 'static>(
+        self,
+        work: impl FnOnce(Self) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        if !matches!(self, Self::Parquet(_)) {
+            return work(self);
+        }
+        let worked = tokio::task::spawn_blocking(move || work(self)).await;
+        worked.map_err(|_| Error::Rows { doing: "encode rows" })?
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<Bytes, Error> {
         match self {
             Self::Ndjson => {
                 let mut writer = LineDelimitedWriter::new(Vec::new());
@@ -58,16 +90,21 @@ impl Encoder {
                 writer.write(batch).map_err(Error::arrow("encode rows"))?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
+            Self::Parquet(writer) => {
+                writer.write(batch).map_err(Error::parquet("encode rows"))?;
+                Ok(std::mem::take(writer.inner_mut()).into())
+            }
         }
     }
 
-    pub(crate) fn finish(self) -> Result<Bytes, Error> {
+    fn end(self) -> Result<Bytes, Error> {
         match self {
             Self::Ndjson => Ok(Bytes::new()),
             Self::Ipc(mut writer) => {
                 writer.finish().map_err(Error::arrow("encode rows"))?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
+            Self::Parquet(writer) => Ok(writer.into_inner().map_err(Error::parquet("encode rows"))?.into()),
         }
     }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::ask::{Limits, Rows};
 use crate::columns::{self, DEDICATED, Holds};
 use crate::error::Error;
+use crate::file::day_of;
 use crate::lake::Lake;
 use crate::syntax::{self, Order, Part, Pattern, Search, Test, parse};
 
@@ -152,6 +153,16 @@ pub struct Surroundings {
     pub after: Vec<Hit>,
 }
 
+impl Query {
+    /// Reads the search and finds what is wrong with it, before anybody asks.
+    ///
+    /// # Errors
+    /// [`Error::Search`] with the column and what was expected there.
+    pub fn check(&self) -> Result<(), Error> {
+        filter(self).map(drop)
+    }
+}
+
 impl Lake {
     /// Searches a tenant's events, newest first.
     ///
@@ -174,6 +185,32 @@ impl Lake {
             Some((stream::iter(hits), rows))
         });
         Ok(Hits(hits.flatten().boxed()))
+    }
+
+    /// Counts the events that reached us from `from` until before `until` and fit a search; no other day's files are looked
+    /// into.
+    ///
+    /// # Errors
+    /// As [`Lake::search`].
+    pub async fn count(
+        &self,
+        tenant: &Tenant,
+        search: &str,
+        (from, until): (Timestamp, Timestamp),
+        limits: Limits,
+    ) -> Result<u64, Error> {
+        let fits = filter(&Query { search: search.to_owned(), ..Query::default() })?;
+        let (from, until) = (from.as_microsecond(), until.as_microsecond());
+        let within = ident("observed").gt_eq(time(from)).and(ident("observed").lt(time(until)));
+        // An event is admitted when it was observed, or soon after, by a clock that is set back at most a little.
+        let day = lit(ScalarValue::Date32(Some(day_of(from).saturating_sub(1))));
+        let fits = fits.and(within).and(ident("day").gt_eq(day));
+        let rows = self.ask(tenant, limits, 1, move |events| {
+            events.filter(fits)?.aggregate(vec![], vec![count(lit(1_i64)).alias("n")])
+        });
+        let batches = rows.await?.all().await?;
+        let n = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().iter()).flatten();
+        Ok(n.map(i64::unsigned_abs).sum())
     }
 
     /// Counts what a search finds over time: buckets of `width_us` microseconds from `query.from` to `query.to`, both

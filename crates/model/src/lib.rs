@@ -10,6 +10,7 @@ pub mod cbor;
 pub mod check;
 pub mod clock;
 pub mod config;
+pub mod count;
 pub mod event;
 pub mod follow;
 pub mod incident;
@@ -31,6 +32,7 @@ pub use admit::{Admit, BoxFuture, Feed, Level, Position, Receipt, Recorded, Refu
 pub use alert::Alert;
 pub use check::{CheckChange, CheckResult, ConditionOutcome, State, Timings};
 pub use clock::{Clock, Rng, SeededRng, SteadyClock, StepClock};
+pub use count::{CountEvents, Uncounted};
 pub use event::Event;
 pub use follow::{FollowLog, LogFault, LogFiles, LogKeys, LogSeen};
 pub use incident::{IncidentAction, IncidentId, IncidentTransition};

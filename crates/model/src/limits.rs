@@ -59,6 +59,9 @@ pub const INTAKE_ITEMS_MAX: usize = 50_000;
 pub const INTAKE_GROUP_EVENTS_MAX: usize = 1_024;
 /// Bytes of JSON after which a group of events goes to the ledger.
 pub const INTAKE_GROUP_BYTES_MAX: usize = 2 << 20;
+/// Rules that say how long streams are kept in the lake: each file is held against them.
+pub const LAKE_RULES_MAX: usize = 1_000;
+
 /// Bytes of rows that the lake holds in memory for all tenants: at the bound it reads no more of the ledger, and the
 /// ledger keeps what is not read.
 pub const LAKE_HOT_BYTES_MAX: usize = 256 << 20;

@@ -13,7 +13,7 @@ use crate::boxes::Sealed;
 use crate::config::Config;
 use crate::detect::Type;
 use crate::keystore::{self, Keystore, Want};
-use crate::policy::{Event as Raw, Keyed, Policy, Receipt};
+use crate::policy::{Event as Raw, Keyed, Named, Policy, Receipt};
 use crate::redact::Redactor;
 
 /// Why a signal was not cleared. No text of the signal is in it.
@@ -303,6 +303,12 @@ impl Clearer {
         let payload = cleared.into_fields().into_iter().filter(|(id, _)| *id > field::STREAM).collect();
         let receipt = Some((stream, receipt));
         Ok((Cleared { tenant, source, kind: Kind::Event, public, payload, boxes, receipt }, missing))
+    }
+
+    /// Returns what `value` stands for where a question of a tenant asks for it in `field` ([`Policy::named`]).
+    #[must_use]
+    pub fn named(&self, tenant: &Tenant, field: &str, value: &str) -> Named {
+        self.policy.named(field, value, self.keystores.get(tenant).map(|keystore| &**keystore))
     }
 
     /// Returns a label's value as [`Self::clear`] stores it, so that a matcher or a query can be asked in clear.

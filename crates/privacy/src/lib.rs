@@ -26,6 +26,6 @@ pub use detect::Type;
 pub use exposure::{Exposure, Row};
 pub use generalise::To;
 pub use keystore::{Keystore, Kid, Owner};
-pub use policy::{ClearedEvent, Event, Policy, RULES_VERSION, Receipt};
+pub use policy::{ClearedEvent, Event, Named, Policy, RULES_VERSION, Receipt};
 pub use pseudonym::{find_pseudonym, handle, pseudonym, pseudonym_text};
 pub use redact::{Explained, Finding, Redactor};

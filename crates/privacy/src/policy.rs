@@ -4,6 +4,10 @@
 //! other field is judged by its name and its content as free text is, or dropped where the stream is fail-closed. What a
 //! name means is decided once and remembered. A receipt says how many values of which type were met; never a value.
 
+mod asked;
+
+pub use asked::Named;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use disk::Disk;
 use model::config::Spec;
-use model::{BoxFuture, Clock, FollowLog, Rng, State, Timings};
+use model::{BoxFuture, Clock, CountEvents, FollowLog, Rng, State, Tenant, Timings};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -40,7 +40,7 @@ macro_rules! kinds {
 
 kinds![
     http, tcp, tls, dns, heartbeat, exec, host, disk_space, file, icmp, ssh, smtp, imap, postgres, mysql, redis, s3,
-    grpc, ledger, group, canary,
+    grpc, ledger, search, group, canary,
 ];
 
 /// Returns the kind called `name`.
@@ -152,6 +152,8 @@ pub struct Means {
     pub plugins_slow: Arc<Semaphore>,
     /// The verifier of ledgers: set by who may depend on it, else the kind `ledger` cannot tell.
     pub follow: OnceLock<Arc<dyn FollowLog>>,
+    /// Who counts events: set by who has them, else the kind `search` cannot tell.
+    pub events: OnceLock<Arc<dyn CountEvents>>,
 }
 
 impl Means {
@@ -169,6 +171,7 @@ impl Means {
             plugins: Arc::new(Semaphore::new(model::limits::PLUGINS_RUNNING_MAX)),
             plugins_slow: Arc::new(Semaphore::new(model::limits::PLUGINS_SLOW_MAX)),
             follow: OnceLock::new(),
+            events: OnceLock::new(),
         })
     }
 }
@@ -180,6 +183,8 @@ pub struct Ctx {
     pub means: Arc<Means>,
     /// The check's id.
     pub id: Arc<str>,
+    /// Whose the check is.
+    pub tenant: Tenant,
     /// When the run must have ended.
     pub deadline: Instant,
     /// Names of the facts that the check's conditions read: what costs much and nobody reads need not be computed.

@@ -143,6 +143,21 @@ impl App {
     }
 
     /// The same, of a question about events: what was asked is recorded too, cleared like other free text.
+    pub(crate) async fn searched(
+        &self,
+        caller: &Caller,
+        route: &Route,
+        rows: usize,
+        search: &str,
+    ) -> Result<(), Problem> {
+        let search = self.parts.events.recorded(&caller.account.tenant, search);
+        self.asked(caller, route, rows, search).await
+    }
+
+    /// Records what was asked in another language than the search's.
+    ///
+    /// # Errors
+    /// When it could not be recorded: then it is not to be answered.
     pub(crate) async fn asked(
         &self,
         caller: &Caller,

@@ -164,4 +164,10 @@ pub trait Events: Send + Sync {
         limit: usize,
         rows: Rows,
     ) -> BoxFuture<'a, Result<Stream, Declined>>;
+
+    /// Returns a search as it may be recorded: identifiers of persons by the names under which events have them.
+    fn recorded(&self, tenant: &Tenant, text: &str) -> String;
+
+    /// Exports events with all that is known of them, as a Parquet file that is whole once the stream has ended.
+    fn export<'a>(&'a self, tenant: &'a Tenant, query: Query) -> BoxFuture<'a, Result<Stream, Declined>>;
 }

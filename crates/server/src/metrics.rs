@@ -300,6 +300,7 @@ pub(crate) struct Stand {
     pub(crate) ledgers: Vec<LedgerGauge>,
     pub(crate) outboxes: Vec<OutboxGauge>,
     pub(crate) ready: bool,
+    pub(crate) lake_is_open: bool,
 }
 
 type Written = Result<(), std::fmt::Error>;
@@ -307,6 +308,7 @@ type Written = Result<(), std::fmt::Error>;
 impl Collector for Stand {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Written {
         gauges(&mut encoder, &name::READY, [([], f64::from(u8::from(self.ready)))])?;
+        gauges(&mut encoder, &name::LAKE_OPEN, [([], f64::from(u8::from(self.lake_is_open)))])?;
         self.encode_checks(&mut encoder)?;
         let ledgers = || self.ledgers.iter();
         gauges(&mut encoder, &name::LEDGER_RECORDS, ledgers().map(|log| ([], real(log.records))))?;
@@ -522,6 +524,7 @@ mod tests {
             r#"dihya_scheduler_lag_seconds_bucket{le="+Inf"} 7"#,
             "dihya_config_reload_success 1",
             "dihya_ready{tenant=\"default\"} 1.0",
+            "dihya_lake_open{tenant=\"default\"} 1.0",
         ] {
             let (name, labels) = line.split_once('{').unwrap_or((line, ""));
             let labels: BTreeSet<&str> = labels.split('}').next().unwrap_or_default().split(',').collect();

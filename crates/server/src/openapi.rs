@@ -21,7 +21,7 @@ use crate::api::{
         checks::run, incidents::list, incidents::one, incidents::ack, incidents::resolve, incidents::note,
         silences::list, silences::set, silences::expire, notifications::list, alerts::send, heartbeats::success,
         heartbeats::event, intake::events, ask::search, ask::histogram, ask::values, ask::context,
-        ask::follow, ask::sql, ledger::proof, ledger::file, tokens::list, tokens::add, tokens::revoke
+        ask::follow, ask::sql, ask::export, ledger::proof, ledger::file, tokens::list, tokens::add, tokens::revoke
     ),
     security(("token" = []), ("password" = [])),
     modifiers(&Schemes)

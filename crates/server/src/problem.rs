@@ -11,6 +11,8 @@ use crate::seam::Declined;
 
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
+/// After how long to ask again for what is not there yet.
+const LATER_SECONDS: u32 = 5;
 
 /// An error as the API answers it (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -98,6 +100,7 @@ impl From<Declined> for Problem {
             Declined::Missing { what } => Self::missing(what),
             Declined::Conflict { reason } => Self::new(StatusCode::CONFLICT, reason),
             Declined::Invalid { field, reason } => Self::field(field, reason),
+            Declined::Later { reason } => Self::new(StatusCode::SERVICE_UNAVAILABLE, reason).after(LATER_SECONDS),
             Declined::Refused(refusal) => refusal.into(),
         }
     }
@@ -160,6 +163,7 @@ mod tests {
             (Declined::Invalid { field: "x".into(), reason: "expected y".into() }.into(), 400),
             (Declined::broken("the outbox stopped").into(), 503),
             (Error::Token { field: "name", reason: "taken".into() }.into(), 400),
+            (Declined::Later { reason: "the lake is being opened".into() }.into(), 503),
             (Error::Feed(Refusal { kind: RefusalKind::Stop, reason: "inner".into() }).into(), 503),
         ] {
             assert_eq!(problem.status, status, "{problem:?}");

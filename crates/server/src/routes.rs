@@ -388,6 +388,7 @@ pub static ROUTES: &[Route] = &[
     ask("/api/dihya/v1/search/context", || post(ask::context), "The events around one, in its stream."),
     ask("/api/dihya/v1/search/follow", || post(ask::follow), "Events as they come, as server-sent events."),
     ask("/api/dihya/v1/sql", || post(ask::sql), "Asks in SQL: rows as JSON lines, or as an Arrow stream."),
+    ask("/api/dihya/v1/exports", || post(ask::export), "Exports events as a Parquet file."),
     elastic(Method::POST, "/_bulk", || post(intake::bulk), "Takes events as Elasticsearch's `_bulk`.").itself(),
     elastic(Method::PUT, "/_bulk", || put(intake::bulk), "The same.").itself(),
     elastic(Method::POST, "/{index}/_bulk", || post(intake::bulk), "The same, with the index of items that name none.")

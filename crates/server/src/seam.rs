@@ -40,6 +40,12 @@ pub enum Declined {
         /// What was expected, without the value that was sent.
         reason: String,
     },
+    /// The part that answers is not there yet, or could not be used so far: it comes back by itself.
+    #[error("{reason}")]
+    Later {
+        /// Why, for a person.
+        reason: String,
+    },
     /// The ledger, or a queue before it, did not take the record.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -489,6 +495,9 @@ pub trait Vitals: Send + Sync {
 
     /// Returns how full each outbox is.
     fn outboxes(&self) -> Vec<OutboxGauge>;
+
+    /// Tells whether events can be asked for.
+    fn lake_is_open(&self) -> bool;
 
     /// Returns how the checks are run; `None` until there are any.
     fn scheduler(&self) -> Option<SchedulerGauge>;

@@ -45,7 +45,7 @@ pub(super) fn run(args: &SearchArgs) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
-fn moment(when: When) -> anyhow::Result<String> {
+pub(super) fn moment(when: When) -> anyhow::Result<String> {
     let at = match when {
         When::At(at) => at,
         When::Ago(ago) => OsClock::default().now().checked_sub(ago).map_err(|_| misuse("--from is too long ago"))?,

@@ -6,6 +6,8 @@ use model::Tenant;
 use model::config::{FieldSpec, Node, Problem, Span, Spec, Tree, Ty};
 use serde::Deserialize;
 
+use super::lake;
+
 /// The instance of a configuration that names none.
 pub(crate) const INSTANCE_DEFAULT: &str = "localhost";
 
@@ -27,15 +29,13 @@ pub(crate) static ROOT: Spec = Spec {
         FieldSpec::optional("alerting", Ty::Object(&alert::config::SPEC), "", "Who is told of what."),
         FieldSpec::optional("privacy", Ty::Object(&privacy::config::SPEC), "", "What is done about personal values."),
         FieldSpec::optional("ledger", Ty::Object(&LEDGER), "", "What is recorded, under which name, and for how long."),
+        FieldSpec::optional("lake", Ty::Object(&lake::SPEC), "", "Events in files: how soon, and for how long."),
     ],
 };
 
 /// Parts that a later version brings: refused by name, so that nobody believes them to work.
-const LATER: [(&str, &str); 3] = [
-    ("lake", "the lake comes with a later version"),
-    ("detection", "detection comes with a later version"),
-    ("hooks", "hooks come with a later version"),
-];
+const LATER: [(&str, &str); 2] =
+    [("detection", "detection comes with a later version"), ("hooks", "hooks come with a later version")];
 
 static TENANT: Spec = Spec {
     name: "tenant",

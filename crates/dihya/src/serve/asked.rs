@@ -1,29 +1,22 @@
-//! Events in the lake: how it is opened and fed, and the questions about them that the server asks.
+//! Events in the lake: the questions about them that the server asks.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lake::{Cursor, Error, Hit, Lake, Limits, RowsOut};
-use model::limits::{FOLLOWERS_MAX, LAKE_HOT_BYTES_MAX, PAGE_ROWS_MAX, SEARCH_ROWS_MAX};
+use model::limits::{FOLLOWERS_MAX, PAGE_ROWS_MAX, SEARCH_ROWS_MAX};
 use model::{BoxFuture, Position, Refusal, RefusalKind, Tenant, Timestamp};
 use serde_json::{Map, Value};
 use server::Declined;
 use server::ask::{Bucket, Counted, Followed, Found, Query, Rows, Stream, Values};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
+use super::named::{Translated, translate};
+use super::opening::Opening;
 use crate::pipeline::Pipeline;
 
-/// The name of the lake among the ledger's views.
-pub(crate) const LAKE: &str = "lake";
-/// How long an event waits for a file of the lake, at most.
-const FLUSH_EVERY: Duration = Duration::from_secs(30);
-/// How long to wait before the lake is fed again after it failed.
-const FEED_AGAIN: Duration = Duration::from_secs(5);
 /// How often followers look for what is new.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 /// Time that a question may take: less than the server gives a request.
@@ -33,76 +26,51 @@ const SQL_TIME: Duration = Duration::from_secs(300);
 /// Names of the lake's levels.
 const LEVELS: [&str; lake::LEVELS] = ["none", "trace", "debug", "info", "warning", "error", "fatal"];
 
-/// Opens the lake of a data directory, and keeps the ledger from deleting what it has not.
-///
-/// # Errors
-/// When it cannot be opened, or is ahead of the ledger: then it was made from another one.
-pub(crate) async fn open(
-    world: lake::World,
-    data_dir: &Path,
-    retention: lake::Retention,
-    pipeline: &Pipeline,
-    tenants: &[Tenant],
-) -> anyhow::Result<Lake> {
-    let options = lake::Options {
-        dir: data_dir.join("lake"),
-        spill: data_dir.join("spill"),
-        tenants: tenants.to_vec(),
-        flush_every: FLUSH_EVERY,
-        hot_bytes: LAKE_HOT_BYTES_MAX,
-        retention,
-    };
-    let lake = Lake::open(world, options).await.context("could not open the lake")?;
-    for tenant in tenants {
-        let (from, next) = (lake.position(tenant)?, pipeline.ledger().next_position(tenant)?);
-        anyhow::ensure!(
-            from <= next,
-            "the lake of {tenant} is ahead of its ledger ({from} after {next}): it was made from another one; move \
-             {}/lake away, and it is made again from what the ledger has",
-            data_dir.display()
-        );
-        pipeline.ledger().consumed(LAKE, tenant, lake.durable_position(tenant)?)?;
-    }
-    Ok(lake)
-}
-
-/// Feeds the lake and keeps it up. What keeps it from being written must not end the program that still pages: it is said,
-/// and tried again from where the lake is.
-pub(crate) fn feed(tasks: &mut JoinSet<&'static str>, lake: &Lake, pipeline: &Arc<Pipeline>, tenants: &[Tenant]) {
-    for tenant in tenants {
-        let (lake, pipeline, tenant) = (lake.clone(), Arc::clone(pipeline), tenant.clone());
-        tasks.spawn(async move {
-            loop {
-                let feed = lake.position(&tenant).map_err(anyhow::Error::new);
-                let feed = feed.and_then(|from| Ok(pipeline.events(&tenant, from)?));
-                let error = match feed {
-                    Ok(feed) => match lake.run(Box::new(feed)).await {
-                        Err(error) => anyhow::Error::new(error),
-                        Ok(never) => match never {},
-                    },
-                    Err(error) => error,
-                };
-                if pipeline.ledger().status().is_ok_and(|status| status.stopped.is_some()) {
-                    return LAKE;
-                }
-                tracing::warn!(%tenant, error = format!("{error:#}"), "could not feed the lake");
-                tokio::time::sleep(FEED_AGAIN).await;
-            }
-        });
-    }
-    let lake = lake.clone();
-    tasks.spawn(async move { match lake.run_upkeep().await {} });
-}
-
 /// The lake, as the server asks it.
 pub(crate) struct Asked {
-    lake: Lake,
+    opening: Arc<Opening>,
+    pipeline: Arc<Pipeline>,
     followers: Arc<Semaphore>,
 }
 
 impl Asked {
-    pub(crate) fn new(lake: Lake) -> Self {
-        Self { lake, followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)) }
+    pub(crate) fn new(opening: Arc<Opening>, pipeline: Arc<Pipeline>) -> Self {
+        Self { opening, pipeline, followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)) }
+    }
+
+    fn lake(&self) -> Result<&Lake, Declined> {
+        self.opening.lake().ok_or_else(|| {
+            // Why not may name files and other tenants.
+            let reason = match self.opening.wrong() {
+                None => "the lake is being opened; events are taken meanwhile",
+                Some(_) => {
+                    "the lake could not be opened, and it is tried again; events are taken meanwhile. Administrators read \
+                     why at /api/dihya/v1/status and in the log"
+                }
+            };
+            Declined::Later { reason: reason.to_owned() }
+        })
+    }
+}
+
+impl Asked {
+    fn translate(&self, tenant: &Tenant, text: &str) -> Translated {
+        let clearer = self.pipeline.clearer();
+        translate(text, |field, value| clearer.named(tenant, field, value))
+    }
+
+    /// Makes a question of the lake; what is wrong with it is said of what was typed.
+    fn query(
+        &self,
+        tenant: &Tenant,
+        asked: Query,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<lake::Query, Declined> {
+        let Query { text, from, until } = asked;
+        let typed = lake::Query { search: text, from, to: until, after, limit };
+        typed.check().map_err(declined)?;
+        Ok(lake::Query { search: self.translate(tenant, &typed.search).asked, ..typed })
     }
 }
 
@@ -119,10 +87,6 @@ fn declined(error: Error) -> Declined {
         Error::UnknownTenant => Declined::Missing { what: "tenant in the lake" },
         _ => Declined::Refused(Refusal { kind: error.kind(), reason: error.to_string() }),
     }
-}
-
-fn query(asked: Query, limit: usize, after: Option<Cursor>) -> lake::Query {
-    lake::Query { search: asked.text, from: asked.from, to: asked.until, after, limit }
 }
 
 fn cursor(text: &str) -> Option<Cursor> {
@@ -166,7 +130,8 @@ impl server::ask::Events for Asked {
                     reason: "expected the `next` of an earlier answer".to_owned(),
                 })?),
             };
-            let hits = self.lake.search(tenant, &query(asked, limit, after), limits(limit)).await.map_err(declined)?;
+            let asked = self.query(tenant, asked, limit, after)?;
+            let hits = self.lake()?.search(tenant, &asked, limits(limit)).await.map_err(declined)?;
             let hits: Vec<Hit> = hits.try_collect().await.map_err(declined)?;
             let last = hits.last().filter(|_| hits.len() >= limit).map(Hit::cursor);
             let next = last.map(|cursor| format!("{}.{}", cursor.ts_us, cursor.position));
@@ -189,8 +154,8 @@ impl server::ask::Events for Asked {
             let count = i64::try_from(steps.max(1)).unwrap_or(i64::MAX);
             let width = end.saturating_sub(start).saturating_add(count - 1) / count;
             let width = width.max(1);
-            let asked = query(asked, 1, None);
-            let found = self.lake.histogram(tenant, &asked, width, limits(1)).await.map_err(declined)?;
+            let asked = self.query(tenant, asked, 1, None)?;
+            let found = self.lake()?.histogram(tenant, &asked, width, limits(1)).await.map_err(declined)?;
             let counts: BTreeMap<i64, [u64; lake::LEVELS]> =
                 found.into_iter().map(|bucket| (bucket.start.as_microsecond(), bucket.levels)).collect();
             let all = (0..count).map(|step| start.saturating_add(step.saturating_mul(width)));
@@ -212,8 +177,8 @@ impl server::ask::Events for Asked {
         limit: usize,
     ) -> BoxFuture<'a, Result<Values, Declined>> {
         Box::pin(async move {
-            let asked = query(asked, 1, None);
-            let found = self.lake.field(tenant, &asked, &field, limit, limits(limit)).await.map_err(declined)?;
+            let asked = self.query(tenant, asked, 1, None)?;
+            let found = self.lake()?.field(tenant, &asked, &field, limit, limits(limit)).await.map_err(declined)?;
             let values = found.top.into_iter().map(|(value, count)| Counted { value, count }).collect();
             Ok(Values { values, events: found.events, present: found.present, distinct: found.distinct })
         })
@@ -228,11 +193,11 @@ impl server::ask::Events for Asked {
     ) -> BoxFuture<'a, Result<Vec<server::ask::Hit>, Declined>> {
         Box::pin(async move {
             let one = lake::Query { search: format!("position:{position}"), limit: 1, ..lake::Query::default() };
-            let found = self.lake.search(tenant, &one, limits(1)).await.map_err(declined)?;
+            let found = self.lake()?.search(tenant, &one, limits(1)).await.map_err(declined)?;
             let found: Vec<Hit> = found.try_collect().await.map_err(declined)?;
             let at = found.first().ok_or(Declined::Missing { what: "event" })?.cursor();
             let lines = before.max(after);
-            let around = self.lake.surroundings(tenant, at, lines, limits(lines)).await.map_err(declined)?;
+            let around = self.lake()?.surroundings(tenant, at, lines, limits(lines)).await.map_err(declined)?;
             let earlier = around.before.len().saturating_sub(before);
             let hits = around.before.into_iter().skip(earlier).chain(around.event);
             Ok(hits.chain(around.after.into_iter().take(after)).map(shown).collect())
@@ -241,11 +206,12 @@ impl server::ask::Events for Asked {
 
     fn follow<'a>(&'a self, tenant: &'a Tenant, asked: Query) -> BoxFuture<'a, Result<Followed, Declined>> {
         Box::pin(async move {
-            lake::syntax::parse(&asked.text).map_err(|wrong| declined(Error::Search(wrong)))?;
+            let text = self.query(tenant, asked, 1, None)?.search;
             let full = || Refusal { kind: RefusalKind::Retry, reason: "too many follow events already".to_owned() };
             let place = Arc::clone(&self.followers).try_acquire_owned().map_err(|_| full())?;
-            let next = self.lake.position(tenant).map_err(declined)?;
-            let follower = Follower { lake: self.lake.clone(), tenant: tenant.clone(), text: asked.text, next };
+            let lake = self.lake()?;
+            let next = lake.position(tenant).map_err(declined)?;
+            let follower = Follower { lake: lake.clone(), tenant: tenant.clone(), text, next };
             let told = stream::unfold(Some((follower, place)), |state| async move {
                 let (mut follower, place) = state?;
                 match follower.wait().await {
@@ -270,7 +236,20 @@ impl server::ask::Events for Asked {
                 Rows::Arrow => RowsOut::ArrowIpc,
             };
             let limits = Limits { rows: limit, time: SQL_TIME };
-            let answer = self.lake.sql(tenant, &sql, limits, out).await.map_err(declined)?;
+            let answer = self.lake()?.sql(tenant, &sql, limits, out).await.map_err(declined)?;
+            Ok(answer.map_err(declined).boxed())
+        })
+    }
+
+    fn recorded(&self, tenant: &Tenant, text: &str) -> String {
+        self.translate(tenant, text).recorded
+    }
+
+    fn export<'a>(&'a self, tenant: &'a Tenant, asked: Query) -> BoxFuture<'a, Result<Stream, Declined>> {
+        Box::pin(async move {
+            let limits = Limits { rows: usize::MAX, time: SQL_TIME };
+            let asked = self.query(tenant, asked, 1, None)?;
+            let answer = self.lake()?.export_parquet(tenant, &asked, limits).await.map_err(declined)?;
             Ok(answer.map_err(declined).boxed())
         })
     }

@@ -15,6 +15,7 @@ use server::path::LedgerFile;
 use server::seam::{LedgerGauge, Ledgers, LogOwner, OutboxGauge, SchedulerGauge, Vitals};
 use tokio::sync::Semaphore;
 
+use super::opening::Opening;
 use crate::config::CANARY;
 
 /// The logs of this instance.
@@ -93,6 +94,7 @@ const LAG_MAX: Duration = COMMIT_LAG_MAX.saturating_mul(2);
 
 /// How the program itself stands.
 pub(super) struct Pulse {
+    pub(super) lake: Arc<Opening>,
     pub(super) ledger: Ledger,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) outboxes: RwLock<Vec<OutboxGauge>>,
@@ -141,6 +143,7 @@ impl Vitals for Pulse {
         if self.scheduler.get().is_some_and(|scheduler| scheduler.is_silent(CANARY)) {
             found.push("checks: the canary gives no results".to_owned());
         }
+        found.extend(self.lake.wrong().map(|wrong| format!("lake: {wrong}")));
         found
     }
 
@@ -151,6 +154,10 @@ impl Vitals for Pulse {
             Some(LedgerGauge { tenant, records: log.durable, committed: log.size, commit_lag: self.lag(log) })
         });
         gauges.filter(|gauge| gauge.tenant.as_str() != "meta").collect()
+    }
+
+    fn lake_is_open(&self) -> bool {
+        self.lake.lake().is_some()
     }
 
     fn outboxes(&self) -> Vec<OutboxGauge> {

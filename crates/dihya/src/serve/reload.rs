@@ -10,7 +10,7 @@ use privacy::keystore::Means;
 use server::seam::{OutboxGauge, Vitals as _};
 
 use super::alerting;
-use super::asked::LAKE;
+use super::opening::LAKE;
 use super::start::{HISTORY, Running};
 use crate::config::{self, Loaded, Rejected};
 use crate::{events, keystores, spool};
@@ -148,6 +148,7 @@ impl Running {
         self.note_reach();
         self.pipeline.set_clearer(clearer);
         self.keystores = keystores;
+        self.lake.reload(loaded.lake.clone());
         for (tenant, setup) in setups {
             if let Some(engine) = self.engines.get(&tenant) {
                 engine.reload(setup);
@@ -181,7 +182,7 @@ impl Running {
             if let Ok(position) = self.history.position(tenant).await {
                 let _ = self.pipeline.ledger().consumed(HISTORY, tenant, position);
             }
-            if let Ok(position) = self.lake.durable_position(tenant) {
+            if let Some(Ok(position)) = self.lake.lake().map(|lake| lake.durable_position(tenant)) {
                 let _ = self.pipeline.ledger().consumed(LAKE, tenant, position);
             }
             match engine.depths().await {

@@ -21,10 +21,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::alerting;
-use super::asked::{self, Asked};
+use super::asked::Asked;
 use super::beats::Beats;
 use super::checks::Board;
+use super::counted::Counter;
 use super::logs::{Logs, PROOFS_AT_ONCE_MAX, Pulse};
+use super::opening::{self, Opening};
 use super::people::Engines;
 use super::reload::ConfigFile;
 use super::unwell::Unwell;
@@ -71,7 +73,7 @@ pub(crate) struct Running {
     pub(super) alert_means: alerting::Means,
     pub(super) spool: spool::Watched,
     pub(super) history: Arc<History>,
-    pub(super) lake: lake::Lake,
+    pub(super) lake: Arc<Opening>,
     pub(super) unwell: Unwell,
     /// How local commands reach the server, as it was last written down.
     reach: Option<Reach>,
@@ -107,6 +109,7 @@ impl Base {
         let data_dir = data_dir.canonicalize().context("could not find the data directory")?;
         let metrics = Arc::new(Metrics::new());
         let ledger = open_ledger(loaded, &data_dir, &disk, &clock, &rng).await?;
+        opening::register(&ledger, loaded.tenants.keys().cloned())?;
         let token_key = store::token_key(&*disk, &data_dir, &*rng)?;
         let means = Means { disk: Arc::clone(&disk), rng: Arc::clone(&rng), clock: Arc::clone(&clock) };
         let keystores = keystores::open(loaded, &data_dir, &means, &Keystores::default()).await?;
@@ -124,8 +127,9 @@ impl Base {
         Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key, keystores })
     }
 
-    fn pulse(&self) -> Pulse {
+    fn pulse(&self, lake: &Arc<Opening>) -> Pulse {
         Pulse {
+            lake: Arc::clone(lake),
             ledger: self.pipeline.ledger().clone(),
             clock: Arc::clone(&self.clock),
             outboxes: RwLock::default(),
@@ -134,18 +138,21 @@ impl Base {
         }
     }
 
-    /// Opens the lake, feeds it and keeps it up.
-    async fn lake(&self, tenants: &[Tenant], tasks: &mut JoinSet<&'static str>) -> anyhow::Result<lake::Lake> {
-        let world = lake::World {
-            disk: Arc::clone(&self.disk),
-            clock: Arc::clone(&self.clock),
-            rng: Arc::clone(&self.rng),
-            fault: Arc::new(lake::fault::NoFault),
+    /// Has the lake opened, fed and kept up, and returns before it is.
+    fn lake(&self, opening: &Arc<Opening>, tenants: &[Tenant], tasks: &mut JoinSet<&'static str>) {
+        let source = opening::Source {
+            world: lake::World {
+                disk: Arc::clone(&self.disk),
+                clock: Arc::clone(&self.clock),
+                rng: Arc::clone(&self.rng),
+                fault: Arc::new(lake::fault::NoFault),
+            },
+            data_dir: self.data_dir.clone(),
+            pipeline: Arc::clone(&self.pipeline),
+            tenants: tenants.to_vec(),
         };
-        let retention = lake::Retention::default();
-        let lake = asked::open(world, &self.data_dir, retention, &self.pipeline, tenants).await?;
-        asked::feed(tasks, &lake, &self.pipeline, tenants);
-        Ok(lake)
+        let opening = Arc::clone(opening);
+        tasks.spawn(async move { opening.run(source).await });
     }
 
     fn alert_means(&self) -> alerting::Means {
@@ -188,6 +195,7 @@ impl Watching {
         base: &Base,
         state: &Arc<SqliteState>,
         firing: Vec<(Tenant, Alert)>,
+        events: Counter,
         tasks: &mut JoinSet<&'static str>,
     ) -> Self {
         let limits = probe::schedule::raise_descriptors(probe::schedule::descriptors_needed(&checks.checks));
@@ -205,6 +213,7 @@ impl Watching {
         });
         let means = probe::Means::new(Arc::clone(&base.civil), Arc::clone(&base.rng), Arc::clone(&base.disk));
         let _ = means.follow.set(Arc::new(ledger::Follow)); // just made: nobody set it before
+        let _ = means.events.set(Arc::new(events));
         let beats = Arc::new(Beats::new(Arc::clone(state) as _));
         for tenant in tenants {
             beats.restore(tenant, &means.heartbeats).await;
@@ -247,21 +256,23 @@ impl Running {
             tenants: RwLock::new(loaded.tenants.iter().map(|(tenant, of)| (tenant.clone(), of.public)).collect()),
             proofs: Arc::new(Semaphore::new(PROOFS_AT_ONCE_MAX)),
         });
-        let pulse = Arc::new(base.pulse());
+        let opening = Arc::new(Opening::new(loaded.lake));
+        let pulse = Arc::new(base.pulse(&opening));
         for tenant in loaded.tenants.keys() {
             follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;
         }
         let tenants: Vec<Tenant> = loaded.tenants.keys().cloned().collect();
+        let events = Counter::new(Arc::clone(&opening), base.pipeline.ledger().clone(), Arc::clone(&base.clock));
         let watching =
-            Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, &mut tasks).await;
+            Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, events, &mut tasks).await;
         let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
-        let lake = base.lake(&tenants, &mut tasks).await?;
-        let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse, lake.clone());
+        let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse, &opening);
         let server = Server::bind(loaded.server, parts).await?;
         let (url, handle) = (server.url(), server.handle());
         // Before the first answer: a command that is started by it must find the way.
         let reach = write_reach(&handle, &*base.disk, &base.data_dir);
         let stop = serve_http(server, &mut tasks);
+        base.lake(&opening, &tenants, &mut tasks);
         base.metrics.config_loaded(true, base.clock.now());
         Ok(Self {
             pipeline: base.pipeline,
@@ -288,7 +299,7 @@ impl Running {
             alert_means,
             spool: spool::Watched::new(loaded.alerting.config),
             history: control.history,
-            lake,
+            lake: opening,
             unwell: Unwell::default(),
             reach,
             state: control.state,
@@ -333,8 +344,8 @@ impl Running {
             engine.stop().await;
         }
         self.pipeline.record_losses().await;
-        for tenant in self.engines.keys() {
-            if let Err(error) = self.lake.flush(tenant).await {
+        for (tenant, lake) in self.engines.keys().filter_map(|tenant| Some((tenant, self.lake.lake()?))) {
+            if let Err(error) = lake.flush(tenant).await {
                 tracing::warn!(%tenant, error = %error, "could not write to the lake; the next start does");
             }
         }
@@ -358,7 +369,7 @@ fn server_parts(
     engines: &BTreeMap<Tenant, Arc<Engine>>,
     logs: &Arc<Logs>,
     pulse: &Arc<Pulse>,
-    lake: lake::Lake,
+    opening: &Arc<Opening>,
 ) -> server::Parts {
     let board = Arc::new(Board {
         scheduler: Arc::clone(&watching.scheduler),
@@ -371,7 +382,7 @@ fn server_parts(
     server::Parts {
         admit: Arc::clone(&base.pipeline) as _,
         receiver: Arc::new(intake::Receiver::new(Arc::clone(&base.pipeline) as _, Arc::clone(&base.clock))),
-        events: Arc::new(Asked::new(lake)),
+        events: Arc::new(Asked::new(Arc::clone(opening), Arc::clone(&base.pipeline))),
         checks: Arc::clone(&board) as _,
         incidents: Arc::clone(&people) as _,
         silences: Arc::clone(&people) as _,

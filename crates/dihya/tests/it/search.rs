@@ -6,12 +6,13 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::program::{Place, Server, done, eventually, run, text};
+use crate::web::request;
 
 fn send(server: &Server, stream: &str, lines: &[Value]) {
     let token = std::fs::read_to_string(server.data.join("admin-token")).expect("a token");
     let body = Value::Array(lines.to_vec());
     let path = format!("/api/dihya/v1/events?stream={stream}");
-    let answer = crate::web::request(&server.address, "POST", &path, Some(token.trim()), Some(&body));
+    let answer = request(&server.address, "POST", &path, Some(token.trim()), Some(&body));
     assert_eq!(answer.status, 202, "{}", answer.body);
 }
 
@@ -24,11 +25,46 @@ fn order(n: usize, level: &str) -> Value {
 fn found(server: &Server, query: &str, count: usize) -> Vec<Value> {
     eventually(query, || {
         let answer = server.client(&["search", "--limit", "2000", "--format", "json", query]);
-        assert!(answer.status.success(), "{}", text(&answer.stderr));
+        let (said, opening) = (text(&answer.stderr), "the lake is being opened");
+        assert!(answer.status.success() || said.contains(opening), "{said}");
         let hits: Vec<Value> =
             text(&answer.stdout).lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect();
         (hits.len() >= count).then_some(hits)
     })
+}
+
+fn python() -> std::path::PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "where the test's own readers are is said by the environment")]
+    let from = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+    let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache"))).unwrap_or_default();
+    from("DIHYA_PEERS_VENV").unwrap_or_else(|| cache.join("dihya-peers/venv")).join("bin/python")
+}
+
+/// What is taken away is read by others, or said to be none of ours.
+fn exports(server: &Server, place: &Place) {
+    let file = place.path("events.parquet").to_str().expect("UTF-8").to_owned();
+    let export = |more: &[&str]| server.client(&[&["export", "parquet", "--out", &file], more].concat());
+    let wrong = export(&["(unclosed"]);
+    assert!(!wrong.status.success() && text(&wrong.stderr).contains("column"), "{}", text(&wrong.stderr));
+    let taken = export(&["--stream", "sh*", "--from", "1h", "--to", "2999-01-01T00:00:00Z", "service:shop"]);
+    assert!(taken.status.success(), "{}", text(&taken.stderr));
+    assert_eq!(
+        text(&taken.stdout),
+        format!("wrote {} KiB into {file}\n", std::fs::metadata(&file).expect("is there").len().div_ceil(1024))
+    );
+    let bytes = std::fs::read(&file).expect("reads");
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+    let again = export(&[]);
+    assert_eq!(again.status.code(), Some(2), "nothing is overwritten");
+    assert_eq!(std::fs::read(&file).expect("reads"), bytes);
+    let count = "import sys, polars; f = polars.read_parquet(sys.argv[1]); print(f.height, *set(f['stream']), *set(f['service']))";
+    let python = |code: &str| std::process::Command::new(python()).args(["-c", code, &file]).output();
+    if python("import polars").is_ok_and(|output| output.status.success()) {
+        let output = python(count).expect("runs");
+        assert_eq!(text(&output.stdout), "600 shop shop\n", "{}", text(&output.stderr));
+    } else {
+        crate::skip::skip("polars is not installed (tests/peers/install)");
+    }
 }
 
 #[test]
@@ -54,7 +90,7 @@ fn events_are_found_at_once_and_each_once_after_a_kill() {
     assert!(!forbidden.status.success() && text(&forbidden.stderr).contains("SELECT"), "{}", text(&forbidden.stderr));
     let admin = std::fs::read_to_string(server.data.join("admin-token")).expect("a token");
     let ask = |path: &str, body: Value| {
-        let answer = crate::web::request(&server.address, "POST", path, Some(admin.trim()), Some(&body));
+        let answer = request(&server.address, "POST", path, Some(admin.trim()), Some(&body));
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         serde_json::from_str::<Value>(&answer.body).expect("is JSON")
     };
@@ -71,6 +107,8 @@ fn events_are_found_at_once_and_each_once_after_a_kill() {
     let page = ask("/api/dihya/v1/search", json!({"query": "stream:shop", "limit": 2}));
     let next = ask("/api/dihya/v1/search", json!({"query": "stream:shop", "limit": 2, "cursor": page["next"]}));
     assert_eq!(next["items"][0]["body"], "order 1197 of [email]");
+
+    exports(&server, &place);
 
     server.kill();
     let server = Server::start(&place, &[]);
@@ -93,6 +131,7 @@ fn events_are_found_at_once_and_each_once_after_a_kill() {
     let shown = run(&["ledger", "show", "--limit", "100000", "--format", "json", "--data-dir", &place.data()]);
     let shown = text(&shown.stdout);
     assert!(shown.contains("severity>=error") && !shown.contains("person7@"), "{shown}");
+    assert!(shown.contains("/api/dihya/v1/exports") && shown.contains("stream:sh*"), "{shown}");
     assert!(data.join("lake/events/default/_delta_log").exists());
 }
 
@@ -124,5 +163,91 @@ fn events_are_told_of_as_they_come() {
     assert_eq!((&first["body"], &first["stream"]), (&"heard".into(), &"app".into()));
     follower.kill().expect("is there");
     follower.wait().expect("ends");
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// A damaged lake once kept the program from starting, and so from paging.
+#[test]
+fn a_lake_that_cannot_be_opened_keeps_nobody_from_watching() {
+    let place = Place::new();
+    let server = Server::start(&place, &[]);
+    send(&server, "app", &[json!({"message": "before"})]);
+    found(&server, "before", 1);
+    assert_eq!(server.stop(), Some(0));
+    let log = place.path("data/lake/events/default/_delta_log");
+    let entries: Vec<_> =
+        std::fs::read_dir(&log).expect("a log").map(|entry| entry.expect("an entry").path()).collect();
+    let whole: Vec<Vec<u8>> = entries.iter().map(|path| std::fs::read(path).expect("reads")).collect();
+    let write = |path: &std::path::Path, bytes: &[u8]| {
+        #[expect(clippy::disallowed_methods, reason = "a test damages files")]
+        std::fs::write(path, bytes).expect("is written");
+    };
+    entries.iter().for_each(|path| write(path, b"{\"no\": "));
+
+    let mut server = Server::start(&place, &[]);
+    server.logged("could not open the lake, trying again");
+    let token = server.token();
+    let asked = request(&server.address, "POST", "/api/dihya/v1/search", Some(&token), Some(&json!({})));
+    let problem: Value = serde_json::from_str(&asked.body).expect("is JSON");
+    assert_eq!((asked.status, &problem["retry_after"]), (503, &5.into()), "{problem}");
+    assert!(problem["detail"].as_str().expect("a text").contains("could not be opened"), "{problem}");
+    let said = server.client(&["query", "SELECT 1"]);
+    assert!(text(&said.stderr).contains("the lake could not be opened"), "{}", text(&said.stderr));
+    send(&server, "app", &[json!({"message": "meanwhile"})]);
+    let unwell = server.get("/api/dihya/v1/status")["unwell"].to_string();
+    assert!(unwell.contains("lake: could not open the lake: could not open the table of default"), "{unwell}");
+    let metrics = request(&server.address, "GET", "/metrics", Some(&token), None).body;
+    assert!(metrics.contains("dihya_lake_open{tenant=\"default\"} 0"), "{metrics}");
+    let incident = |state: &str| {
+        let incidents = server.get(&format!("/api/dihya/v1/incidents?state={state}"));
+        let items = incidents["items"].as_array().expect("incidents").clone();
+        items.iter().any(|item| item["key"].to_string().contains("DihyaUnwell")).then_some(())
+    };
+    eventually("people are told", || incident("open"));
+
+    entries.iter().zip(&whole).for_each(|(path, bytes)| write(path, bytes));
+    eventually("the lake", || server.get("/api/dihya/v1/status").get("unwell").is_none().then_some(()));
+    assert_eq!(found(&server, "stream:app", 2).len(), 2, "each once");
+    eventually("people are told that it is over", || incident("resolved"));
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// A saved search is watched as anything else is: thresholds, incidents and who is told come with it.
+#[test]
+fn a_search_that_finds_too_much_opens_an_incident_and_its_end_resolves_it() {
+    let place = Place::new();
+    let (service, hook) = (crate::web::Service::start(), crate::web::Service::start());
+    let checks = "checks:\n  failures:\n    kind: search\n    name: Failed logins\n    \
+                  query: 'service:auth severity>=error'\n    window: 4s\n    interval: 1s\n    conditions: count < 3\n";
+    let config = crate::journey::config(&service, &hook, "").replace("checks:\n", checks);
+    let file = place.put("dihya.yaml", &config);
+    let server = Server::start(&place, &["--config", &file]);
+    let state = |wanted: &str| {
+        let check = server.get("/api/dihya/v1/checks/failures");
+        (check["state"] == wanted).then_some(check)
+    };
+    eventually("the first count", || state("up"));
+    let bulk = |lines: usize| {
+        let failed = json!({"message": "login failed", "log.level": "error", "service": {"name": "auth"}});
+        let body: String = (0..lines).map(|_| format!("{{\"create\":{{\"_index\":\"auth\"}}}}\n{failed}\n")).collect();
+        let token = server.token();
+        let answer = crate::web::request_raw(&server.address, "/_bulk", &token, "application/x-ndjson", &body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(answer.body.contains("\"errors\":false"), "{}", answer.body);
+    };
+    bulk(2);
+    found(&server, "service:auth severity>=error", 2);
+    bulk(5);
+    let check = eventually("too many", || state("down"));
+    assert!(check["reason"].as_str().expect("a reason").contains("count < 3"), "{check}");
+    let firing = hook.post();
+    assert_eq!((&firing["status"], &firing["alerts"][0]["labels"]["check"]), (&"firing".into(), &"failures".into()));
+    eventually("the window passes", || state("up"));
+    assert_eq!(hook.post()["status"], "resolved");
+    let incidents = server.get("/api/dihya/v1/incidents?state=resolved");
+    assert_eq!(incidents["items"].as_array().map(Vec::len), Some(1), "{incidents}");
+    // Without a server nobody can count.
+    let alone = run(&["check", "--config", &file, "--data-dir", &place.data(), "failures"]);
+    assert!(text(&alone.stderr).contains("running server only"), "{}", text(&alone.stderr));
     assert_eq!(server.stop(), Some(0));
 }

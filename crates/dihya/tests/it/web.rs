@@ -18,9 +18,18 @@ pub(crate) struct Answer {
 /// One request on a connection of its own.
 pub(crate) fn request(address: &str, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Answer {
     let body = body.map(Value::to_string).unwrap_or_default();
+    send(address, (method, path), token, "application/json", &body)
+}
+
+/// A POST of something that is not JSON.
+pub(crate) fn request_raw(address: &str, path: &str, token: &str, media_type: &str, body: &str) -> Answer {
+    send(address, ("POST", path), Some(token), media_type, body)
+}
+
+fn send(address: &str, (method, path): (&str, &str), token: Option<&str>, media_type: &str, body: &str) -> Answer {
     let auth = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{auth}Content-Type: application/json\r\nContent-Length: {}\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{auth}Content-Type: {media_type}\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n",
         body.len()
     );

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use futures_util::StreamExt;
 use lake::{Error, Limits, Query, RowsOut};
-use model::{Event, Timestamp, Value};
+use model::{Clock, Event, Timestamp, Value};
 
 use crate::support::{NOON_US, Place, event, query, run, search, seen, tenant};
 
@@ -218,5 +218,79 @@ fn sql_sees_memory_and_files_as_one_table() {
         let read: usize = reader.map(|batch| batch.expect("a batch").num_rows()).sum();
         assert_eq!((read, answer.rows(), answer.is_truncated()), (5, 5, false));
         assert!(RowsOut::ArrowIpc.media_type().contains("arrow") && RowsOut::Ndjson.media_type().contains("ndjson"));
+    });
+}
+
+#[test]
+fn an_export_is_one_file_of_what_was_asked_for() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        let _feed = place.feed(&lake, "default");
+        // In files and in memory.
+        for half in 0..2 {
+            for n in half * 1_500..(half + 1) * 1_500 {
+                place.ledger.append("default", place.clock.now(), event(n, &format!("line {n}")));
+            }
+            seen(&lake, "default", place.ledger.len("default")).await;
+            if half == 0 {
+                lake.flush(&tenant("default")).await.expect("commits");
+            }
+        }
+        let at = |n: i64| Timestamp::from_microsecond(NOON_US + n * 1_000_000).ok();
+        let all = export(&lake, "default", &Query::default()).await.expect("exports");
+        let some = Query { search: "service:auth".into(), from: at(1_498), to: at(1_503), ..Query::default() };
+        let some = export(&lake, "default", &some).await.expect("exports");
+        let none = export(&lake, "other", &Query::default()).await.expect("exports");
+        for (file, rows) in [(all, 3_000), (some, 5), (none, 0)] {
+            let reader =
+                parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 10_000).expect("Parquet");
+            let batches: Vec<_> = reader.map(|batch| batch.expect("a batch")).collect();
+            assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), rows);
+            assert!(batches.iter().all(|batch| batch.column_by_name("tenant").is_some()));
+        }
+        let wrong = Query { search: "(".into(), ..Query::default() };
+        assert!(matches!(export(&lake, "default", &wrong).await, Err(Error::Search(_))));
+    });
+}
+
+async fn export(lake: &lake::Lake, name: &str, query: &Query) -> Result<bytes::Bytes, Error> {
+    let mut answer = lake.export_parquet(&tenant(name), query, Limits::default()).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = answer.next().await {
+        bytes.extend_from_slice(&piece?);
+    }
+    Ok(bytes.into())
+}
+
+/// What a check counts: by when it reached us, whatever its sender's clock says, in memory and in files.
+#[test]
+fn events_are_counted_by_when_they_reached_us() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        let _feed = place.feed(&lake, "default");
+        let at = |n: i64| Timestamp::from_microsecond(NOON_US + n * 1_000_000).expect("a time");
+        for n in 0..20 {
+            let observed_ns = (NOON_US + n * 1_000_000) * 1_000;
+            let severity = if n % 2 == 0 { 17 } else { 9 };
+            let event = Event { severity, observed_ns, time_ns: Some(0), ..event(n, "login") };
+            place.ledger.append("default", at(n), event);
+            if n == 9 {
+                seen(&lake, "default", 10).await;
+                lake.flush(&tenant("default")).await.expect("commits");
+            }
+        }
+        seen(&lake, "default", 20).await;
+        let count = async |name: &str, search: &str, from: i64, until: i64| {
+            lake.count(&tenant(name), search, (at(from), at(until)), Limits::default()).await
+        };
+        assert_eq!(count("default", "", 0, 20).await.expect("counts"), 20);
+        assert_eq!(count("default", "severity>=error", 5, 15).await.expect("counts"), 5);
+        assert_eq!(count("default", "nothing", 0, 20).await.expect("counts"), 0);
+        assert_eq!(count("other", "", 0, 20).await.expect("counts"), 0);
+        assert!(matches!(count("default", "(", 0, 20).await, Err(Error::Search(_))));
+        let readable = |search: &str| Query { search: search.into(), ..Query::default() }.check().is_ok();
+        assert!(readable("service:auth severity>=error") && !readable("severity>=loud") && !readable("\"open"));
     });
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use lake::{Limits, Query};
 use model::{Clock, Value};
 
 use crate::support::{Place, event, run, seen, tenant};
@@ -27,6 +29,14 @@ seen = duck.execute(
     [delta.file_uris()]).fetchone()
 assert seen[:4] == (rows, rows, errors, "0"), seen
 print(rows, errors)
+"#;
+
+const EXPORTED: &str = r#"
+import sys
+import duckdb, polars
+frame = polars.read_parquet(sys.argv[1])
+duck = duckdb.connect().execute("select count(*), min(severity), min(tenant) from read_parquet(?)", [sys.argv[1]]).fetchone()
+print(frame.height, *duck)
 "#;
 
 fn python() -> PathBuf {
@@ -73,5 +83,19 @@ for name, part in [('polars', polars), ('deltalake-py', deltalake), ('duckdb', d
         place.clock.advance(Duration::from_secs(86_400));
         assert_eq!(lake.upkeep(&tenant("default")).await.expect("joins").joined_files, 3);
         read();
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("events.parquet");
+        let query = Query { search: "severity>=error".into(), ..Query::default() };
+        let limits = Limits { rows: 1, time: Duration::from_secs(30) };
+        let mut answer = lake.export_parquet(&tenant("default"), &query, limits).await.expect("answers");
+        let mut bytes = Vec::new();
+        while let Some(piece) = answer.next().await {
+            bytes.extend_from_slice(&piece.expect("encodes"));
+        }
+        assert_eq!((answer.rows(), answer.is_truncated()), (30, false));
+        disk::write_atomic(&disk::OsDisk, &file, &bytes).expect("is written");
+        let exported = Command::new(python()).args(["-c", EXPORTED]).arg(&file).output().expect("runs");
+        assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+        assert_eq!(String::from_utf8_lossy(&exported.stdout).trim(), "30 30 17 default");
     });
 }

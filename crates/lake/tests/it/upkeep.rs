@@ -6,9 +6,9 @@ use std::time::Duration;
 use lake::fault::Point;
 use lake::{Retention, Upkeep};
 use model::limits::{LAKE_REMOVED_KEPT, LAKE_SMALL_FILES_MAX};
-use model::{Clock, Event, Timestamp};
+use model::{Clock, Event};
 
-use crate::support::{Death, Place, count, event, files, number, run, seen, sql, tenant};
+use crate::support::{Death, Place, count, event, eventually, files, number, run, seen, sql, tenant};
 
 fn commit_files(place: &Place) -> usize {
     files(&place.table("default").join("tenant=default")).len()
@@ -86,7 +86,7 @@ fn upkeep_that_dies_half_way_changes_no_row() {
 fn what_has_expired_is_nowhere() {
     run(async {
         let mut place = Place::new();
-        place.retention = Retention::new(30).stream("short*", 7);
+        place.retention = Retention::new(30).rule(None, "short*", 7);
         let lake = place.open().await;
         let default = tenant("default");
         fill(&place, &lake, 3, 4, |n| {
@@ -127,6 +127,43 @@ fn what_has_expired_is_nowhere() {
         let lake = place.open().await;
         assert_eq!((has("planted-long"), count(&lake, "default").await), (0, 0));
         assert_eq!(lake.position(&default).expect("a tenant"), 12, "the position outlives the rows");
+    });
+}
+
+/// By its timer, and by the rules of a configuration that was read again: those of one tenant touch no other's.
+#[test]
+fn what_is_too_old_goes_by_itself_and_by_new_rules() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        for name in ["default", "other"] {
+            let _feed = place.feed(&lake, name);
+            for (n, stream) in ["web-1", "web-2", "audit"].into_iter().enumerate() {
+                let event = Event { stream: stream.into(), ..event(n as i64, "line") };
+                place.ledger.append(name, place.clock.now(), event);
+            }
+            seen(&lake, name, 3).await;
+            lake.flush(&tenant(name)).await.expect("commits");
+        }
+        place.clock.advance(Duration::from_secs(9 * 86_400));
+        let mut upkeep = tokio::task::JoinSet::new();
+        let kept = lake.clone();
+        upkeep.spawn(async move { kept.run_upkeep().await });
+        // The rules before have been asked about these files by then.
+        assert_eq!(lake.upkeep(&tenant("other")).await.expect("rests"), Upkeep::default());
+        let rules = Retention::new(30).rule(Some(tenant("default")), "audit", 60).rule(Some(tenant("default")), "*", 7);
+        lake.keep(Duration::from_secs(10), rules);
+        assert_eq!(count(&lake, "default").await, 3, "a minute has not passed");
+        place.clock.advance(Duration::from_secs(61));
+        let left = || async { count(&lake, "default").await == 1 };
+        eventually("upkeep", left).await;
+        assert_eq!(number(&lake, "default", "SELECT count(*) FROM events WHERE stream = 'audit'").await, 1);
+        assert_eq!(count(&lake, "other").await, 3);
+        lake.keep(Duration::from_secs(10), Retention::new(5));
+        place.clock.advance(Duration::from_secs(61));
+        let gone = || async { count(&lake, "default").await + count(&lake, "other").await == 0 };
+        eventually("upkeep by newer rules", gone).await;
+        assert!(!upkeep.is_empty());
     });
 }
 
@@ -171,26 +208,5 @@ fn statistics_in_the_log_are_of_three_columns() {
         assert_eq!(columns.into_iter().collect::<Vec<_>>(), ["service", "severity", "ts"]);
         let protocol = number(&lake, "default", "SELECT count(*) FROM events WHERE severity < 24 AND service = 'auth'");
         assert_eq!(protocol.await, 15);
-    });
-}
-
-#[test]
-fn an_export_has_what_was_asked_for() {
-    run(async {
-        let place = Place::new();
-        let lake = place.open().await;
-        fill(&place, &lake, 1, 10, |n| event(n, "line")).await;
-        let dir = place.dir.path().join("export");
-        let at = |n: i64| Timestamp::from_microsecond(crate::support::NOON_US + n * 1_000_000).ok();
-        let exported = lake.export_parquet(&tenant("default"), at(2), at(5), &dir).await.expect("exports");
-        assert_eq!((exported.rows, exported.files.len()), (3, 1));
-        assert_eq!(files(&dir), exported.files);
-        let file = std::fs::File::open(&exported.files[0]).expect("opens");
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 100).expect("Parquet");
-        let batches: Vec<_> = reader.map(|batch| batch.expect("a batch")).collect();
-        assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
-        assert!(batches[0].column_by_name("tenant").is_some());
-        let nothing = lake.export_parquet(&tenant("other"), None, None, &dir).await.expect("exports");
-        assert_eq!(nothing.rows, 0);
     });
 }

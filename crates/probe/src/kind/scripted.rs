@@ -41,7 +41,13 @@ pub(crate) fn say(bytes: impl AsRef<[u8]>) -> Step {
 pub(crate) fn ctx(within: Duration) -> Ctx {
     let means = Means::new(Arc::new(OsClock::default()), Arc::new(SeededRng::new(1)), Arc::new(OsDisk));
     let reads = ["tls", "banner"].map(str::to_owned).into_iter().collect();
-    Ctx { means, id: "scripted".into(), deadline: Instant::now() + within, reads: Arc::new(reads) }
+    Ctx {
+        means,
+        id: "scripted".into(),
+        tenant: model::Tenant::default(),
+        deadline: Instant::now() + within,
+        reads: Arc::new(reads),
+    }
 }
 
 /// Builds a probe of `kind` from `options`, whose `address` becomes a server that follows one script per connection,

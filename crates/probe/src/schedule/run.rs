@@ -83,6 +83,7 @@ pub(super) async fn look(check: &Check, means: &Arc<Means>, now: Instant) -> Obs
     let ctx = Ctx {
         means: Arc::clone(means),
         id: Arc::clone(&check.id),
+        tenant: check.tenant.clone(),
         deadline: now + check.timeout,
         reads: Arc::clone(check.conditions.reads()),
     };

@@ -57,6 +57,7 @@ pub(crate) async fn metrics(State(app): Shared, caller: Caller, request: Request
         ledgers: vitals.ledgers().into_iter().filter(|log| log.tenant == *tenant).collect(),
         outboxes: vitals.outboxes().into_iter().filter(|outbox| outbox.tenant == *tenant).collect(),
         ready: vitals.ailments().is_empty(),
+        lake_is_open: vitals.lake_is_open(),
     };
     let openmetrics = accepts(&request, "application/openmetrics-text");
     let text = app.parts.metrics.expose(tenant, stand, app.parts.vitals.scheduler(), openmetrics);

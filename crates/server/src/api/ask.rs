@@ -121,6 +121,21 @@ pub(crate) struct Sql {
     limit: Option<usize>,
 }
 
+/// Which events leave.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Exported {
+    /// In the language of the search; all without it.
+    #[schema(example = "stream:web*")]
+    query: String,
+    /// From when on.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Until when, itself excluded.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+}
+
 /// Rows without a next part.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Items<T> {
@@ -142,7 +157,7 @@ pub(crate) async fn search(State(app): Shared, caller: Caller, taken: Taken, Bod
     let asked = read(which.query, which.from, which.until)?;
     let text = asked.text.clone();
     let found = app.parts.events.search(&caller.account.tenant, asked, limit, which.cursor).await?;
-    app.asked(&caller, taken.0, found.items.len(), text).await?;
+    app.searched(&caller, taken.0, found.items.len(), &text).await?;
     Ok(Json(found).into_response())
 }
 
@@ -160,7 +175,7 @@ pub(crate) async fn histogram(State(app): Shared, caller: Caller, taken: Taken, 
     let asked = read(spread.query, Some(from), Some(until))?;
     let text = asked.text.clone();
     let items = app.parts.events.histogram(&caller.account.tenant, asked, steps).await?;
-    app.asked(&caller, taken.0, items.len(), text).await?;
+    app.searched(&caller, taken.0, items.len(), &text).await?;
     Ok(Json(Items { items }).into_response())
 }
 
@@ -178,7 +193,7 @@ pub(crate) async fn values(State(app): Shared, caller: Caller, taken: Taken, Bod
     let asked = read(which.query, which.from, which.until)?;
     let text = asked.text.clone();
     let values = app.parts.events.values(&caller.account.tenant, asked, which.field, limit).await?;
-    app.asked(&caller, taken.0, values.values.len(), text).await?;
+    app.searched(&caller, taken.0, values.values.len(), &text).await?;
     Ok(Json(values).into_response())
 }
 
@@ -212,7 +227,7 @@ pub(crate) async fn follow(State(app): Shared, caller: Caller, taken: Taken, Bod
     let asked = read(which.query, None, None)?;
     let text = asked.text.clone();
     let followed = app.parts.events.follow(&caller.account.tenant, asked).await?;
-    app.asked(&caller, taken.0, 0, text).await?;
+    app.searched(&caller, taken.0, 0, &text).await?;
     let told = followed.map(|hits| match hits {
         Ok(hits) => hits.iter().map(event).collect::<String>(),
         Err(declined) => format!("event: error\ndata: {}\n\n", serde_json::Value::from(declined.to_string())),
@@ -259,6 +274,21 @@ pub(crate) async fn sql(
     // How many rows there will be nobody knows yet; that they were asked for is durable before the first of them.
     app.asked(&caller, taken.0, 0, asked).await?;
     Ok(typed(HttpBody::from_stream(answer), media_type))
+}
+
+/// Exports events as one Parquet file, with the columns of the table `events` and in no particular order. A connection that ends
+/// before the answer does leaves a file that is not whole.
+#[utoipa::path(
+    post, path = "/api/dihya/v1/exports", tag = "events", request_body = Exported,
+    responses((status = 200, content_type = "application/vnd.apache.parquet", body = Vec<u8>), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn export(State(app): Shared, caller: Caller, taken: Taken, Body(which): Body<Exported>) -> Answer {
+    let asked = read(which.query, which.from, which.until)?;
+    let text = asked.text.clone();
+    let answer = app.parts.events.export(&caller.account.tenant, asked).await?;
+    app.searched(&caller, taken.0, 0, &text).await?;
+    Ok(typed(HttpBody::from_stream(answer), "application/vnd.apache.parquet"))
 }
 
 /// Rows of SQL unless the caller says otherwise.

@@ -12,6 +12,7 @@ use super::{Answer, Shared, validator};
 use crate::guard::Caller;
 use crate::problem::Problem;
 use crate::seam::Check;
+use crate::token::Role;
 
 /// How a set of checks stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,6 +28,10 @@ pub struct Overview {
     /// What to pass as `cursor` to read on; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Why the instance itself should not be relied on now, as `DihyaUnwell` says; absent when it can be, and told to
+    /// administrators alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unwell: Vec<String>,
 }
 
 /// A check as it stands.
@@ -85,6 +90,7 @@ impl Overview {
             checked_at: services.iter().map(|service| service.checked_at).max().unwrap_or(now),
             services,
             next: None,
+            unwell: Vec::new(),
         }
     }
 
@@ -103,5 +109,10 @@ impl Overview {
 pub(crate) async fn status(State(app): Shared, caller: Caller, request: Request) -> Answer {
     let board = app.parts.checks.board(&caller.account.tenant);
     let results = board.into_iter().map(|check: Check| check.result);
-    Ok(Overview::of(results, app.parts.clock.now()).answer(validator(&request).as_deref()))
+    let mut overview = Overview::of(results, app.parts.clock.now());
+    // It may name another tenant's log.
+    if caller.account.roles.contains(&Role::Admin) {
+        overview.unwell = app.parts.vitals.ailments();
+    }
+    Ok(overview.answer(validator(&request).as_deref()))
 }

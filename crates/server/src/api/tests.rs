@@ -19,6 +19,18 @@ fn problem(answer: &Answered, status: u16, field: Option<&str>) {
 }
 
 #[tokio::test]
+async fn what_ails_the_instance_is_told_to_administrators() {
+    let fixture = Fixture::new().await;
+    assert!(fixture.get("/api/dihya/v1/status").await.json().get("unwell").is_none());
+    fixture.vitals.0.lock().expect("not poisoned").push("lake: broken".to_owned());
+    assert_eq!(fixture.get("/api/dihya/v1/status").await.json()["unwell"], json!(["lake: broken"]));
+    let viewer = fixture.token(&[Role::Viewer]).await;
+    let answer = fixture.send(request("GET", "/api/dihya/v1/status", &viewer, "")).await;
+    assert_eq!((answer.status, answer.json().get("unwell")), (200, None));
+    assert!(fixture.get("/metrics").await.text.contains("dihya_lake_open{tenant=\"default\"} 0"));
+}
+
+#[tokio::test]
 async fn checks_are_told_in_the_one_schema() {
     let fixture = Fixture::new().await;
     fixture.board.put(check("web", "Web", State::Up));
@@ -689,10 +701,16 @@ async fn events_are_asked_and_whoever_asked_is_recorded_first() {
     let mut arrow = request("POST", "/api/dihya/v1/sql", &fixture.admin, r#"{"query": "SELECT 1"}"#);
     arrow.headers_mut().insert("accept", "application/vnd.apache.arrow.stream".parse().expect("a value"));
     assert_eq!(fixture.send(arrow).await.text, "SELECT 1 10000 Arrow");
+    let exported = ask("/api/dihya/v1/exports", json!({"query": "stream:app", "from": "2026-11-22T18:00:00Z"})).await;
+    assert_eq!(exported.text, "PAR1 stream:app Some(\"2026-11-22T18:00:00Z\")");
+    assert_eq!(exported.header("content-type"), "application/vnd.apache.parquet");
     let whats: Vec<String> = asked().into_iter().map(|(what, ..)| what).collect();
+    assert_eq!(whats[7], "/api/dihya/v1/exports");
+    ask(base, json!({"query": "user.id:jdupont42"})).await;
+    assert_eq!(asked(), [(base.into(), 2, Some("user.id:P7x".into()))]);
     let rest = ["histogram", "values", "context", "follow"].map(|last| format!("{base}/{last}"));
     assert_eq!(whats[1..5], rest);
-    assert_eq!(whats.len(), 7);
+    assert_eq!(whats.len(), 8);
 }
 
 /// Whoever followed events went on being told of them after the token was revoked.
@@ -732,6 +750,8 @@ async fn questions_that_cannot_be_read_and_askers_who_may_not_are_refused() {
     problem(&ask(&format!("{base}/context"), r#"{"position": 7, "before": 501}"#).await, 400, Some("before"));
     problem(&ask(&format!("{base}/follow"), turned).await, 400, Some("query"));
     problem(&ask("/api/dihya/v1/sql", r#"{"query": " "}"#).await, 400, Some("query"));
+    problem(&ask("/api/dihya/v1/exports", turned).await, 400, Some("until"));
+    problem(&ask("/api/dihya/v1/exports", r#"{"query": "broken"}"#).await, 400, Some("query"));
     problem(&ask("/api/dihya/v1/sql", r#"{"query": "SELECT 1", "limit": 1000001}"#).await, 400, Some("limit"));
     assert!(fixture.ledger.take().is_empty(), "nothing was read, so nothing is recorded");
     for role in [Role::Viewer, Role::Ingest] {
@@ -745,6 +765,7 @@ async fn questions_that_cannot_be_read_and_askers_who_may_not_are_refused() {
         problem(&ask(path, "{}").await, 503, None);
     }
     problem(&ask("/api/dihya/v1/sql", r#"{"query": "SELECT 1"}"#).await, 503, None);
+    problem(&ask("/api/dihya/v1/exports", "{}").await, 503, None);
 }
 
 #[tokio::test]

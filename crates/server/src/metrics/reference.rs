@@ -98,6 +98,8 @@ entries! {
         "When the configuration in force was read, in Unix time";
     READY = "dihya_ready" "gauge" ["tenant"]
         "Whether the instance can be relied on, as /readyz says";
+    LAKE_OPEN = "dihya_lake_open" "gauge" ["tenant"]
+        "Whether events can be asked for: 0 while the lake is being opened, or cannot be";
     BUILD = "dihya_build_info" "info" ["version"]
         "The version that runs";
     PROCESS_CPU = "process_cpu_seconds_total" "counter" []
