@@ -685,9 +685,18 @@ mod tests {
     fn searches_are_read_before_they_are_in_force() {
         let problems = read_text(
             "checks:\n  a: {kind: search, query: 'service:auth severity>=error'}\n  b: {kind: search, query: '(unclosed'}\n  \
-             c: {kind: search, query: 'severity>=loud', window: 10m}\n  d: {kind: search, window: 5s}\n",
+             c: {kind: search, query: 'severity>=loud', window: 10m}\n  d: {kind: search}\n  e: {kind: search, query: x, window: 5s}\n",
         );
-        assert_eq!(problems.err().unwrap_or_default(), [""]);
+        assert_eq!(
+            problems.err().unwrap_or_default(),
+            [
+                "3:28: checks.b.query: cannot be read at column 10: expected a closing bracket",
+                "4:28: checks.c.query: cannot be read at column 11: expected a level (trace, debug, info, warning, error, \
+                 critical) or its number",
+                "5:3: checks.d.query: the key query is missing, expected text (add `query: TEXT`)",
+                "6:39: checks.e.window: events between two runs would not be counted (make it as long as interval)",
+            ]
+        );
     }
 
     #[test]

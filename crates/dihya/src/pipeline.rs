@@ -303,6 +303,11 @@ impl Feed for Records {
 }
 
 impl Records {
+    /// Returns the position up to which records were read, those that are skipped too; `None` while a read runs.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.cursor.as_ref().map(Cursor::position)
+    }
+
     /// Makes a body of a record; `None` for the ledger's own, and for those whose payload retention deleted.
     fn record(&self, stored: &ledger::Stored) -> Option<Recorded> {
         let body = match Body::from_fields(stored.kind, &stored.fields()) {

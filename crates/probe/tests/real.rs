@@ -26,7 +26,13 @@ static PEERS: LazyLock<Peers> = LazyLock::new(|| Peers::start(&PARTS));
 fn ctx(within: Duration) -> Ctx {
     let means = Means::new(Arc::new(OsClock::default()), Arc::new(OsRng), Arc::new(OsDisk));
     let reads: BTreeSet<String> = ["tls", "sha256"].map(str::to_owned).into();
-    Ctx { means, id: "real".into(), deadline: Instant::now() + within, reads: Arc::new(reads) }
+    Ctx {
+        means,
+        id: "real".into(),
+        tenant: model::Tenant::default(),
+        deadline: Instant::now() + within,
+        reads: Arc::new(reads),
+    }
 }
 
 async fn look_within(kind: &str, options: &Json, within: Duration) -> Observation {

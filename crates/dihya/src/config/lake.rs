@@ -95,8 +95,9 @@ impl LakeConfig {
                 let why = "expected the name of a stream, or a pattern such as web-*".to_owned();
                 wrong.push((format!("streams.{at}.stream"), why, Some("write \"*\" for all".to_owned())));
             }
-            let Some(tenant) = &rule.tenant else { continue };
-            if !tenants.keys().any(|known| known.as_str() == tenant) {
+            if let Some(tenant) = &rule.tenant
+                && !tenants.keys().any(|known| known.as_str() == tenant)
+            {
                 let near = nearest(tenant, tenants.keys().map(Tenant::as_str));
                 let suggestion = near.map(|near| format!("did you mean {near}?"));
                 let why = format!("there is no tenant {tenant}; declare it under tenants");
@@ -172,11 +173,21 @@ mod tests {
              - {stream: '', tenant: clinc, retention: 60h}\n    - {retention: 7d}\n    - {stream: audit, retention: 10y}\n    \
              - {stream: audit}\n",
         );
-        expect![[r#""#]].assert_eq(&problems.expect_err("is wrong"));
+        expect![[r#"
+            4:16: lake.flush_every: expected a duration such as 30s, from 10s to 1m, found `1s`: it is out of bounds (write 10s)
+            5:3: lake.stream: unknown key, expected retention, streams or flush_every (did you mean streams?)
+            7:36: lake.streams.0.retention: expected a duration such as 30s, from 1d to 36500d, found `12h`: it is out of bounds (write 1d)
+            11:7: lake.streams.4.retention: the key retention is missing, expected a duration such as 30s, from 1d to 36500d (add `retention: 1d`)"#]].assert_eq(&problems.expect_err("is wrong"));
         let problems = read(
             "lake:\n  retention: 36h\n  streams:\n    - {stream: '', tenant: clinc, retention: 60h}\n    - {retention: 7d}\n    \
              - {stream: audit, retention: 10y}\n",
         );
-        expect![[r#""#]].assert_eq(&problems.expect_err("is wrong"));
+        expect![[r#"
+            3:14: lake.retention: expected whole days: a day's events go together (write 2d)
+            5:16: lake.streams.0.stream: expected the name of a stream, or a pattern such as web-* (write "*" for all)
+            5:28: lake.streams.0.tenant: there is no tenant clinc; declare it under tenants (did you mean clinic?)
+            5:46: lake.streams.0.retention: expected whole days: a day's events go together (write 3d)
+            7:7: lake.streams.2: the rule is never asked: streams.1 fits all that it fits (move it before that one, or remove it)"#]]
+        .assert_eq(&problems.expect_err("is wrong"));
     }
 }

@@ -37,7 +37,7 @@ impl Counter {
         let _turn = self.turns.acquire().await;
         let until = self.clock.now();
         let from = until.checked_sub(window).unwrap_or(Timestamp::MIN);
-        self.caught_up(lake, tenant).await?;
+        self.caught_up(tenant).await?;
         loop {
             match lake.count(tenant, search, (from, until), Limits { rows: 1, time: TIME }).await {
                 // As many people ask as may.
@@ -48,9 +48,9 @@ impl Counter {
     }
 
     /// Waits until the lake has what was acknowledged before.
-    async fn caught_up(&self, lake: &Lake, tenant: &Tenant) -> Result<(), Error> {
+    async fn caught_up(&self, tenant: &Tenant) -> Result<(), Error> {
         let next = self.ledger.next_position(tenant).map_err(|error| Error::Feed(error.into()))?;
-        while lake.position(tenant)? < next {
+        while self.opening.folded(tenant) < next {
             tokio::time::sleep(AGAIN).await;
         }
         Ok(())

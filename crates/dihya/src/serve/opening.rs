@@ -1,17 +1,18 @@
 //! The lake's opening: in the background, and again until it succeeds, so that what watches never waits for what is asked.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use lake::Lake;
-use model::Tenant;
 use model::limits::LAKE_HOT_BYTES_MAX;
+use model::{BoxFuture, Feed, Position, Recorded, Refusal, Tenant};
 use tokio::task::JoinSet;
 
 use crate::config::lake::LakeConfig;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Records};
 
 /// The name of the lake among the ledger's views.
 pub(crate) const LAKE: &str = "lake";
@@ -38,6 +39,8 @@ pub(crate) struct Opening {
     config: Mutex<LakeConfig>,
     /// How the last attempt failed.
     wrong: Mutex<Option<String>>,
+    /// Up to which position each tenant's records are in the lake, those that are no events included.
+    folded: Arc<Mutex<BTreeMap<Tenant, Position>>>,
 }
 
 impl Opening {
@@ -62,6 +65,11 @@ impl Opening {
     /// Returns the lake once it is open.
     pub(crate) fn lake(&self) -> Option<&Lake> {
         self.lake.get()
+    }
+
+    /// Returns the position up to which a tenant's records can be asked for; [`Lake::position`] knows of events alone.
+    pub(crate) fn folded(&self, tenant: &Tenant) -> Position {
+        lock(&self.folded).get(tenant).copied().unwrap_or(0)
     }
 
     /// Says why it could not be opened so far; `None` where it is open, or nobody knows yet.
@@ -89,7 +97,7 @@ impl Opening {
             wait = (wait * 2).min(OPEN_AGAIN_MAX);
         };
         let mut parts = JoinSet::new();
-        feed(&mut parts, &lake, &source);
+        feed(&mut parts, &lake, &source, &self.folded);
         *lock(&self.wrong) = None;
         let _ = self.lake.set(lake); // nobody else sets it
         // The file may have been read again while it was opened.
@@ -151,15 +159,16 @@ async fn open(source: Source, config: LakeConfig) -> anyhow::Result<Lake> {
 
 /// Feeds the lake and keeps it up. What keeps it from being written must not end the program that still pages: it is said,
 /// and tried again from where the lake is.
-fn feed(parts: &mut JoinSet<()>, lake: &Lake, source: &Source) {
+fn feed(parts: &mut JoinSet<()>, lake: &Lake, source: &Source, folded: &Arc<Mutex<BTreeMap<Tenant, Position>>>) {
     for tenant in &source.tenants {
         let (lake, pipeline, tenant) = (lake.clone(), Arc::clone(&source.pipeline), tenant.clone());
+        let folded = Arc::clone(folded);
         parts.spawn(async move {
             loop {
                 let feed = lake.position(&tenant).map_err(anyhow::Error::new);
                 let feed = feed.and_then(|from| Ok(pipeline.events(&tenant, from)?));
                 let error = match feed {
-                    Ok(feed) => match lake.run(Box::new(feed)).await {
+                    Ok(feed) => match lake.run(Box::new(Fed { feed, folded: Arc::clone(&folded) })).await {
                         Err(error) => anyhow::Error::new(error),
                         Ok(never) => match never {},
                     },
@@ -175,6 +184,41 @@ fn feed(parts: &mut JoinSet<()>, lake: &Lake, source: &Source) {
     }
     let lake = lake.clone();
     parts.spawn(async move { match lake.run_upkeep().await {} });
+}
+
+/// A feed that tells how far what it gave was folded: all of it, once more is asked for or there is nothing more.
+struct Fed {
+    feed: Records,
+    folded: Arc<Mutex<BTreeMap<Tenant, Position>>>,
+}
+
+impl Fed {
+    fn tell(&self) {
+        if let Some(position) = self.feed.position() {
+            lock(&self.folded).insert(self.feed.tenant().clone(), position);
+        }
+    }
+}
+
+impl Feed for Fed {
+    fn tenant(&self) -> &Tenant {
+        self.feed.tenant()
+    }
+
+    fn read(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Recorded>, Refusal>> {
+        Box::pin(async move {
+            self.tell();
+            let read = self.feed.read(max).await;
+            if read.as_ref().is_ok_and(Vec::is_empty) {
+                self.tell();
+            }
+            read
+        })
+    }
+
+    fn wait(&mut self) -> BoxFuture<'_, ()> {
+        self.feed.wait()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -227,26 +271,27 @@ mod tests {
         (opening, task)
     }
 
-    async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         for _ in 0..12_000 {
             if let Some(found) = look() {
                 return found;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("it did not come");
+        panic!("{what} did not come");
     }
 
-    async fn admit(source: &Source, events: usize) {
+    /// Admits events and returns where the first of them stands.
+    async fn admit(source: &Source, events: usize) -> Position {
         let body = "x".repeat(500);
         let event = || Event { stream: "app".into(), body: Some(body.as_str().into()), ..Event::default() };
         let signal = || Signal { tenant: Tenant::default(), source: SourceId([1; 16]), body: event().into() };
         let signals = (0..events).map(|_| signal()).collect();
-        source.pipeline.admit(signals, Level::Committed).await.expect("is admitted");
+        source.pipeline.admit(signals, Level::Committed).await.expect("is admitted")[0].position
     }
 
-    fn has_payload(source: &Source) -> bool {
-        let mut cursor = source.pipeline.ledger().cursor(&Tenant::default(), 0).expect("reads");
+    fn has_payload(source: &Source, at: Position) -> bool {
+        let mut cursor = source.pipeline.ledger().cursor(&Tenant::default(), at).expect("reads");
         !cursor.read(1).expect("reads")[0].payload.is_empty()
     }
 
@@ -262,54 +307,55 @@ mod tests {
         OsDisk.create_dir_all(&log).expect("is made");
         disk::write_atomic(&OsDisk, &entry, b"{\"no\": ").expect("is damaged");
         let (opening, mut task) = start(&source);
-        let wrong = eventually(|| opening.wrong()).await;
+        let wrong = eventually("why not", || opening.wrong()).await;
         assert_eq!(
             wrong,
             "could not open the lake: could not open the table of default: could not read the log of the table: the log \
              refused"
         );
         assert!(opening.lake().is_none());
-        for _ in 0..20 {
+        let first = admit(&source, 32).await;
+        for _ in 1..60 {
             admit(&source, 32).await;
         }
-        // Several rounds of the ledger's own upkeep have passed, and what they wrote is there.
-        let tended = || source.pipeline.ledger().status().expect("lists").figures.syncs;
-        let before = tended();
-        eventually(|| (tended() > before + 3).then_some(())).await;
-        assert!(has_payload(&source), "the lake has nothing yet");
+        assert!(has_payload(&source, first), "the lake has nothing yet");
 
         OsDisk.remove(&entry).expect("is mended");
-        let lake = eventually(|| opening.lake().cloned()).await;
+        let lake = eventually("the lake", || opening.lake().cloned()).await;
         assert_eq!(opening.wrong(), None);
         let next = source.pipeline.ledger().next_position(&default).expect("a log");
-        eventually(|| (lake.position(&default).expect("a tenant") >= next).then_some(())).await;
+        eventually("the rows", || (opening.folded(&default) >= next).then_some(())).await;
         lake.flush(&default).await.expect("commits");
         source
             .pipeline
             .ledger()
             .consumed(LAKE, &default, lake.durable_position(&default).expect("a tenant"))
             .expect("a log");
-        while has_payload(&source) {
+        while has_payload(&source, first) {
             admit(&source, 32).await;
         }
         let rows = lake.verify(&default).await.expect("reads");
-        assert!(rows.is_sound() && rows.stored_rows >= 20 * 32, "{rows:?}");
+        assert!(rows.is_sound() && rows.stored_rows >= 60 * 32, "{rows:?}");
         // A configuration that was read again is in force at the next round of upkeep.
         clock.advance(Duration::from_secs(9 * 86_400));
         opening.reload(serde_json::from_value(serde_json::json!({"retention": "7d"})).expect("reads"));
-        clock.advance(Duration::from_secs(61));
-        while lake.verify(&default).await.expect("reads").stored_rows > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        lake.flush(&default).await.expect("commits");
+        for round in 0.. {
+            if lake.verify(&default).await.expect("reads").stored_rows == 0 {
+                break;
+            }
+            assert!(round < 600, "what is too old does not go");
+            clock.advance(Duration::from_secs(61));
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        task.shutdown().await;
         source.pipeline.ledger().close().await.expect("closes");
-        // The feed notices that the ledger has ended, and the lake with it.
-        assert_eq!(task.join_next().await.expect("a task").expect("no panic"), LAKE);
 
         // A lake that was made from another ledger is none of this one's.
         let other = tempfile::tempdir().expect("a directory");
         let source = self::source(other.path(), dir.path(), &clock).await;
         let (opening, _task) = start(&source);
-        let wrong = eventually(|| opening.wrong()).await;
+        let wrong = eventually("why not", || opening.wrong()).await;
         assert!(
             wrong.contains("the lake of default is ahead of its ledger") && wrong.contains("/lake away"),
             "{wrong}"

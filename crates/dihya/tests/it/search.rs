@@ -251,3 +251,43 @@ fn a_search_that_finds_too_much_opens_an_incident_and_its_end_resolves_it() {
     assert!(text(&alone.stderr).contains("running server only"), "{}", text(&alone.stderr));
     assert_eq!(server.stop(), Some(0));
 }
+
+/// Nobody need store an identifier to find a person by it: not the lake, and not the record of who asked.
+#[test]
+fn a_person_is_found_by_an_identifier_that_is_stored_nowhere() {
+    let place = Place::new();
+    let policy = "privacy:\n  streams:\n    shop:\n      fields: {user.id: subject}\n";
+    let file = place.put("dihya.yaml", policy);
+    let server = Server::start(&place, &["--config", &file]);
+    let event = |user: &str, n: u64| json!({"message": format!("order {n}"), "user": {"id": user}});
+    send(&server, "shop", &[event("zorglub42", 1), event("another7", 2), event("zorglub42", 3)]);
+    let hits = found(&server, "user.id:zorglub42", 2);
+    assert_eq!(
+        hits.iter().map(|hit| hit["body"].as_str().expect("a text")).collect::<Vec<_>>(),
+        ["order 3", "order 1"]
+    );
+    assert!(found(&server, "stream:shop -user.id:zorglub42", 1).len() == 1);
+    let nobody = server.client(&["search", "user_id:nobody11"]);
+    assert_eq!(text(&nobody.stderr), "no event fits\n");
+    assert_eq!(server.stop(), Some(0));
+    let shown =
+        text(&run(&["ledger", "show", "--limit", "10000", "--format", "json", "--data-dir", &place.data()]).stdout);
+    assert!(shown.contains("user.id:\\\"P") && shown.contains("[identifier]"), "{shown}");
+    let mut looked = 0;
+    let mut dirs = vec![place.path("data")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).expect("reads") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).expect("reads");
+            for planted in ["zorglub42", "nobody11"] {
+                assert!(!bytes.windows(planted.len()).any(|at| at == planted.as_bytes()), "{planted} in {path:?}");
+            }
+            looked += 1;
+        }
+    }
+    assert!(looked > 5 && !shown.contains("zorglub") && !shown.contains("nobody11"));
+}

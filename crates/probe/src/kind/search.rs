@@ -39,6 +39,8 @@ static SPEC: Spec = Spec {
 };
 
 const WINDOW_DEFAULT: Duration = Duration::from_secs(300);
+/// What all checks have where they do not say.
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 struct Raw {
@@ -61,7 +63,7 @@ fn build(json: &Json) -> Result<Arc<dyn Probe>, Vec<Issue>> {
     if raw.query.len() > QUERY_BYTES_MAX {
         issues.push(Issue::new("query", format!("expected at most {QUERY_BYTES_MAX} bytes")));
     }
-    if raw.interval.is_some_and(|interval| interval > window) {
+    if raw.interval.unwrap_or(INTERVAL_DEFAULT) > window {
         issues.push(
             Issue::new("window", "events between two runs would not be counted").suggest("make it as long as interval"),
         );
@@ -165,6 +167,7 @@ mod tests {
         let wrong = |json: Json| build(&json).err().unwrap_or_default().iter().map(|i| i.path.clone()).collect::<Vec<_>>();
         assert_eq!(wrong(json!({"query": "x", "window": "30s", "interval": "1m"})), ["window"]);
         assert_eq!(wrong(json!({"query": "x".repeat(QUERY_BYTES_MAX + 1)})), ["query"]);
+        assert_eq!(wrong(json!({"query": "x", "window": "30s"})), ["window"]);
         assert!(wrong(json!({"query": "x", "interval": "5m"})).is_empty());
     }
 }
