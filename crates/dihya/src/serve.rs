@@ -11,6 +11,7 @@ mod counted;
 mod logs;
 mod named;
 mod opening;
+mod outputs;
 mod pages;
 mod people;
 mod reload;

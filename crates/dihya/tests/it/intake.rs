@@ -14,14 +14,14 @@ const POLICY: &str =
 /// What is personal in the events that are sent, and must be nowhere in the data directory.
 const PLANTED: [&str; 4] = ["planted.person", "203.0.113.77", "0612345678", "customer-4711"];
 
-fn agent_token(server: &Server, name: &str) -> String {
+pub(crate) fn agent_token(server: &Server, name: &str) -> String {
     let added = server.client(&["token", "add", name, "--role", "ingest"]);
     assert!(added.status.success(), "{}", text(&added.stderr));
     text(&added.stdout).lines().last().expect("the token").trim().to_owned()
 }
 
 /// Returns the events of the log, oldest first.
-fn events(place: &Place) -> Vec<Value> {
+pub(crate) fn events(place: &Place) -> Vec<Value> {
     let shown = run(&["ledger", "show", "--limit", "100000", "--format", "json", "--data-dir", &place.data()]);
     let rows: Vec<Value> = serde_json::from_slice(&shown.stdout).unwrap_or_default();
     rows.into_iter().filter(|row| row["kind"] == "event").map(|row| row["body"].clone()).collect()
@@ -43,7 +43,7 @@ fn assert_nothing_planted_lies_in(data: &Path) {
 }
 
 #[expect(clippy::print_stdout, reason = "CI counts the real parts in what tests print")]
-fn is_there(name: &str, command: &mut Command) -> bool {
+pub(crate) fn is_there(name: &str, command: &mut Command) -> bool {
     let version = command.stderr(Stdio::null()).output().ok().filter(|output| output.status.success());
     match version {
         Some(output) => {

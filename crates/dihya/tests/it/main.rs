@@ -5,6 +5,7 @@ mod backup;
 mod broken;
 mod check;
 mod crash;
+mod elk;
 mod intake;
 mod journey;
 #[path = "../../../../tests/peers/peers.rs"]
