@@ -16,7 +16,7 @@ pub mod native;
 mod servers;
 mod slack;
 mod teams;
-mod tls;
+pub mod tls;
 mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};

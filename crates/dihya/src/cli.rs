@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Take events away in open formats.
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Bring events along from what kept them before.
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// See what counts as personal data, in lines and in files.
     #[command(subcommand)]
     Privacy(PrivacyCommand),
@@ -293,6 +296,40 @@ pub(crate) struct ExportArgs {
     /// The file; it must not be there yet.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// Verbs of `migrate`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Send the documents of an Elasticsearch or OpenSearch dump through the running server.
+    Ndjson(MigrateArgs),
+}
+
+/// Arguments of `migrate ndjson`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  dihya migrate ndjson --dry-run dump.ndjson.gz\n  \
+    dihya migrate ndjson dump.ndjson.gz\n  \
+    dihya migrate ndjson --from-line 4500001 dump.ndjson.gz more.ndjson.zst\n  \
+    elasticdump --input=https://es:9200/web --output=$ --type=data | dihya migrate ndjson -\n\n\
+    A line is a hit with `_source` and `_index`, as elasticdump and scroll scripts write it, a whole page of a scroll \
+    (`hits.hits`), or a document alone. Times stay as they are; the index, without a date behind it, becomes the stream. \
+    What was taken is durable, batch by batch and in order: when something stops the command, it says with which \
+    --from-line it goes on. Lines that cannot be read are told with file and number, and the rest goes on.")]
+pub(crate) struct MigrateArgs {
+    /// The files, plain, gzip or zstd; - for standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The line of the first file to begin with.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) from_line: u64,
+    /// The stream of documents that name no index.
+    #[arg(long, default_value = "migrated", value_name = "STREAM")]
+    pub(crate) stream: String,
+    /// Read everything and send nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

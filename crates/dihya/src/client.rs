@@ -221,6 +221,18 @@ impl Client {
         Ok(serde_json::from_slice(&answer).unwrap_or(serde_json::Value::Null))
     }
 
+    /// Sends lines to `_bulk` and returns what became of each.
+    ///
+    /// # Errors
+    /// When there is no answer, or it says no to all of them.
+    pub(crate) async fn bulk(&self, lines: Vec<u8>) -> anyhow::Result<serde_json::Value> {
+        let mut request = self.request(Method::POST, "/_bulk", None)?;
+        let headers = request.headers_mut();
+        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/x-ndjson"));
+        *request.body_mut() = Full::new(lines.into());
+        serde_json::from_slice(&self.answer(request).await?).context("the answer is not JSON")
+    }
+
     /// Asks for something that comes bit by bit, for as long as it comes: each bit goes to `each`, which may be told parts of
     /// lines. `accept` is the media type asked for.
     ///
@@ -239,8 +251,11 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> anyhow::Result<Vec<u8>> {
+        self.answer(self.request(method, path, body)?).await
+    }
+
+    async fn answer(&self, request: Request<Full<bytes::Bytes>>) -> anyhow::Result<Vec<u8>> {
         let mut answer = Vec::new();
-        let request = self.request(method, path, body)?;
         let mut keep = |bytes: &[u8]| {
             anyhow::ensure!(answer.len() + bytes.len() <= ANSWER_BYTES_MAX, "the answer is too long");
             answer.extend_from_slice(bytes);

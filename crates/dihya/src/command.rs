@@ -10,6 +10,7 @@ mod heartbeat;
 mod incident;
 mod ledger;
 mod man;
+mod migrate;
 mod privacy;
 mod query;
 mod restore;
@@ -24,7 +25,7 @@ use std::future::Future;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, ExportCommand};
+use crate::cli::{Cli, Command, ExportCommand, MigrateCommand};
 use crate::failure::{DONE, UNKNOWN, USAGE, explain};
 use crate::terminal;
 
@@ -67,6 +68,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Search(args) => search::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Export(ExportCommand::Parquet(args)) => export::run(&args),
+        Command::Migrate(MigrateCommand::Ndjson(args)) => migrate::run(&args),
         Command::Privacy(command) => privacy::run(command),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),

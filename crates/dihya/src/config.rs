@@ -68,6 +68,8 @@ pub(crate) struct Loaded {
     pub(crate) sources: intake::files::Config,
     /// `lake:`.
     pub(crate) lake: LakeConfig,
+    /// `outputs:`.
+    pub(crate) outputs: export::config::Configs,
     /// What is in force all the same, and should not be as it is.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -241,6 +243,7 @@ fn parse(
         ledger: parts.ledger,
         sources: parts.sources,
         lake: parts.lake,
+        outputs: parts.outputs,
         warnings: reading.warnings,
     })
 }
@@ -292,6 +295,7 @@ struct Parts {
     ledger: LedgerConfig,
     sources: intake::files::Config,
     lake: LakeConfig,
+    outputs: export::config::Configs,
 }
 
 impl Reading<'_> {
@@ -346,6 +350,8 @@ impl Reading<'_> {
         for (path, message, suggestion) in lake.check(&tenants) {
             self.report(&root, &format!("lake.{path}"), message, suggestion);
         }
+        let outputs = self.outputs(&root, &json, &tenants);
+        names.extend(outputs.values().filter_map(export::Output::declared));
         Parts {
             server,
             channels: channel_configs,
@@ -357,7 +363,17 @@ impl Reading<'_> {
             ledger,
             sources,
             lake,
+            outputs,
         }
+    }
+
+    fn outputs(&mut self, root: &Node, json: &Value, tenants: &Tenants) -> export::config::Configs {
+        let outputs = self.typed(root, json, "outputs", export::config::read);
+        let tenants: Vec<_> = tenants.keys().collect();
+        for (path, message, suggestion) in export::config::check(&outputs, &tenants) {
+            self.report(root, format!("outputs.{path}").trim_end_matches('.'), message, suggestion);
+        }
+        outputs
     }
 
     /// Whoever knows a heartbeat's name can give signs of life in its place.
@@ -735,6 +751,37 @@ mod tests {
         }});
         let names = declared(&json, BTreeSet::new());
         assert_eq!(names, ["192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8::3", "h.example"]);
+    }
+
+    #[test]
+    fn outputs_have_their_problems_at_their_places() {
+        let problems = read_text(
+            "outputs:\n  a: {kind: elasticsearh, url: 'https://es.example:9200'}\n  b: {kind: file}\n  c: {kind: logstash, \
+             address: 'h:1', tsl: true}\n",
+        );
+        let problems = problems.err().unwrap_or_default().join("\n");
+        for expected in [
+            "2:13: outputs.a.kind: unknown kind elasticsearh, expected file, elasticsearch or logstash (did you mean \
+             elasticsearch?)",
+            "3:3: outputs.b.path: the key path is missing",
+            "4:39: outputs.c.tsl: unknown key",
+            "did you mean tls?",
+        ] {
+            assert!(problems.contains(expected), "{expected} in\n{problems}");
+        }
+        let problems = read_text(
+            "outputs:\n  a: {kind: elasticsearch, url: 'https://h', index: '{service}-x', tenant: clinic, username: u, \
+             password: open}\n  b:\n    kind: elasticsearch\n    url: https://es.example\n    index: 'logs-{+YYYY}'\n",
+        );
+        let problems = problems.err().unwrap_or_default().join("\n");
+        for expected in [
+            "outputs.a.password: a secret stands in the open",
+            "6:12: outputs.b.index: expected yyyy, MM and dd, with dots or dashes between them (write {+yyyy.MM.dd})",
+        ] {
+            assert!(problems.contains(expected), "{expected} in\n{problems}");
+        }
+        let loaded = read_text("outputs: {a: {kind: logstash, address: 'logs.example:5044'}}\n").expect("is good");
+        assert!(loaded.declared.contains(&"logs.example".to_owned()) && loaded.outputs.len() == 1);
     }
 
     #[test]

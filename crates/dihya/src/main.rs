@@ -11,6 +11,7 @@ mod direct;
 mod events;
 mod exposures;
 mod failure;
+mod input;
 mod keystores;
 mod logging;
 mod origins;

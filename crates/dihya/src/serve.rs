@@ -12,6 +12,7 @@ mod files;
 mod logs;
 mod named;
 mod opening;
+mod outputs;
 mod pages;
 mod people;
 mod reload;

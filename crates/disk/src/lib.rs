@@ -5,6 +5,7 @@
 
 mod os;
 mod reserve;
+mod rotating;
 pub mod sim;
 
 use std::io;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use os::{OsClock, OsDisk, OsRng};
 pub use reserve::Reserve;
+pub use rotating::Rotating;
 pub use sim::SimDisk;
 
 /// Why a file operation did not happen.

@@ -155,6 +155,21 @@ pub const QUERY_SPILL_BYTES_MAX: u64 = 8 << 30;
 /// Longest time that a query may ask for.
 pub const QUERY_TIME_MAX: Duration = Duration::from_secs(300);
 
+/// Most outputs of one instance: each reads the ledger for each of its tenants.
+pub const OUTPUTS_MAX: usize = 32;
+/// Largest batch that is handed to an output's receiver, before it is packed.
+pub const OUTPUT_BATCH_BYTES_MAX: usize = 5 << 20;
+/// Most events of one batch.
+pub const OUTPUT_BATCH_EVENTS_MAX: usize = 8_192;
+/// Most records that an output reads at once: each may be a payload of the largest size.
+pub const OUTPUT_READ_RECORDS_MAX: usize = 64;
+/// Most outputs that make or hand over a batch at the same time; the others wait with what they hold.
+pub const OUTPUT_TURNS_MAX: usize = 2;
+/// Largest answer of a receiver.
+pub const OUTPUT_ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Longest wait that a receiver may ask for.
+pub const OUTPUT_RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
 /// Most streams that a tenant may send to between two starts.
 pub const STREAMS_MAX: usize = 4_096;
 /// Most tenants of one instance.
@@ -281,5 +296,7 @@ const _: () = assert!(LOOKUP_TAGS_MAX < u32::MAX as usize / 2, "places in a keys
 const _: () = assert!(SEALED_VALUES_MAX * 34 <= ENTRY_BYTES_MAX / 4, "commitments to sealed values leave room");
 const _: () = assert!(BATCH_RECORDS_MAX <= APPEND_QUEUE_MAX, "a full batch fits the queue");
 const _: () = assert!(PROBE_BODY_BYTES_MAX <= PROBE_DECODED_BYTES_MAX, "decoding never allows less than reading");
+const _: () = assert!(INTAKE_EVENT_BYTES_MAX * 4 <= OUTPUT_BATCH_BYTES_MAX, "the largest event fits a batch");
+const _: () = assert!(OUTPUT_BATCH_EVENTS_MAX * 256 <= OUTPUT_ANSWER_BYTES_MAX, "the answer to a full batch is read");
 const _: () = assert!(LAKE_FLUSH_BYTES <= LAKE_HOT_BYTES_MAX / 2, "one tenant leaves room for others");
 const _: () = assert!(QUERY_TIME_MAX.as_secs() < LAKE_REMOVED_KEPT.as_secs(), "no query meets a file that is gone");

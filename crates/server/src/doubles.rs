@@ -517,6 +517,12 @@ impl Vitals for Health {
         vec![OutboxGauge { tenant: Tenant::default(), channel: "mail".into(), pending: 3 }]
     }
 
+    fn outputs(&self) -> Vec<OutputGauge> {
+        let events = [("sent", 5), ("known", 1), ("refused", 2), ("expired", 0)];
+        let lag = Duration::from_secs(3);
+        vec![OutputGauge { tenant: Tenant::default(), output: "es".into(), events, bytes: 90, failures: 4, lag }]
+    }
+
     fn scheduler(&self) -> Option<SchedulerGauge> {
         let lag = vec![(0.001, 5), (0.1, 1), (f64::INFINITY, 1)];
         Some(SchedulerGauge { running: 2, runs: 7, skipped: 1, lag, lag_sum: 1.5 })

@@ -21,7 +21,7 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::process;
-use crate::seam::{Check, LedgerGauge, OutboxGauge, SchedulerGauge};
+use crate::seam::{Check, LedgerGauge, OutboxGauge, OutputGauge, SchedulerGauge};
 
 pub mod reference;
 
@@ -317,6 +317,7 @@ pub(crate) struct Stand {
     pub(crate) checks: Vec<Check>,
     pub(crate) ledgers: Vec<LedgerGauge>,
     pub(crate) outboxes: Vec<OutboxGauge>,
+    pub(crate) outputs: Vec<OutputGauge>,
     pub(crate) ready: bool,
     pub(crate) lake_is_open: bool,
 }
@@ -333,11 +334,24 @@ impl Collector for Stand {
         gauges(&mut encoder, &name::LEDGER_COMMITTED, ledgers().map(|log| ([], real(log.committed))))?;
         gauges(&mut encoder, &name::LEDGER_COMMIT_LAG, ledgers().map(|log| ([], log.commit_lag.as_secs_f64())))?;
         let pending = self.outboxes.iter().map(|outbox| ([("channel", outbox.channel.clone())], real(outbox.pending)));
-        gauges(&mut encoder, &name::OUTBOX_PENDING, pending)
+        gauges(&mut encoder, &name::OUTBOX_PENDING, pending)?;
+        self.encode_outputs(&mut encoder)
     }
 }
 
 impl Stand {
+    fn encode_outputs(&self, encoder: &mut DescriptorEncoder) -> Written {
+        let of = |output: &OutputGauge| ("output", output.output.clone());
+        let events = self.outputs.iter().flat_map(|output| {
+            output.events.map(|(outcome, count)| ([of(output), ("outcome", outcome.to_owned())], count))
+        });
+        counters(encoder, &name::OUTPUT_EVENTS, events)?;
+        counters(encoder, &name::OUTPUT_BYTES, self.outputs.iter().map(|output| ([of(output)], output.bytes)))?;
+        counters(encoder, &name::OUTPUT_FAILURES, self.outputs.iter().map(|output| ([of(output)], output.failures)))?;
+        let lags = self.outputs.iter().map(|output| ([of(output)], output.lag.as_secs_f64()));
+        gauges(encoder, &name::OUTPUT_LAG, lags)
+    }
+
     fn encode_checks(&self, encoder: &mut DescriptorEncoder) -> Written {
         let labels = |check: &Check| [("check", check.result.id.clone()), ("kind", check.result.kind.clone())];
         let up = self.checks.iter().filter_map(|check| match check.result.state {
@@ -374,6 +388,18 @@ fn gauges<const N: usize>(
     let mut family = encoder.encode_descriptor(entry.family(), &sentence(entry), None, MetricType::Gauge)?;
     for (labels, value) in rows {
         ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn counters<const N: usize>(
+    encoder: &mut DescriptorEncoder,
+    entry: &name::Entry,
+    rows: impl IntoIterator<Item = ([Pair; N], u64)>,
+) -> Written {
+    let mut family = encoder.encode_descriptor(entry.family(), &sentence(entry), None, MetricType::Counter)?;
+    for (labels, value) in rows {
+        ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
 }

@@ -470,6 +470,23 @@ pub struct OutboxGauge {
     pub pending: u64,
 }
 
+/// How one output stands with one tenant's events.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OutputGauge {
+    /// Whose events.
+    pub tenant: Tenant,
+    /// Which output.
+    pub output: String,
+    /// Events by what became of them: `sent`, `known`, `refused` and `expired`.
+    pub events: [(&'static str, u64); 4],
+    /// Bytes that went out.
+    pub bytes: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// How long ago the oldest event was admitted that was not handed over.
+    pub lag: Duration,
+}
+
 /// How the scheduler of checks is doing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SchedulerGauge {
@@ -495,6 +512,9 @@ pub trait Vitals: Send + Sync {
 
     /// Returns how full each outbox is.
     fn outboxes(&self) -> Vec<OutboxGauge>;
+
+    /// Returns how each output stands with each tenant.
+    fn outputs(&self) -> Vec<OutputGauge>;
 
     /// Tells whether events can be asked for.
     fn lake_is_open(&self) -> bool;

@@ -11,7 +11,10 @@ use rustls::{ClientConfig, RootCertStore};
 use super::build::BuildError;
 
 /// Makes the configuration of a client that trusts `ca_file`, or the system's authorities where there is none.
-pub(super) fn client(ca_file: Option<&Path>, disk: &dyn Disk) -> Result<Arc<ClientConfig>, BuildError> {
+///
+/// # Errors
+/// When the file cannot be read, or holds no authorities.
+pub fn client(ca_file: Option<&Path>, disk: &dyn Disk) -> Result<Arc<ClientConfig>, BuildError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {
@@ -41,7 +44,8 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BuildError> 
 }
 
 /// Says why a handshake failed, in words that fit a sentence.
-pub(super) fn explain(error: &rustls::Error) -> String {
+#[must_use]
+pub fn explain(error: &rustls::Error) -> String {
     use rustls::CertificateError;
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {

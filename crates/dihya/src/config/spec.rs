@@ -31,6 +31,12 @@ pub(crate) static ROOT: Spec = Spec {
         FieldSpec::optional("privacy", Ty::Object(&privacy::config::SPEC), "", "What is done about personal values."),
         FieldSpec::optional("ledger", Ty::Object(&LEDGER), "", "What is recorded, under which name, and for how long."),
         FieldSpec::optional("lake", Ty::Object(&lake::SPEC), "", "Events in files: how soon, and for how long."),
+        FieldSpec::optional(
+            "outputs",
+            export::config::TY,
+            "",
+            "Who else is handed events: files, Elasticsearch, Logstash.",
+        ),
     ],
 };
 

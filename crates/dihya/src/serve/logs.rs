@@ -12,7 +12,7 @@ use model::limits::COMMIT_LAG_MAX;
 use model::{BoxFuture, Clock, Origin, Position, Tenant};
 use server::Declined;
 use server::path::LedgerFile;
-use server::seam::{LedgerGauge, Ledgers, LogOwner, OutboxGauge, SchedulerGauge, Vitals};
+use server::seam::{LedgerGauge, Ledgers, LogOwner, OutboxGauge, OutputGauge, SchedulerGauge, Vitals};
 use tokio::sync::Semaphore;
 
 use super::opening::Opening;
@@ -95,6 +95,7 @@ const LAG_MAX: Duration = COMMIT_LAG_MAX.saturating_mul(2);
 /// How the program itself stands.
 pub(super) struct Pulse {
     pub(super) lake: Arc<Opening>,
+    pub(super) outputs: Arc<export::Outputs>,
     pub(super) ledger: Ledger,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) outboxes: RwLock<Vec<OutboxGauge>>,
@@ -165,6 +166,16 @@ impl Vitals for Pulse {
 
     fn outboxes(&self) -> Vec<OutboxGauge> {
         self.outboxes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn outputs(&self) -> Vec<OutputGauge> {
+        let gauge = |standing: export::Standing| {
+            let export::Standing { sent, known, refused, expired, .. } = standing;
+            let events = [("sent", sent), ("known", known), ("refused", refused), ("expired", expired)];
+            let export::Standing { tenant, output, bytes, failures, lag, .. } = standing;
+            OutputGauge { tenant, output, events, bytes, failures, lag }
+        };
+        self.outputs.standings().into_iter().map(gauge).collect()
     }
 
     fn scheduler(&self) -> Option<SchedulerGauge> {

@@ -153,6 +153,8 @@ impl Running {
         self.pipeline.set_clearer(clearer);
         self.keystores = keystores;
         self.lake.reload(loaded.lake.clone());
+        let tenants: Vec<Tenant> = loaded.tenants.keys().cloned().collect();
+        self.outputs.reload(&loaded.outputs, &tenants).await;
         for (tenant, setup) in setups {
             if let Some(engine) = self.engines.get(&tenant) {
                 engine.reload(setup);
@@ -227,7 +229,9 @@ impl Running {
 
     /// Pages people when the program itself has been unwell for some time.
     pub(super) async fn tell_ailments(&mut self) {
-        let ailments = self.pulse.ailments();
+        // A collector that is down is no reason to send events elsewhere, so readiness does not speak of it.
+        let mut ailments = self.pulse.ailments();
+        ailments.extend(self.outputs.ailments());
         let Some(alert) = self.unwell.look(&ailments, self.clock.now(), self.clock.monotonic()) else { return };
         // A ledger that has no room even for alerts stops itself, and then the last notice says so.
         if let Err(error) = self.pipeline.admit(vec![Signal::ours(Tenant::default(), alert)], Level::Durable).await {

@@ -9,6 +9,7 @@ use alert::state::State as _;
 use alert::{Engine, SqliteState};
 use anyhow::Context as _;
 use disk::{Disk, OsClock, OsDisk, OsRng};
+use export::Outputs;
 use model::{
     AdminAct, Admit as _, Alert, Clock, ConfigLoad, Level, Private, RefusalKind, Rng, Signal, SteadyClock, Tenant,
 };
@@ -28,6 +29,7 @@ use super::counted::Counter;
 use super::files;
 use super::logs::{Logs, PROOFS_AT_ONCE_MAX, Pulse};
 use super::opening::{self, Opening};
+use super::outputs;
 use super::people::Engines;
 use super::reload::ConfigFile;
 use super::unwell::Unwell;
@@ -75,6 +77,7 @@ pub(crate) struct Running {
     pub(super) spool: spool::Watched,
     pub(super) history: Arc<History>,
     pub(super) lake: Arc<Opening>,
+    pub(super) outputs: Arc<Outputs>,
     pub(super) unwell: Unwell,
     /// How local commands reach the server, as it was last written down.
     reach: Option<Reach>,
@@ -111,6 +114,7 @@ impl Base {
         let metrics = Arc::new(Metrics::new());
         let ledger = open_ledger(loaded, &data_dir, &disk, &clock, &rng).await?;
         opening::register(&ledger, loaded.tenants.keys().cloned())?;
+        outputs::register(&ledger, &loaded.outputs, loaded.tenants.keys())?;
         let token_key = store::token_key(&*disk, &data_dir, &*rng)?;
         let means = Means { disk: Arc::clone(&disk), rng: Arc::clone(&rng), clock: Arc::clone(&clock) };
         let keystores = keystores::open(loaded, &data_dir, &means, &Keystores::default()).await?;
@@ -128,9 +132,10 @@ impl Base {
         Ok(Self { civil, steady, clock, rng, disk, data_dir, metrics, pipeline, token_key, keystores })
     }
 
-    fn pulse(&self, lake: &Arc<Opening>) -> Pulse {
+    fn pulse(&self, lake: &Arc<Opening>, outputs: &Arc<Outputs>) -> Pulse {
         Pulse {
             lake: Arc::clone(lake),
+            outputs: Arc::clone(outputs),
             ledger: self.pipeline.ledger().clone(),
             clock: Arc::clone(&self.clock),
             outboxes: RwLock::default(),
@@ -177,6 +182,18 @@ impl Base {
             ailments: Arc::clone(&pulse.files),
         };
         files::start(sources, world, halted, tasks);
+    }
+
+    /// Returns what the routes of the ledger's logs read.
+    fn logs(&self, loaded: &Loaded) -> Logs {
+        Logs {
+            disk: Arc::clone(&self.disk),
+            data_dir: self.data_dir.clone(),
+            ledger: self.pipeline.ledger().clone(),
+            instance: loaded.ledger.instance.clone(),
+            tenants: RwLock::new(loaded.tenants.iter().map(|(tenant, of)| (tenant.clone(), of.public)).collect()),
+            proofs: Arc::new(Semaphore::new(PROOFS_AT_ONCE_MAX)),
+        }
     }
 
     fn alert_means(&self) -> alerting::Means {
@@ -272,20 +289,12 @@ impl Running {
         watch_engines(&mut tasks, &engines, &base.pipeline);
 
         let file = ConfigFile::new(&loaded, listen);
-        let logs = Arc::new(Logs {
-            disk: Arc::clone(&base.disk),
-            data_dir: base.data_dir.clone(),
-            ledger: base.pipeline.ledger().clone(),
-            instance: loaded.ledger.instance.clone(),
-            tenants: RwLock::new(loaded.tenants.iter().map(|(tenant, of)| (tenant.clone(), of.public)).collect()),
-            proofs: Arc::new(Semaphore::new(PROOFS_AT_ONCE_MAX)),
-        });
+        let logs = Arc::new(base.logs(&loaded));
+        let outputs = outputs::open(&loaded, &base.pipeline, &control.pool, &base.clock, &base.disk).await?;
         let opening = Arc::new(Opening::new(loaded.lake));
-        let pulse = Arc::new(base.pulse(&opening));
-        for tenant in loaded.tenants.keys() {
-            follow_history(&mut tasks, &control.history, &base.pipeline, tenant).await?;
-        }
+        let pulse = Arc::new(base.pulse(&opening, &outputs));
         let tenants: Vec<Tenant> = loaded.tenants.keys().cloned().collect();
+        follow_histories(&mut tasks, &control.history, &base.pipeline, &tenants).await?;
         let events = Counter::new(Arc::clone(&opening), base.pipeline.ledger().clone(), Arc::clone(&base.clock));
         let watching =
             Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, events, &mut tasks).await;
@@ -299,6 +308,7 @@ impl Running {
         let stop = serve_http(server, &mut tasks);
         base.follow_files(loaded.sources, receiver, &pulse, stop.subscribe(), &mut tasks);
         base.lake(&opening, &tenants, &mut tasks);
+        outputs.reload(&loaded.outputs, &tenants).await;
         base.metrics.config_loaded(true, base.clock.now());
         Ok(Self {
             pipeline: base.pipeline,
@@ -326,6 +336,7 @@ impl Running {
             spool: spool::Watched::new(loaded.alerting.config),
             history: control.history,
             lake: opening,
+            outputs,
             unwell: Unwell::default(),
             reach,
             state: control.state,
@@ -369,6 +380,7 @@ impl Running {
         for engine in self.engines.values() {
             engine.stop().await;
         }
+        self.outputs.stop().await;
         self.pipeline.record_losses().await;
         for (tenant, lake) in self.engines.keys().filter_map(|tenant| Some((tenant, self.lake.lake()?))) {
             if let Err(error) = lake.flush(tenant).await {
@@ -492,6 +504,18 @@ async fn first_token(tokens: &Tokens, base: &Base) -> anyhow::Result<Option<Priv
     let (token, path) = tokens.first_start(&*base.disk, &base.data_dir).await?;
     tracing::info!(path = %path.display(), "made the administrator's token");
     Ok(Some(token))
+}
+
+async fn follow_histories(
+    tasks: &mut JoinSet<&'static str>,
+    history: &Arc<History>,
+    pipeline: &Arc<Pipeline>,
+    tenants: &[Tenant],
+) -> anyhow::Result<()> {
+    for tenant in tenants {
+        follow_history(tasks, history, pipeline, tenant).await?;
+    }
+    Ok(())
 }
 
 /// Keeps the status page's history of a tenant. What keeps it from being written, such as a full disk, must not end the

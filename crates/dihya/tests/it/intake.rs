@@ -14,7 +14,7 @@ const POLICY: &str =
 /// What is personal in the events that are sent, and must be nowhere in the data directory.
 const PLANTED: [&str; 4] = ["planted.person", "203.0.113.77", "0612345678", "customer-4711"];
 
-fn agent_token(server: &Server, name: &str) -> String {
+pub(crate) fn agent_token(server: &Server, name: &str) -> String {
     let added = server.client(&["token", "add", name, "--role", "ingest"]);
     assert!(added.status.success(), "{}", text(&added.stderr));
     text(&added.stdout).lines().last().expect("the token").trim().to_owned()

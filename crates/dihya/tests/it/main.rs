@@ -5,6 +5,7 @@ mod backup;
 mod broken;
 mod check;
 mod crash;
+mod elk;
 mod files;
 mod intake;
 mod journey;

@@ -56,6 +56,7 @@ pub(crate) async fn metrics(State(app): Shared, caller: Caller, request: Request
         checks: checks.board(tenant),
         ledgers: vitals.ledgers().into_iter().filter(|log| log.tenant == *tenant).collect(),
         outboxes: vitals.outboxes().into_iter().filter(|outbox| outbox.tenant == *tenant).collect(),
+        outputs: vitals.outputs().into_iter().filter(|output| output.tenant == *tenant).collect(),
         ready: vitals.ailments().is_empty(),
         lake_is_open: vitals.lake_is_open(),
     };

@@ -78,6 +78,14 @@ entries! {
         "Attempts at notifications: delivered, retry or failed";
     OUTBOX_PENDING = "dihya_outbox_pending" "gauge" ["tenant", "channel"]
         "Notifications that wait for an attempt";
+    OUTPUT_EVENTS = "dihya_output_events_total" "counter" ["tenant", "output", "outcome"]
+        "Events by what became of them at an output: sent, known (the receiver had them already), refused for good, or expired before they could be sent";
+    OUTPUT_BYTES = "dihya_output_bytes_total" "counter" ["tenant", "output"]
+        "Bytes that went to an output's receiver, as packed";
+    OUTPUT_FAILURES = "dihya_output_failures_total" "counter" ["tenant", "output"]
+        "Attempts at handing over events that failed and are made again";
+    OUTPUT_LAG = "dihya_output_lag_seconds" "gauge" ["tenant", "output"]
+        "How long ago the oldest event was admitted that an output has not handed over";
     REDACTIONS = "dihya_privacy_redactions_total" "counter" ["type"]
         "Values that privacy replaced, by what they were";
     SUBJECT_KEYS = "dihya_privacy_subject_keys" "gauge" ["tenant"]

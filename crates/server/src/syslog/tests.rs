@@ -87,6 +87,7 @@ impl Running {
             checks: Vec::new(),
             ledgers: Vec::new(),
             outboxes: Vec::new(),
+            outputs: Vec::new(),
             ready: true,
             lake_is_open: true,
         };

@@ -1,19 +1,18 @@
 //! `dihya privacy scan`: what personal data lies in files, without a value of it in the report.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, Read as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::read::MultiGzDecoder;
 use privacy::{Redactor, Type};
 use serde_json::json;
 
 use crate::cli::Format;
 use crate::command::print_json;
 use crate::failure::{DONE, FAILED};
+use crate::input::open;
 use crate::terminal::{self, Progress};
 
 /// Most bytes of a line that are looked at together; a longer line is looked at in pieces.
@@ -75,39 +74,6 @@ pub(super) fn run(redactor: &Redactor, files: &[PathBuf], format: Format, sample
         terminal::err(&format!("dihya: could not read {name}: {why}\n"));
     }
     Ok(if report.types.is_empty() && report.failed.is_empty() { DONE } else { FAILED })
-}
-
-/// Counts the bytes that were read of the file itself, so that progress is right for compressed files too.
-struct Counted<R> {
-    inner: R,
-    read: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.inner.read(buffer)?;
-        self.read.fetch_add(len as u64, Ordering::Relaxed);
-        Ok(len)
-    }
-}
-
-/// Opens a file, or standard input for `-`; gzip is known by its first bytes.
-fn open(path: &Path, read: &Arc<AtomicU64>) -> io::Result<Box<dyn BufRead>> {
-    let raw: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        if path.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
-        }
-        Box::new(Counted { inner: File::open(path)?, read: Arc::clone(read) })
-    };
-    let mut input = BufReader::with_capacity(PIECE_BYTES_MAX, raw);
-    let is_gzip = input.fill_buf()?.starts_with(&[0x1F, 0x8B]);
-    Ok(if is_gzip {
-        Box::new(BufReader::with_capacity(PIECE_BYTES_MAX, MultiGzDecoder::new(input)))
-    } else {
-        Box::new(input)
-    })
 }
 
 impl Report {
