@@ -128,7 +128,8 @@ pub struct Standing {
     pub failures: u64,
     /// Where the ledger is read on after a restart.
     pub position: Position,
-    /// How long ago the oldest event was admitted that was not handed over; zero where there is none.
+    /// How long ago the oldest event was admitted that was not handed over; zero where there is none. Before an output has looked:
+    /// since its start.
     pub lag: Duration,
     /// Why the last attempt failed, until one succeeds.
     pub failing: Option<String>,
@@ -209,7 +210,9 @@ impl Outputs {
 
     fn start(&self, name: &str, tenant: &Tenant, output: &Output) -> Running {
         let (stop, stopping) = watch::channel(false);
-        let stats = Arc::new(Mutex::new(Stats::default()));
+        // Until it has looked what there is, it is behind: zero would mean that all was handed over.
+        let stats = Stats { oldest: Some(self.world.clock.now()), ..Stats::default() };
+        let stats = Arc::new(Mutex::new(stats));
         let worker = Worker {
             name: name.to_owned(),
             view: view(name),
@@ -525,7 +528,7 @@ impl Worker {
         let mut stats = lock(&self.stats);
         stats.expired += batch.expired;
         stats.position = place.stored;
-        stats.oldest = None;
+        stats.oldest = stats.oldest.filter(|_| !batch.caught_up);
         if stats.failing.take().is_some() || stats.let_go {
             tracing::info!(output = self.name, tenant = %self.tenant, "an output takes events again");
         }
