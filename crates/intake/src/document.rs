@@ -53,6 +53,15 @@ const LEVELS: [&str; 7] = ["log.level", "level", "severity", "severity_text", "l
 
 /// Reads a document.
 pub(crate) fn read(json: &[u8]) -> Result<Map, Unread> {
+    match value(json)? {
+        Value::Map(map) if map.is_empty() => Err(Unread::Empty),
+        Value::Map(map) => Ok(map),
+        _ => Err(Unread::NotAnObject),
+    }
+}
+
+/// Reads any JSON.
+pub(crate) fn value(json: &[u8]) -> Result<Value, Unread> {
     let (too_deep, open) = (Cell::new(false), RefCell::new(Vec::with_capacity(OPEN)));
     let reader = Reader { left: VALUE_DEPTH_MAX, too_deep: &too_deep, open: &open };
     // Checked once as a whole, the texts in it need not be checked one by one.
@@ -60,13 +69,7 @@ pub(crate) fn read(json: &[u8]) -> Result<Map, Unread> {
         Ok(text) => reader.whole(serde_json::Deserializer::from_str(text)),
         Err(_) => reader.whole(serde_json::Deserializer::from_slice(json)),
     };
-    match value {
-        Ok(Value::Map(map)) if map.is_empty() => Err(Unread::Empty),
-        Ok(Value::Map(map)) => Ok(map),
-        Ok(_) => Err(Unread::NotAnObject),
-        Err(_) if too_deep.get() => Err(Unread::TooDeep),
-        Err(_) => Err(Unread::NotJson),
-    }
+    value.map_err(|_| if too_deep.get() { Unread::TooDeep } else { Unread::NotJson })
 }
 
 /// Reads JSON straight into values, as deep as it may nest.

@@ -1,4 +1,4 @@
-//! `POST /api/dihya/v1/events`: one JSON object a line, one object, or an array of them; CloudEvents among them.
+//! `POST /api/dihya/v1/events`: one JSON object a line, one object, or an array of them.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub(crate) fn split(body: &[u8]) -> Result<Vec<Range<usize>>, &'static str> {
     Ok(documents)
 }
 
-fn items(body: &[u8]) -> Result<Vec<Range<usize>>, &'static str> {
+pub(crate) fn items(body: &[u8]) -> Result<Vec<Range<usize>>, &'static str> {
     let items: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| "the body is no JSON array")?;
     let start = body.as_ptr().addr();
     Ok(items

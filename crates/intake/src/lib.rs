@@ -6,12 +6,13 @@
 //!
 //! # Use
 //!
-//! [`Receiver::room`] before a body is read, [`Receiver::bulk`] or [`Receiver::events`] with it. Both answer with a
+//! [`Receiver::room`] before a body is read, [`Receiver::bulk`], [`Receiver::events`] or another with it. They answer with a
 //! status and a body for the sender. [`elastic`] answers what agents ask before they send. [`Receiver::syslog`] takes messages
 //! of senders that get no answer, and says from where on they are to be given again. [`files::follow`] fetches lines itself.
 
 mod admission;
 mod bulk;
+pub mod cloudevents;
 mod decode;
 mod document;
 pub mod elastic;

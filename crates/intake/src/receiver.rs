@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admission::{Admission, Outcome, Reading};
 use crate::bulk::{self, Malformed};
+use crate::cloudevents::{self, Mode};
 use crate::decode::{Encoding, Undecoded, decode};
 use crate::otlp::{Export, Format};
 use crate::{document, elastic, events, loki, otlp};
@@ -217,6 +218,27 @@ impl Receiver {
         };
         let (outcomes, last) = self.admit(&call, documents.len(), &read).await;
         sum_up(&outcomes, last.as_ref())
+    }
+
+    /// Takes CloudEvents for `stream`, and answers as [`Receiver::events`] does. A batch may be empty.
+    pub async fn cloud_events(&self, mut call: Call, mode: &Mode, stream: &str) -> Answer {
+        let problem = |status: u16, why: String| Answer { status, body: String::new(), detail: why, retry_after: None };
+        let body = match unpack(call.encoding, std::mem::take(&mut call.body)).await {
+            Ok(body) => body,
+            Err(undecoded) => return problem(undecoded.status(), undecoded.to_string()),
+        };
+        let split = match cloudevents::Split::new(&body, mode) {
+            Ok(split) => split,
+            Err(why) => return problem(400, why.to_owned()),
+        };
+        let Some(stream) = elastic::stream_of(stream) else {
+            return problem(400, "the name of the stream is not valid".to_owned());
+        };
+        let observed_ns = self.now_ns();
+        let read = |number: usize| self.known(&call.tenant, split.event(number, &stream, observed_ns)?);
+        let (outcomes, last) = self.admit(&call, split.len(), &read).await;
+        let answer = sum_up(&outcomes, last.as_ref());
+        if outcomes.is_empty() { Answer { status: 202, ..answer } } else { answer }
     }
 
     /// Takes log records of OTLP. What can never be taken is counted in the answer; when the rest is to be sent again, all is,

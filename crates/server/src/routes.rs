@@ -380,7 +380,7 @@ pub static ROUTES: &[Route] = &[
         Area::Events,
         Recorded::Itself,
         || post(intake::events),
-        "Takes events as NDJSON, one object or an array; answers when they are durable.",
+        "Takes events as NDJSON, one object or an array, and CloudEvents; answers when they are durable.",
     ),
     ask("/api/dihya/v1/search", || post(ask::search), "Finds events, newest first."),
     ask("/api/dihya/v1/search/histogram", || post(ask::histogram), "Counts events over time."),

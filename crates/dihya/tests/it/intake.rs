@@ -125,6 +125,65 @@ fn elasticsearchs_own_client_sends_and_what_it_was_told_survives_a_kill() {
     assert_eq!(verify(&data)["sound"], true);
 }
 
+const CLOUD: &str = r#"
+import json, sys, urllib.request
+from cloudevents.core.bindings.http import to_binary_event, to_structured_event
+from cloudevents.core.v1.event import CloudEvent
+server, token = sys.argv[1], sys.argv[2]
+def event(mode, n):
+    about = {"id": f"{mode}-{n}", "source": "/shop", "type": "org.example.paid", "specversion": "1.0",
+             "subject": f"café {n}", "datacontenttype": "application/json"}
+    return CloudEvent(attributes=about, data={"n": n, "note": f"planted.person{n}@example.org, tel 0612345678",
+                                              "user": {"id": "customer-4711"}})
+def send(headers, body):
+    headers = {**headers, "Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"{server}/api/dihya/v1/events?stream=shop-cloud", data=body, headers=headers)
+    answer = urllib.request.urlopen(request)
+    assert answer.status == 202, answer.status
+    return json.load(answer)
+for n in range(20):
+    for mode, message in (("structured", to_structured_event), ("binary", to_binary_event)):
+        message = message(event(mode, n))
+        assert send(message.headers, message.body)["accepted"] == 1
+batch = b"[" + b",".join(to_structured_event(event("batch", n)).body for n in range(20)) + b"]"
+assert send({"Content-Type": "application/cloudevents-batch+json"}, batch)["accepted"] == 20
+"#;
+
+#[test]
+fn the_cloudevents_sdk_sends_in_all_three_modes() {
+    let client = python();
+    let version = ["-c", "import importlib.metadata as m; print(m.version('cloudevents'))"];
+    if !is_there("cloudevents-py", Command::new(&client).args(version)) {
+        return;
+    }
+    let place = Place::new();
+    let policy = "privacy:\n  streams:\n    shop-*:\n      fields:\n        body.user.id: mask\n";
+    let file = place.put("dihya.yaml", policy);
+    let server = Server::start(&place, &["--config", &file]);
+    let token = agent_token(&server, "cloudevents");
+    let sent = Command::new(&client).args(["-c", CLOUD, &server.url(), &token]).output().expect("runs");
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    let data = server.data.clone();
+    server.kill();
+    let kept = events(&place);
+    assert_eq!(kept.len(), 60, "what was acknowledged was durable");
+    for mode in ["structured", "binary", "batch"] {
+        let id = |n: usize| format!("{mode}-{n}");
+        for n in 0..20 {
+            let mut of_it = kept.iter().filter(|event| event["attributes"]["cloudevents.event_id"] == id(n));
+            let event = of_it.next().expect("is there");
+            assert!(of_it.next().is_none(), "{mode}: once");
+            assert_eq!(event["body"]["n"], n);
+            assert_eq!(event["body"]["note"], "[email], tel [phone]");
+            assert_eq!(event["body"]["user"]["id"], "***");
+            assert_eq!(event["attributes"]["cloudevents.event_type"], "org.example.paid");
+            assert_eq!(event["attributes"]["cloudevents.event_subject"], format!("café {n}"));
+            assert!(event["time_ns"].is_i64(), "the SDK sets a time: {event}");
+        }
+    }
+    assert_nothing_planted_lies_in(&data);
+}
+
 const OTEL: &str = r#"
 import logging, sys
 from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler

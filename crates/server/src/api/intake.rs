@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use intake::cloudevents::Mode;
 use intake::{Call, Encoding, Room, elastic};
 use model::SourceId;
 use model::limits::INTAKE_BODY_BYTES_MAX;
@@ -39,7 +40,7 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Index {
 #[utoipa::path(
     post, path = "/api/dihya/v1/events", tag = "events",
     params(("stream" = Option<String>, Query, description = "Their stream; `default` without it")),
-    request_body(content = Object, content_type = "application/x-ndjson", description = "One JSON object a line, one object, or an array of them; gzip and deflate by Content-Encoding"),
+    request_body(content = Object, content_type = "application/x-ndjson", description = "One JSON object a line, one object, or an array of them; CloudEvents 1.0 as application/cloudevents+json, application/cloudevents-batch+json, or with `ce-*` headers; gzip and deflate by Content-Encoding"),
     responses((status = 202, body = Object, description = "All that are events are durable: `{accepted, refused, reasons?, receipt}`"),
         (status = 429, body = Object, description = "`accepted` are durable; send the rest again from event number `resume_at`"),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -48,8 +49,13 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Index {
 pub(crate) async fn events(State(app): Shared, caller: Caller, mut params: Params, request: Request) -> Answer {
     let stream = params.take("stream").unwrap_or_else(|| "default".to_owned());
     params.done()?;
+    let mode = Mode::of(request.headers())
+        .map_err(|unknown| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, unknown.to_string()))?;
     let (call, _room) = receive(&app, &caller, request).await?;
-    let answer = app.parts.receiver.events(call, &stream).await;
+    let answer = match mode {
+        Some(mode) => app.parts.receiver.cloud_events(call, &mode, &stream).await,
+        None => app.parts.receiver.events(call, &stream).await,
+    };
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if status == StatusCode::ACCEPTED || status == StatusCode::TOO_MANY_REQUESTS {
         let media_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];

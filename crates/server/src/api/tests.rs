@@ -1,6 +1,6 @@
 //! The API as a client meets it.
 
-use http::Request;
+use http::{HeaderValue, Request, header};
 use model::{Body, IncidentAction, MatchOp, RefusalKind, Severity, State};
 use serde_json::json;
 
@@ -614,6 +614,18 @@ async fn events_come_in_over_our_route_and_over_elasticsearchs() {
         problem(&send(path, body).await, 400, None);
     }
     problem(&send("/api/dihya/v1/events?index=a", "{}").await, 400, None);
+    let cloud = async |kind: &'static str, body: &str| {
+        let mut sent = request("POST", "/api/dihya/v1/events?stream=shop", &sender, body);
+        sent.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        fixture.send(sent).await
+    };
+    let one = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#;
+    assert_eq!(cloud("application/cloudevents+json", one).await.status, 202);
+    assert_eq!(cloud("application/cloudevents-batch+json", "[]").await.status, 202);
+    let half = cloud("application/cloudevents-batch+json", &format!("[{one},{{}}]")).await;
+    assert_eq!((half.status, half.json()["refused"].as_u64()), (202, Some(1)), "{}", half.text);
+    problem(&cloud("application/cloudevents+json", "{}").await, 400, None);
+    problem(&cloud("application/cloudevents+avro", one).await, 415, None);
     problem(&fixture.send(request("POST", "/api/dihya/v1/events", "", "{}")).await, 401, None);
     let viewer = fixture.token(&[Role::Viewer]).await;
     problem(&fixture.send(request("POST", "/api/dihya/v1/events", &viewer, "{}")).await, 403, None);
