@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::crypt::{self, NONCE_BYTES, Secret, TAG_BYTES};
 use super::error::Error;
 use super::index::Index;
+use super::locked::Kept;
 use super::{Class, Kid, Tag};
 
 const MAGIC: &[u8; 8] = b"DhKeys1\n";
@@ -87,7 +88,7 @@ impl<'a> Record<'a> {
 
 /// What all frames of one file share.
 pub(crate) struct Sealing {
-    pub(crate) emk: Secret,
+    pub(crate) emk: Kept,
     /// `"dihya/keys/1" | len u8 | tenant | epoch u64 | file 16`: a frame's ordinal follows.
     context: Vec<u8>,
     epoch: u64,
@@ -95,13 +96,13 @@ pub(crate) struct Sealing {
 }
 
 impl Sealing {
-    pub(crate) fn new(emk: Secret, tenant: &Tenant, epoch: u64, file: [u8; 16]) -> Self {
+    pub(crate) fn new(emk: &Secret, tenant: &Tenant, epoch: u64, file: [u8; 16]) -> Self {
         let mut context = b"dihya/keys/1".to_vec();
         context.push(u8::try_from(tenant.as_str().len()).expect("invariant: names have at most 128 bytes"));
         context.extend_from_slice(tenant.as_str().as_bytes());
         context.extend_from_slice(&epoch.to_le_bytes());
         context.extend_from_slice(&file);
-        Self { emk, context, epoch, file }
+        Self { emk: Kept::new(emk), context, epoch, file }
     }
 
     /// Appends one frame to `out`.
@@ -339,8 +340,7 @@ pub(crate) fn write_whole(
     };
     let kid = |place| index.key(place).map(|row| row.kid);
     let mut records = vec![Record::Lookup(lookup)];
-    let keys =
-        index.keys().map(|row| Record::Key { kid: row.kid, class: row.class, minted: row.minted, key: &row.key });
+    let keys = index.keys().map(|row| Record::Key { kid: row.kid, class: row.class, minted: row.minted, key: row.key });
     let tags = index.tags().filter_map(|row| Some(Record::Tag { tag: row.tag, kid: kid(row.owner)? }));
     let links = index.links().filter_map(|(a, b)| Some(Record::Link(kid(a)?, kid(b)?)));
     for record in keys.chain(tags).chain(links) {

@@ -1,12 +1,12 @@
 //! What a keystore has in memory: keys by kid, kids by tag, links. Compact: a million persons in 110 MB.
 //!
-//! Rows lie in chunks that never move (a growing vector would leave copies of keys behind), and tables of 32-bit places
-//! lead to them. Tags and kids are random to whoever does not know the lookup key, so their first bytes are their hash.
+//! Keys lie on pages of their own that never move (a growing vector would leave copies behind) and are kept out of swap
+//! files, rows beside them, and tables of 32-bit places lead to both. Tags and kids are random to whoever does not know the
+//! lookup key, so their first bytes are their hash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
-
+use super::locked::{self, Page};
 use super::{Class, Kid, Tag};
 
 /// Rows of one chunk.
@@ -15,16 +15,20 @@ const CHUNK: usize = 4_096;
 const EMPTY: u32 = u32::MAX;
 
 /// One key.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(crate) struct KeyRow {
-    pub(crate) key: [u8; 32],
-    #[zeroize(skip)]
+#[derive(Clone, Copy)]
+pub(crate) struct KeyRow<'a> {
+    pub(crate) key: &'a [u8; 32],
     pub(crate) kid: Kid,
     /// Days since 1970.
-    #[zeroize(skip)]
     pub(crate) minted: u32,
-    #[zeroize(skip)]
     pub(crate) class: Class,
+}
+
+/// What is known of a key beside itself.
+struct Beside {
+    kid: Kid,
+    minted: u32,
+    class: Class,
 }
 
 /// One tag and the place of its key.
@@ -111,7 +115,8 @@ fn hash(bytes: &[u8]) -> u64 {
 
 /// All of a keystore.
 pub(crate) struct Index {
-    keys: Arena<KeyRow>,
+    keys: Arena<Beside>,
+    pages: Vec<Page>,
     by_kid: Table,
     tags: Arena<TagRow>,
     by_tag: Table,
@@ -123,6 +128,7 @@ impl Index {
     pub(crate) const fn new() -> Self {
         Self {
             keys: Arena(Vec::new()),
+            pages: Vec::new(),
             by_kid: Table::new(),
             tags: Arena(Vec::new()),
             by_tag: Table::new(),
@@ -135,7 +141,14 @@ impl Index {
         if self.place_of(kid).is_some() {
             return None;
         }
-        let place = self.keys.push(KeyRow { key: *key, kid, minted, class });
+        let at = self.keys.len();
+        if at / locked::KEYS == self.pages.len() {
+            self.pages.push(Page::new());
+        }
+        if let Some(page) = self.pages.get_mut(at / locked::KEYS) {
+            page.set(at % locked::KEYS, key);
+        }
+        let place = self.keys.push(Beside { kid, minted, class });
         let keys = &self.keys;
         self.by_kid.insert(hash(&kid.0), place, |at| keys.get(at).map_or(0, |row| hash(&row.kid.0)));
         Some(place)
@@ -182,12 +195,19 @@ impl Index {
         })
     }
 
-    pub(crate) fn key(&self, place: u32) -> Option<&KeyRow> {
-        self.keys.get(place)
+    pub(crate) fn key(&self, place: u32) -> Option<KeyRow<'_>> {
+        let (beside, at) = (self.keys.get(place)?, usize::try_from(place).ok()?);
+        let key = self.pages.get(at / locked::KEYS)?.get(at % locked::KEYS)?;
+        Some(KeyRow { key, kid: beside.kid, minted: beside.minted, class: beside.class })
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &KeyRow> {
-        self.keys.iter()
+    pub(crate) fn keys(&self) -> impl Iterator<Item = KeyRow<'_>> {
+        (0..).map_while(|place| self.key(place))
+    }
+
+    /// Returns how many pages of keys the system may write to a swap file.
+    pub(crate) fn unlocked(&self) -> usize {
+        self.pages.iter().filter(|page| !page.is_locked()).count()
     }
 
     pub(crate) fn tags(&self) -> impl Iterator<Item = &TagRow> {
@@ -209,7 +229,7 @@ impl Index {
         let mut kept = Self::new();
         let mut places = BTreeMap::new();
         for (place, row) in (0..).zip(self.keys()).filter(|(place, _)| !gone.contains(place)) {
-            if let Some(new) = kept.add_key(row.kid, row.class, row.minted, &row.key)
+            if let Some(new) = kept.add_key(row.kid, row.class, row.minted, row.key)
                 && new != place
             {
                 places.insert(place, new);

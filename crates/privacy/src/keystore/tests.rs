@@ -394,6 +394,112 @@ fn what_is_missing_or_made_otherwise_is_refused_by_name() {
     assert!(matches!(open(&disk, 1), Err(Error::Damaged { why: "its keys are gone" })));
 }
 
+fn secret(text: Option<&str>) -> Option<Private<Vec<u8>>> {
+    text.map(|text| Private::new(text.as_bytes().to_vec()))
+}
+
+fn open_under(disk: &SimDisk, seed: u64, passphrase: Option<&str>) -> Result<(Keystore, Opened), Error> {
+    Keystore::open(means(Arc::new(disk.clone()), seed), Path::new(DIR), &Tenant::default(), secret(passphrase))
+}
+
+fn opens_under(disk: &SimDisk, passphrase: Option<&str>) -> bool {
+    Keystore::opens_under(disk, Path::new(DIR), &Tenant::default(), secret(passphrase)).expect("is whole")
+}
+
+const CHANGES: [(Option<&str>, Option<&str>); 3] =
+    [(Some("old horse"), Some("new mule")), (None, Some("new mule")), (Some("old horse"), None)];
+
+#[test]
+fn another_passphrase_opens_the_same_keys_and_the_old_one_nothing() {
+    for (old, new) in CHANGES {
+        let disk = SimDisk::new(1);
+        let (keystore, _) = open_under(&disk, 1, old).expect("makes");
+        let wants = ["ana", "bob"].map(|user| want(&keystore, 0, &[user]));
+        keystore.mint(&wants[..1]).expect("mints");
+        let ana = keystore.find(&wants[0]).expect("is there");
+        assert_eq!(keystore.change_passphrase(secret(new)).expect("changes"), 1);
+        assert_eq!((keystore.stats().epoch, keystore.find(&wants[0])), (2, Some(ana.clone())));
+        keystore.mint(&wants[1..]).expect("goes on");
+        // What ends an epoch later goes by the new one.
+        keystore.destroy(&[]).expect("destroys");
+        let bob = keystore.find(&wants[1]).expect("is there");
+        drop(keystore);
+        let disk = disk.crash();
+        assert!(!opens_under(&disk, old) && opens_under(&disk, new));
+        let error = open_under(&disk, 2, old).expect_err("is the old one");
+        assert!(matches!(error, Error::Kek { .. }), "{error}");
+        let (again, _) = open_under(&disk, 2, new).expect("opens");
+        assert_eq!(wants.each_ref().map(|want| again.find(want)), [Some(ana), Some(bob)]);
+        let dir = Path::new(DIR);
+        let masters = disk.list(dir).expect("lists");
+        let masters: Vec<&str> =
+            masters.iter().map(|entry| entry.name.as_str()).filter(|name| name.contains("k_")).collect();
+        let expected: &[&str] = if new.is_none() { &["emk_3", "kek_random"] } else { &["emk_3"] };
+        assert_eq!(masters, expected);
+        let again = again.change_passphrase(None);
+        assert_eq!(again.is_err(), new.is_none(), "a random key is not replaced by another one");
+    }
+}
+
+/// S-2: whenever the power goes, the old passphrase opens the keystore or the new one does, with all keys.
+#[test]
+fn a_change_of_the_passphrase_that_is_cut_off_leaves_one_that_opens() {
+    for (old, new) in CHANGES {
+        let (mut steps, mut before, mut after) = (0, 0, 0);
+        loop {
+            let disk = SimDisk::new(steps);
+            let (keystore, _) = open_under(&disk, 1, old).expect("makes");
+            let ana = want(&keystore, 0, &["ana"]);
+            keystore.mint(std::slice::from_ref(&ana)).expect("mints");
+            let owner = keystore.find(&ana).expect("is there");
+            disk.lose_power_after(steps);
+            let changed = keystore.change_passphrase(secret(new));
+            drop(keystore);
+            let disk = disk.crash();
+            disk.spare_faults();
+            let opens = [old, new].map(|one| opens_under(&disk, one));
+            assert!(opens[0] != opens[1], "step {steps}: {opens:?}");
+            assert!(opens[1] || changed.is_err(), "step {steps}: it was said to be done");
+            let (again, _) = open_under(&disk, 2, if opens[0] { old } else { new }).expect("opens");
+            assert_eq!(again.find(&ana).map(|found| *found.key()), Some(*owner.key()), "step {steps}");
+            // Once more, and to the end.
+            if opens[0] {
+                before += 1;
+                again.change_passphrase(secret(new)).expect("changes");
+            } else {
+                after += 1;
+            }
+            drop(again);
+            let disk = disk.crash();
+            assert!(opens_under(&disk, new) && !opens_under(&disk, old));
+            let kept = disk.exists(&Path::new(DIR).join("kek_random"));
+            assert_eq!(kept, new.is_none(), "step {steps}");
+            if changed.is_ok() {
+                break;
+            }
+            steps += 1;
+        }
+        assert!(before > 3 && after > 1, "the power went on both sides: {before} and {after}");
+    }
+}
+
+#[test]
+fn a_passphrase_stays_where_the_disk_is_full() {
+    let disk = SimDisk::new(1);
+    let (keystore, _) = open_under(&disk, 1, Some("old horse")).expect("makes");
+    disk.set_capacity(Some(0));
+    let error = keystore.change_passphrase(secret(Some("new mule"))).expect_err("is full");
+    assert_eq!((error.kind(), keystore.stopped()), (RefusalKind::Retry, None));
+    disk.set_capacity(None);
+    keystore.mint(&[want(&keystore, 0, &["ana"])]).expect("goes on");
+    assert!(opens_under(&disk, Some("old horse")));
+    disk.fail_sync_after(0);
+    keystore.change_passphrase(secret(Some("new mule"))).expect_err("fails");
+    assert!(keystore.stopped().is_some() && keystore.change_passphrase(None).is_err());
+    let memory = Keystore::in_memory(means(Arc::new(disk), 1), Tenant::default());
+    assert_eq!(memory.change_passphrase(secret(Some("x"))).expect("has none"), 0);
+}
+
 #[test]
 fn a_full_disk_refuses_and_a_failed_sync_stops() {
     let disk = SimDisk::new(1);
