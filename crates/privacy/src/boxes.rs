@@ -325,6 +325,9 @@ impl<'a> Boxed<'a> {
         };
         let r_box = Zeroizing::new(<[u8; 32]>::try_from(r.as_slice()).ok()?);
         r.zeroize();
+        if values.len() * 2 != self.fields.len() {
+            return None;
+        }
         let opened = self.fields().zip(values).filter_map(|(field, item)| {
             let mut bytes = Vec::new();
             cbor::encode(&mut bytes, &item).ok()?;

@@ -20,7 +20,7 @@ pub use error::Error;
 pub use kek::{FileKek, Kek, PassphraseKek};
 pub use normal::{family, normal};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -303,6 +303,39 @@ impl Keystore {
         }
     }
 
+    /// Reads the keystore in a directory and writes nothing there: nothing can be minted or destroyed. Another process may
+    /// have it open.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read(
+        means: Means,
+        dir: &Path,
+        tenant: &Tenant,
+        passphrase: Option<Private<Vec<u8>>>,
+    ) -> Result<Self, Error> {
+        let disk = Arc::clone(&means.disk);
+        let kek: Box<dyn Kek> = match passphrase {
+            Some(passphrase) => Box::new(PassphraseKek::new(passphrase)),
+            None => read_file_kek(&*disk, dir)?,
+        };
+        let found = loop {
+            let header = read_header(&*disk, dir)?;
+            let found = read_emk(&*disk, dir, tenant, &*kek, header.epoch).and_then(|emk| {
+                let file = disk.open(&dir.join(KEYS), Open::Read)?;
+                file::read(&*file, &header, &Sealing::new(&emk, tenant, header.epoch, header.file))
+            });
+            match found {
+                // An epoch may have ended meanwhile.
+                Err(_) if read_header(&*disk, dir)? != header => {}
+                found => break found?,
+            }
+        };
+        let keystore = Self::with(means, tenant.clone(), &found.lookup, found.index, None);
+        let _ = keystore.stopped.set("it was opened to be read".into()); // nobody else has it yet
+        Ok(keystore)
+    }
+
     /// Opens a keystore under a key-encryption key of the caller's.
     ///
     /// # Errors
@@ -372,6 +405,12 @@ impl Keystore {
     pub fn owner_of(&self, handle: &[u8; 16]) -> Option<Owner> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         index.keys().map(|row| Owner::of(row.kid, row.key)).find(|owner| crate::pseudonym::handle(owner) == *handle)
+    }
+
+    /// Returns the kids of all keys by their handles.
+    pub(crate) fn handles(&self) -> HashMap<[u8; 16], Kid> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.keys().map(|row| (crate::pseudonym::handle(&Owner::of(row.kid, row.key)), row.kid)).collect()
     }
 
     /// Returns all keys of the person whose key `kid` is, itself among them: what an erasure destroys.

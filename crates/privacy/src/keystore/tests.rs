@@ -501,6 +501,31 @@ fn a_passphrase_stays_where_the_disk_is_full() {
 }
 
 #[test]
+fn a_keystore_is_read_beside_the_one_that_writes() {
+    let disk = SimDisk::new(1);
+    let (keystore, _) = open(&disk, 1).expect("makes");
+    let wants = ["ana", "bob"].map(|user| want(&keystore, 0, &[user]));
+    keystore.mint(&wants).expect("mints");
+    let files = || {
+        let entries = disk.list(Path::new(DIR)).expect("lists");
+        entries
+            .iter()
+            .map(|entry| disk::read(&disk, &Path::new(DIR).join(&entry.name)).expect("reads"))
+            .collect::<Vec<_>>()
+    };
+    let before = files();
+    let read = || Keystore::read(means(Arc::new(disk.clone()), 2), Path::new(DIR), &Tenant::default(), None);
+    let reader = read().expect("reads");
+    assert_eq!(files(), before, "nothing was written");
+    assert_eq!(wants.each_ref().map(|want| reader.find(want)), wants.each_ref().map(|want| keystore.find(want)));
+    assert!(reader.mint(&[want(&reader, 0, &["eve"])]).is_err() && reader.destroy(&[]).is_err());
+    keystore.destroy(&[]).expect("ends an epoch");
+    assert_eq!(read().expect("reads").stats().keys, 2);
+    disk.remove(&Path::new(DIR).join("emk_2")).expect("removes");
+    assert!(matches!(read(), Err(Error::Damaged { .. })));
+}
+
+#[test]
 fn a_full_disk_refuses_and_a_failed_sync_stops() {
     let disk = SimDisk::new(1);
     let (keystore, _) = open(&disk, 1).expect("makes");
