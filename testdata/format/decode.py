@@ -529,7 +529,7 @@ def keystore(case):
         synced = int.from_bytes(reader.take(8), "little")
         while reader.at < len(text):
             kind = reader.number(1)
-            must(kind in (1, 2, 3, 4), "record")
+            must(kind in (1, 2, 3, 4, 5), "record")
             if kind == 1:
                 kid = reader.take(16)
                 must(kid not in kids, "kid twice")
@@ -540,6 +540,8 @@ def keystore(case):
                 records.append({"tag": reader.take(32).hex(), "kid": reader.take(16).hex()})
             elif kind == 3:
                 records.append({"link": [reader.take(16).hex(), reader.take(16).hex()]})
+            elif kind == 5:
+                records.append({"kid": reader.take(16).hex(), "used": int.from_bytes(reader.take(4), "little")})
             else:
                 lookup = reader.take(32)
                 records.append({"lookup": lookup.hex()})

@@ -124,8 +124,12 @@ impl Sealed {
         self.values.push(Kept { field, path: path.to_owned(), value });
     }
 
-    pub(crate) fn is_owned_by(&self, owner: &Owner) -> bool {
-        self.owners.as_slice() == std::slice::from_ref(owner)
+    pub(crate) fn has_owners_of(&self, other: &Self) -> bool {
+        self.owners == other.owners
+    }
+
+    pub(crate) const fn owners_len(&self) -> usize {
+        self.owners.len()
     }
 
     /// Yields the numbers of its fields, ascending.
@@ -494,7 +498,7 @@ mod tests {
             &"long.".repeat(60),
             Value::List(vec![Value::Null, Value::F64(0.5), Value::Bool(true)]),
         );
-        assert!(first.is_owned_by(&owner(1)) && !first.is_owned_by(&owner(2)));
+        assert!(first.has_owners_of(&Sealed::new(vec![owner(1)])) && !first.has_owners_of(&other));
         let (bytes, commitments) = sealed(&[first, other]);
         assert!(commitments.is_sorted() && commitments.len() == 4);
         let found = Boxed::read_all(&bytes).expect("reads");

@@ -210,6 +210,8 @@ pub struct Keystore {
     epoch: AtomicU64,
     /// What callers wait to have minted: whoever has the mint lock next does it for all.
     waiting: Mutex<Vec<Want>>,
+    /// How long the keys of a class live after their last use, in days; those of others live for ever.
+    lives: RwLock<BTreeMap<Class, u32>>,
     /// Most keys, tags and links.
     bounds: (usize, usize, usize),
     minted: AtomicU64,
@@ -246,6 +248,7 @@ impl Keystore {
             stopped: Arc::clone(&stopped),
             writer: Mutex::new(Writer { store, stopped }),
             waiting: Mutex::default(),
+            lives: RwLock::default(),
             bounds: (limits::SUBJECT_KEYS_MAX, limits::LOOKUP_TAGS_MAX, limits::IDENTITY_LINKS_MAX),
             minted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -388,8 +391,49 @@ impl Keystore {
     #[must_use]
     pub fn find(&self, want: &Want) -> Option<Owner> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let place = resolve(&index, want)?;
+        let place = self.resolve(&index, want)?;
         index.key(place).map(|row| Owner::of(row.kid, row.key))
+    }
+
+    /// Returns the keys of all classes that a tag leads to, and those that are linked to them: under any of them something
+    /// of the person may have been written. Keys that are to expire are among them.
+    #[must_use]
+    pub fn find_all(&self, tag: Tag) -> Vec<Owner> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let places: BTreeSet<u32> = index.find_all(tag).flat_map(|place| index.linked(place)).collect();
+        places.into_iter().filter_map(|place| index.key(place)).map(|row| Owner::of(row.kid, row.key)).collect()
+    }
+
+    /// Says how long the keys of a class live after their last use, in days. Keys of other classes live for ever.
+    pub fn set_lives(&self, lives: BTreeMap<Class, u32>) {
+        *self.lives.write().unwrap_or_else(PoisonError::into_inner) = lives;
+    }
+
+    /// Returns the day, in days since 1970.
+    fn today(&self) -> u32 {
+        u32::try_from(self.means.clock.now().as_second() / 86_400).unwrap_or(0)
+    }
+
+    /// Returns how many hours have passed since 1970: which bucket is that of now.
+    pub(crate) fn hour(&self) -> u64 {
+        u64::try_from(self.means.clock.now().as_second() / 3_600).unwrap_or(0)
+    }
+
+    /// Returns the tag of the texts that came by a stream within an hour. Its type is no word, so no identifier has it.
+    pub(crate) fn bucket(&self, stream: &str, hour: u64) -> Tag {
+        Tag(mac(&*self.lookup, &[b"dihya/bucket", &[0], stream.as_bytes(), &[0], &hour.to_le_bytes()]))
+    }
+
+    /// Tells whether the file has to say again that a key is used, before it is: only then is known when it may die.
+    fn is_stale(&self, index: &Index, place: u32) -> bool {
+        let Some(row) = index.key(place) else { return false };
+        let lives = self.lives.read().unwrap_or_else(PoisonError::into_inner);
+        lives.contains_key(&row.class) && self.today() > row.used.saturating_add(limits::KEY_USE_DAYS)
+    }
+
+    /// Returns the place of the key that all of the tags lead to, by links too, if it may be used today.
+    fn resolve(&self, index: &Index, want: &Want) -> Option<u32> {
+        resolve(index, want).filter(|place| !self.is_stale(index, *place))
     }
 
     /// Returns the key with that name.
@@ -478,7 +522,7 @@ impl Keystore {
 
     fn all_known(&self, wants: &[Want]) -> bool {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        wants.iter().all(|want| resolve(&index, want).is_some())
+        wants.iter().all(|want| self.resolve(&index, want).is_some())
     }
 
     fn mint_now(&self, writer: &mut Writer, wants: &[Want]) -> Result<(), Error> {
@@ -512,14 +556,17 @@ impl Keystore {
             let (a, b) = (place(&index, a), place(&index, b));
             index.link(a, b);
         }
+        for (kid, day) in plan.used {
+            let place = place(&index, kid);
+            index.use_key(place, day);
+        }
         self.minted.fetch_add(plan.keys.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
     /// Works out what has to be added so that all of `wants` are found.
     fn plan(&self, index: &Index, wants: &[Want]) -> Result<Plan, Error> {
-        let days = self.means.clock.now().as_second() / 86_400;
-        let minted = u32::try_from(days).unwrap_or(0);
+        let minted = self.today();
         let (mut plan, mut new) = (Plan::default(), BTreeMap::new());
         for want in wants {
             let known = |new: &BTreeMap<(Class, Tag), Kid>, tag: &Tag| {
@@ -535,6 +582,9 @@ impl Keystore {
             }) else {
                 continue;
             };
+            if index.place_of(first).is_some_and(|place| self.is_stale(index, place)) {
+                plan.used.insert(first, minted);
+            }
             for tag in &want.tags {
                 match known(&new, tag) {
                     Some(kid) if kid != first => {
@@ -587,16 +637,43 @@ impl Keystore {
     /// When the disk fails. Where the old master key could not be destroyed, the next start does it.
     pub fn destroy(&self, kids: &[Kid]) -> Result<Destroyed, Error> {
         let mut writer = lock(&self.writer);
+        self.destroy_now(&mut writer, |index| kids.iter().filter_map(|kid| index.place_of(*kid)).collect())
+    }
+
+    /// Destroys the keys of the classes that have an end ([`Self::set_lives`]) for which it has come, with their tags and
+    /// links, as [`Self::destroy`] does: those that nothing was written under for as long. `None`, and nothing is written,
+    /// where there are none.
+    ///
+    /// # Errors
+    /// As [`Self::destroy`].
+    pub fn expire(&self) -> Result<Option<Destroyed>, Error> {
+        // Under the lock: whoever uses a key again first says so, and then it is not among them.
+        let mut writer = lock(&self.writer);
+        let (today, lives) = (self.today(), self.lives.read().unwrap_or_else(PoisonError::into_inner).clone());
+        let ended = |index: &Index| -> BTreeSet<u32> {
+            let is_over = |row: &index::KeyRow<'_>| {
+                // It may have been used for some days more than the file says.
+                let last = row.used.saturating_add(limits::KEY_USE_DAYS);
+                lives.get(&row.class).is_some_and(|days| today > last.saturating_add(*days))
+            };
+            (0..).zip(index.keys()).filter(|(_, row)| is_over(row)).map(|(place, _)| place).collect()
+        };
+        if ended(&self.index.read().unwrap_or_else(PoisonError::into_inner)).is_empty() {
+            return Ok(None);
+        }
+        self.destroy_now(&mut writer, ended).map(Some)
+    }
+
+    fn destroy_now(&self, writer: &mut Writer, gone: impl FnOnce(&Index) -> BTreeSet<u32>) -> Result<Destroyed, Error> {
         if let Some(reason) = writer.stopped.get() {
             return Err(Error::Stopped { reason: Arc::clone(reason) });
         }
         let (before, kept) = {
             let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-            let gone: BTreeSet<u32> = kids.iter().filter_map(|kid| index.place_of(*kid)).collect();
-            (index.lens(), index.without(&gone))
+            (index.lens(), index.without(&gone(&index)))
         };
         let after = kept.lens();
-        let ended = match self.rewrite(&mut writer, &kept) {
+        let ended = match self.rewrite(writer, &kept) {
             Ok(ended) => ended,
             Err(error) => return Err(writer.fail(Failure::Stop(error))),
         };
@@ -706,6 +783,8 @@ struct Plan {
     keys: BTreeMap<Kid, NewKey>,
     tags: Vec<(Tag, Kid)>,
     links: BTreeSet<(Kid, Kid)>,
+    /// Keys that are used again, and the day.
+    used: BTreeMap<Kid, u32>,
 }
 
 impl Plan {
@@ -718,7 +797,8 @@ impl Plan {
         });
         let tags = self.tags.iter().map(|(tag, kid)| Record::Tag { tag: *tag, kid: *kid });
         let links = self.links.iter().map(|(a, b)| Record::Link(*a, *b));
-        keys.chain(tags).chain(links).collect()
+        let used = self.used.iter().map(|(kid, day)| Record::Used { kid: *kid, day: *day });
+        keys.chain(tags).chain(links).chain(used).collect()
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct KeyRow<'a> {
     pub(crate) kid: Kid,
     /// Days since 1970.
     pub(crate) minted: u32,
+    /// The last day for which it is known to have been used, in days since 1970.
+    pub(crate) used: u32,
     pub(crate) class: Class,
 }
 
@@ -28,6 +30,7 @@ pub(crate) struct KeyRow<'a> {
 struct Beside {
     kid: Kid,
     minted: u32,
+    used: u32,
     class: Class,
 }
 
@@ -57,6 +60,11 @@ impl<T> Arena<T> {
             }
         }
         place
+    }
+
+    fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+        let place = usize::try_from(place).ok()?;
+        self.0.get_mut(place / CHUNK)?.get_mut(place % CHUNK)
     }
 
     fn get(&self, place: u32) -> Option<&T> {
@@ -148,10 +156,17 @@ impl Index {
         if let Some(page) = self.pages.get_mut(at / locked::KEYS) {
             page.set(at % locked::KEYS, key);
         }
-        let place = self.keys.push(Beside { kid, minted, class });
+        let place = self.keys.push(Beside { kid, minted, used: minted, class });
         let keys = &self.keys;
         self.by_kid.insert(hash(&kid.0), place, |at| keys.get(at).map_or(0, |row| hash(&row.kid.0)));
         Some(place)
+    }
+
+    /// Says that the key at `place` was used on a day.
+    pub(crate) fn use_key(&mut self, place: u32, day: u32) {
+        if let Some(beside) = self.keys.get_mut(place) {
+            beside.used = beside.used.max(day);
+        }
     }
 
     /// Adds a tag that leads to the key at `owner`.
@@ -195,10 +210,16 @@ impl Index {
         })
     }
 
+    /// Returns the places of the keys of all classes that a tag leads to.
+    pub(crate) fn find_all(&self, tag: Tag) -> impl Iterator<Item = u32> {
+        let rows = self.by_tag.probe(hash(&tag.0)).filter_map(|place| self.tags.get(place));
+        rows.filter(move |row| row.tag == tag).map(|row| row.owner)
+    }
+
     pub(crate) fn key(&self, place: u32) -> Option<KeyRow<'_>> {
         let (beside, at) = (self.keys.get(place)?, usize::try_from(place).ok()?);
         let key = self.pages.get(at / locked::KEYS)?.get(at % locked::KEYS)?;
-        Some(KeyRow { key, kid: beside.kid, minted: beside.minted, class: beside.class })
+        Some(KeyRow { key, kid: beside.kid, minted: beside.minted, used: beside.used, class: beside.class })
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = KeyRow<'_>> {
@@ -229,10 +250,11 @@ impl Index {
         let mut kept = Self::new();
         let mut places = BTreeMap::new();
         for (place, row) in (0..).zip(self.keys()).filter(|(place, _)| !gone.contains(place)) {
-            if let Some(new) = kept.add_key(row.kid, row.class, row.minted, row.key)
-                && new != place
-            {
-                places.insert(place, new);
+            if let Some(new) = kept.add_key(row.kid, row.class, row.minted, row.key) {
+                kept.use_key(new, row.used);
+                if new != place {
+                    places.insert(place, new);
+                }
             }
         }
         // Before the first that went, places are as they were.

@@ -500,6 +500,95 @@ fn a_passphrase_stays_where_the_disk_is_full() {
     assert_eq!(memory.change_passphrase(secret(Some("x"))).expect("has none"), 0);
 }
 
+/// A keystore whose class 1 lives for 30 days, and the clock that it goes by.
+fn open_living(disk: &SimDisk, seed: u64, day: u64) -> (Keystore, Arc<StepClock>) {
+    let clock = Arc::new(StepClock::new(Timestamp::from_second(1_700_000_000).expect("in range")));
+    pass(&clock, day);
+    let means =
+        Means { disk: Arc::new(disk.clone()), rng: Arc::new(SeededRng::new(seed)), clock: Arc::clone(&clock) as _ };
+    let (keystore, _) = Keystore::open(means, Path::new(DIR), &Tenant::default(), None).expect("opens");
+    keystore.set_lives([(Class(1), 30)].into());
+    (keystore, clock)
+}
+
+fn pass(clock: &StepClock, days: u64) {
+    clock.advance(std::time::Duration::from_secs(days * 86_400));
+}
+
+#[test]
+fn a_key_dies_with_its_class_after_its_last_use_and_no_other_does() {
+    let disk = SimDisk::new(1);
+    let (keystore, clock) = open_living(&disk, 1, 0);
+    let ana = [0, 1].map(|class| want(&keystore, class, &["ana", "ana2"]));
+    let bob = want(&keystore, 1, &["bob"]);
+    keystore.mint(&[ana[0].clone(), ana[1].clone(), bob.clone()]).expect("mints");
+    let kids = ana.each_ref().map(|want| keystore.find(want).expect("is there").kid());
+    let all_of = |keystore: &Keystore, tag| keystore.find_all(tag).iter().map(Owner::kid).collect::<BTreeSet<_>>();
+    assert_eq!(all_of(&keystore, ana[0].tags[0]), kids.into());
+    pass(&clock, u64::from(limits::KEY_USE_DAYS));
+    assert!(keystore.find(&ana[1]).is_some(), "no word is needed yet");
+    pass(&clock, 1);
+    assert!(keystore.find(&ana[1]).is_none() && keystore.find(&ana[0]).is_some(), "its file has to say so first");
+    assert_eq!(keystore.find_all(ana[0].tags[0]).len(), 2, "what was written is still found");
+    let before = keystore.stats();
+    keystore.mint(&ana[1..]).expect("says so");
+    let after = keystore.stats();
+    assert_eq!((after.keys, after.minted, after.syncs), (before.keys, before.minted, before.syncs + 1));
+    assert_eq!(keystore.find(&ana[1]).map(|owner| owner.kid()), Some(kids[1]), "it is the same key");
+
+    pass(&clock, 29);
+    assert_eq!(keystore.expire().expect("looks"), None, "bob's is as old as it may be");
+    pass(&clock, 1);
+    // A restart forgets nothing of it.
+    drop(keystore);
+    let disk = disk.crash();
+    let (keystore, clock) = open_living(&disk, 2, 38);
+    let gone = keystore.expire().expect("destroys");
+    assert_eq!(gone, Some(Destroyed { ended: 1, keys: 1, tags: 1 }), "bob's, and what led to it");
+    assert!(keystore.find_all(bob.tags[0]).is_empty());
+    pass(&clock, 7);
+    assert_eq!(keystore.expire().expect("looks"), None);
+    pass(&clock, 1);
+    assert_eq!(keystore.expire().expect("destroys").map(|gone| (gone.keys, gone.tags)), Some((1, 2)));
+    assert_eq!(all_of(&keystore, ana[0].tags[0]), [kids[0]].into());
+    keystore.mint(&ana[1..]).expect("mints");
+    assert_ne!(keystore.find(&ana[1]).map(|owner| owner.kid()), Some(kids[1]), "a person who comes back is a new one");
+    keystore.set_lives(BTreeMap::new());
+    pass(&clock, 10_000);
+    assert_eq!(keystore.expire().expect("looks"), None, "without an end they live");
+    assert!(keystore.find(&ana[1]).is_some());
+}
+
+/// S-1: what the file did not say durably counts for nothing, so a key that is found never dies before its time.
+#[test]
+fn a_use_that_was_not_durable_is_no_use() {
+    for steps in 0..40 {
+        let disk = SimDisk::new(steps);
+        let (keystore, clock) = open_living(&disk, 1, 0);
+        let ana = want(&keystore, 1, &["ana"]);
+        keystore.mint(std::slice::from_ref(&ana)).expect("mints");
+        let kid = keystore.find(&ana).expect("is there").kid();
+        pass(&clock, 37);
+        disk.lose_power_after(steps);
+        let said = keystore.mint(std::slice::from_ref(&ana)).is_ok();
+        assert_eq!(keystore.find(&ana).is_some(), said);
+        drop(keystore);
+        let disk = disk.crash();
+        disk.spare_faults();
+        let (again, clock) = open_living(&disk, 2, 38);
+        let expired = again.expire().expect("looks").is_some();
+        assert!(!(said && expired), "step {steps}: it was used yesterday");
+        assert_eq!(again.key(kid).is_some(), !expired);
+        pass(&clock, 40);
+        again.expire().expect("destroys");
+        assert!(again.key(kid).is_none());
+        if said {
+            return;
+        }
+    }
+    panic!("it was never said");
+}
+
 #[test]
 fn a_keystore_is_read_beside_the_one_that_writes() {
     let disk = SimDisk::new(1);
