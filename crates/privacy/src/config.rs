@@ -54,12 +54,20 @@ const STREAM: Spec = Spec {
 const KEYSTORE: Spec = Spec {
     name: "privacy.keystore",
     doc: "How the keys of persons are kept, in `keystore/<tenant>/`.",
-    fields: &[FieldSpec::optional(
-        "passphrase",
-        Ty::Secret,
-        "",
-        "Derives the key that wraps the others (argon2id, 64 MiB). Without it, a random one lies beside them in `kek_random`, for the owner alone. It cannot be changed later.",
-    )],
+    fields: &[
+        FieldSpec::optional(
+            "passphrase",
+            Ty::Secret,
+            "",
+            "Derives the key that wraps the others (argon2id, 64 MiB). Without it, a random one lies beside them in `kek_random`, for the owner alone.",
+        ),
+        FieldSpec::optional(
+            "previous",
+            Ty::Secret,
+            "",
+            "The passphrase before, while it is changed: keystores that it still opens (without it: that have a random key) are put under `passphrase` at a start and when the configuration is read again. Take it out afterwards.",
+        ),
+    ],
 };
 
 const CLASS: Spec = Spec {
@@ -165,6 +173,20 @@ pub struct KeystoreConfig {
     /// Derives the key that wraps the others; without it, a random one lies beside them.
     #[serde(deserialize_with = "secret")]
     pub passphrase: Option<Private<String>>,
+    /// The one before, while it is changed.
+    #[serde(deserialize_with = "secret")]
+    pub previous: Option<Private<String>>,
+}
+
+impl KeystoreConfig {
+    /// Tells whether another configuration names the same passphrases.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        let same = |a: &Option<Private<String>>, b: &Option<Private<String>>| {
+            a.as_ref().map(Private::expose) == b.as_ref().map(Private::expose)
+        };
+        same(&self.passphrase, &other.passphrase) && same(&self.previous, &other.previous)
+    }
 }
 
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Private<String>>, D::Error> {
@@ -643,5 +665,7 @@ mod tests {
         let keyed = config(serde_json::json!({"keystore": {"passphrase": "correct horse"}}));
         assert_eq!(keyed.keystore.passphrase.as_ref().map(|text| text.expose().as_str()), Some("correct horse"));
         assert!(!format!("{keyed:?}").contains("horse"));
+        let changing = config(serde_json::json!({"keystore": {"passphrase": "mule", "previous": "correct horse"}}));
+        assert!(keyed.keystore.is_as(&keyed.keystore.clone()) && !keyed.keystore.is_as(&changing.keystore));
     }
 }
