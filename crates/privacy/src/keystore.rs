@@ -733,12 +733,13 @@ impl Keystore {
         let ended = match written {
             Ok(ended) => ended,
             Err(error) => {
-                if let Some(store) = &mut writer.store {
-                    store.kek = before;
-                }
-                // Only bytes meet a full disk: the name still leads to the old file.
                 let full = matches!(&error, Error::Disk(error) if error.is_full());
-                return Err(writer.fail(if full { Failure::Refused(error) } else { Failure::Stop(error) }));
+                let stays = writer.store.as_mut().is_some_and(|store| {
+                    store.kek = before;
+                    // The name may lead to the new file already, and then the old one is nobody's.
+                    full && read_header(&*self.means.disk, &store.dir).is_ok_and(|header| header.epoch == store.epoch)
+                });
+                return Err(writer.fail(if stays { Failure::Refused(error) } else { Failure::Stop(error) }));
             }
         };
         if let Some(store) = &writer.store {

@@ -99,9 +99,11 @@ fn used_again() -> Json {
     clock.advance(std::time::Duration::from_secs(10 * 86_400));
     keystore.mint(&[want(0), want(3)]).expect("says so");
     let (bytes, emk, frames) = keystore.dump();
+    let bucket = json!({"stream": "his-café", "hour": keystore.hour().to_string()});
+    let tag = hex(&keystore.bucket("his-café", keystore.hour()).0);
     json!({
-        "hex": hex(&bytes), "emk": hex(&emk), "tenant": "default", "names": [],
-        "shown": {"epoch": "1", "whole": frames.0.to_string(), "frames": frames.1, "names": []},
+        "hex": hex(&bytes), "emk": hex(&emk), "tenant": "default", "names": [], "buckets": [bucket],
+        "shown": {"epoch": "1", "whole": frames.0.to_string(), "frames": frames.1, "names": [], "buckets": [tag]},
     })
 }
 

@@ -234,9 +234,27 @@ struct Known {
     doubtful: BTreeMap<String, (Kid, [u8; 32])>,
     /// All kids that were ever handed out.
     kids: BTreeSet<Kid>,
+    /// The passphrases under which it may be, where a change did not return.
+    ways: BTreeSet<Option<&'static str>>,
 }
 
 impl Known {
+    /// Opens the keystore under the one passphrase, of those that it may be under, that opens it (S-2).
+    fn open(&mut self, disk: &SimDisk, seed: u64) -> Result<Keystore, String> {
+        let mut refused = "there is no passphrase".to_owned();
+        for way in self.ways.clone() {
+            match open_under(disk, seed, way) {
+                Ok((keystore, _)) => {
+                    self.ways = [way].into();
+                    return Ok(keystore);
+                }
+                Err(error @ Error::Kek { .. }) => refused = error.to_string(),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Err(refused)
+    }
+
     fn check(&mut self, keystore: &Keystore) -> Result<(), String> {
         let find = |user: &str| keystore.find(&want(keystore, 0, &[user])).map(|owner| (owner.kid(), *owner.key()));
         for (user, known) in &self.alive {
@@ -262,7 +280,14 @@ impl Known {
 fn live(keystore: &Keystore, rng: &SeededRng, known: &mut Known) -> Result<(), String> {
     for _ in 0..rng.below(12) {
         let users: Vec<String> = (0..1 + rng.below(4)).map(|_| format!("u{}", rng.below(30))).collect();
-        match rng.below(5) {
+        match rng.below(6) {
+            5 => {
+                let way = [None, Some("horse"), Some("mule")][usize::try_from(rng.below(3)).expect("is small")];
+                match keystore.change_passphrase(secret(way)) {
+                    Ok(_) => known.ways = [way].into(),
+                    Err(_) => drop(known.ways.insert(way)),
+                }
+            }
             0 if !known.alive.is_empty() => {
                 let at = usize::try_from(rng.below(known.alive.len() as u64)).expect("is small");
                 let user = known.alive.keys().nth(at).expect("is one of them").clone();
@@ -304,20 +329,20 @@ fn history(seed: u64) -> Result<(), String> {
     let rng = SeededRng::new(seed);
     let mut disk = SimDisk::new(seed);
     disk.set_block_bytes([16, 64, 512, 4_096][usize::try_from(rng.below(4)).expect("is small")]);
-    let mut known = Known::default();
+    let mut known = Known { ways: [None].into(), ..Known::default() };
     for life in 0..5 {
         match rng.below(4) {
             0 => disk.lose_power_after(rng.below(160)),
             1 => disk.fail_sync_after(rng.below(24)),
             _ => {}
         }
-        if let Ok((keystore, _)) = open(&disk, rng.next_u64()) {
+        if let Ok(keystore) = known.open(&disk, rng.next_u64()) {
             known.check(&keystore)?;
             live(&keystore, &rng, &mut known)?;
         }
         disk = if rng.below(3) == 0 { disk.kill() } else { disk.crash() };
         disk.spare_faults();
-        let (keystore, _) = open(&disk, rng.next_u64()).map_err(|error| format!("life {life}: {error}"))?;
+        let keystore = known.open(&disk, rng.next_u64()).map_err(|error| format!("life {life}: {error}"))?;
         known.check(&keystore)?;
         drop(keystore);
         disk = if rng.below(2) == 0 { disk.kill() } else { disk.crash() };
@@ -325,7 +350,8 @@ fn history(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// S-1: no key that was handed out is ever lost, whatever the disk does, and no destroyed one comes back.
+/// S-1, S-2: no key that was handed out is ever lost, whatever the disk does, no destroyed one comes back, and one of the
+/// passphrases opens it.
 #[test]
 fn whatever_the_disk_does_no_key_is_lost_that_was_handed_out() {
     let runs = if cfg!(debug_assertions) { 1_500 } else { 20_000 };
