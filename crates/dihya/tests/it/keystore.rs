@@ -66,10 +66,6 @@ fn the_passphrase_is_changed_with_and_without_a_server_and_persons_stay_who_they
     assert_eq!(text(&changed.stdout), "default: put under the new passphrase\n", "{}", text(&changed.stderr));
     assert!(text(&changed.stderr).contains("put the new passphrase into the configuration"));
     assert!(text(&change(&["--new", &two]).stdout).contains("is already under"), "as after it was cut off");
-    for (unusable, why) in [("", "is empty"), ("\n", "is empty"), (&"x".repeat(5_000), "is longer than 4 KiB")] {
-        let refused = change(&["--new", &place.put("unusable", unusable)]);
-        assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
-    }
     let old = run(&["serve", "--listen", "127.0.0.1:0", "--config", &file, "--data-dir", &data]);
     assert!(text(&old.stderr).contains("could not open the keystore of default"), "{}", text(&old.stderr));
     let closed = run(&["ledger", "verify", "--keystore", "--config", &file, "--data-dir", &data]);
@@ -117,9 +113,23 @@ fn the_passphrase_is_changed_with_and_without_a_server_and_persons_stay_who_they
     let acts = done(&["ledger", "show", "--limit", "10000", "--data-dir", &data]);
     assert_eq!(acts.matches("keystore.passphrase").count(), 3, "{acts}");
     assert!(!acts.contains("horse") && !acts.contains("donkey"));
-    std::fs::rename(Path::new(&data).join("keystore/default"), place.path("away")).expect("moves");
+    std::fs::remove_dir_all(Path::new(&data).join("keystore/default")).expect("removes");
     let gone = done(&["ledger", "verify", "--keystore", "--data-dir", &data]);
     assert!(gone.contains("there is no keystore of it here, so its boxes were not opened"), "{gone}");
+}
+
+#[test]
+fn what_is_no_passphrase_is_refused_before_anything_is_opened() {
+    let place = Place::new();
+    for (unusable, why) in [("", "is empty"), ("\n", "is empty"), (&"x".repeat(5_000), "is longer than 4 KiB")] {
+        let file = place.put("unusable", unusable);
+        let refused = run(&["keystore", "passphrase", "--new", &file, "--data-dir", &place.data()]);
+        assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
+    }
+    let missing = run(&["keystore", "passphrase", "--new", "/none", "--data-dir", &place.data()]);
+    assert!(text(&missing.stderr).contains("could not read the new passphrase"), "{}", text(&missing.stderr));
+    let none = run(&["keystore", "passphrase", "--random", "--data-dir", &place.data()]);
+    assert!(text(&none.stderr).contains("there is no keystore in"), "{}", text(&none.stderr));
 }
 
 #[test]
