@@ -529,7 +529,7 @@ def keystore(case):
         synced = int.from_bytes(reader.take(8), "little")
         while reader.at < len(text):
             kind = reader.number(1)
-            must(kind in (1, 2, 3, 4), "record")
+            must(kind in (1, 2, 3, 4, 5), "record")
             if kind == 1:
                 kid = reader.take(16)
                 must(kid not in kids, "kid twice")
@@ -540,6 +540,8 @@ def keystore(case):
                 records.append({"tag": reader.take(32).hex(), "kid": reader.take(16).hex()})
             elif kind == 3:
                 records.append({"link": [reader.take(16).hex(), reader.take(16).hex()]})
+            elif kind == 5:
+                records.append({"kid": reader.take(16).hex(), "used": int.from_bytes(reader.take(4), "little")})
             else:
                 lookup = reader.take(32)
                 records.append({"lookup": lookup.hex()})
@@ -551,7 +553,11 @@ def keystore(case):
     for name in case["names"]:
         tag = mac(lookup, name["type"].encode(), b"\0", name["identifier"].encode())
         names.append({"tag": tag.hex(), "pseudonym": pseudonym_text(pseudonym(unhex(name["key"]), name["type"], name["identifier"]))})
-    return {"epoch": str(epoch), "whole": str(whole), "frames": frames, "names": names}
+    shown = {"epoch": str(epoch), "whole": str(whole), "frames": frames, "names": names}
+    if "buckets" in case:
+        shown["buckets"] = [mac(lookup, b"dihya/bucket\0", one["stream"].encode(), b"\0", struct.pack("<Q", int(one["hour"]))).hex()
+                            for one in case["buckets"]]
+    return shown
 
 
 def boxes(case):
@@ -561,7 +567,7 @@ def boxes(case):
     reader, shown, seen = Reader(unhex(case["hex"])), [], set()
     while reader.at < len(reader.data):
         number, owners = reader.number(1), reader.number(1)
-        must(number == len(shown) and owners > 0, "number of a box")
+        must(number == len(shown) and 0 < owners <= 16, "number or owners of a box")
         owned = [reader.take(16) for _ in range(owners)]
         count = reader.number(2)
         fields = [reader.number(2) for _ in range(count)]

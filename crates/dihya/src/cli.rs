@@ -46,6 +46,9 @@ pub(crate) enum Command {
     /// Verify and read the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Look after the keys of persons.
+    #[command(subcommand)]
+    Keystore(KeystoreCommand),
     /// Find events: log lines and business events, after privacy.
     Search(SearchArgs),
     /// Ask for events in SQL.
@@ -543,7 +546,8 @@ pub(crate) enum LedgerCommand {
     /// Verify logs offline: entries, tiles, checkpoints, signatures, commitments, sequence, time, meta-log.
     #[command(after_help = "Examples:\n  dihya ledger verify\n  dihya ledger verify --data-dir /backup/dihya\n  \
         dihya ledger verify --keys auditor.keys --earlier kept/checkpoint-*\n  \
-        dihya ledger verify --origin localhost/default --format json\n\n\
+        dihya ledger verify --origin localhost/default --format json\n  \
+        dihya ledger verify --keystore --config dihya.yaml\n\n\
         Without --keys the keys are those that lie beside the log: that shows that the log agrees with itself, not whose \
         it is.")]
     Verify {
@@ -556,6 +560,10 @@ pub(crate) enum LedgerCommand {
         /// Signed checkpoints that somebody kept: their logs must go on from them.
         #[arg(long, value_name = "FILE", num_args = 1..)]
         earlier: Vec<PathBuf>,
+        /// Open every box whose keys are in the keystores of the directory, and count those with a key that is gone. Nothing of
+        /// what is in them is shown. Takes the passphrase of the configuration; a server may run.
+        #[arg(long)]
+        keystore: bool,
         /// How to write the answer.
         #[arg(short, long, value_enum, default_value_t)]
         format: Format,
@@ -718,6 +726,30 @@ pub(crate) struct RestoreArgs {
     pub(crate) newest: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+/// Verbs of `keystore`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeystoreCommand {
+    /// Put the keystores of all tenants under another passphrase. The server must be stopped.
+    #[command(after_help = "Examples:\n  dihya keystore passphrase --config dihya.yaml --new new.passphrase\n  \
+        dihya keystore passphrase --config dihya.yaml --random\n\n\
+        The present passphrase is that of the configuration (privacy.keystore.passphrase, or privacy.keystore.previous). Without \
+        --new and --random the keystores are put under the configuration's own. If it is cut off, each keystore opens under \
+        the old or the new one: run it again.\n\
+        While a server runs: write the new passphrase to privacy.keystore.passphrase and the old one to \
+        privacy.keystore.previous, and have the configuration read again (SIGHUP); then take previous out.\n\
+        Whoever has a copy of a keystore from before opens that copy with the old passphrase still.")]
+    Passphrase {
+        /// A file with the new passphrase; the end of its line is no part of it.
+        #[arg(long, value_name = "FILE", conflicts_with = "random")]
+        new: Option<PathBuf>,
+        /// Without a passphrase: a random key in a file beside the keys.
+        #[arg(long)]
+        random: bool,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 /// Verbs of `token`.

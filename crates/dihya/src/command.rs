@@ -8,6 +8,7 @@ mod config;
 mod export;
 mod heartbeat;
 mod incident;
+mod keystore;
 mod ledger;
 mod man;
 mod migrate;
@@ -65,6 +66,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Heartbeat(command) => heartbeat::run(command),
         Command::Config(command) => config::run(command),
         Command::Ledger(command) => ledger::run(command),
+        Command::Keystore(command) => keystore::run(command),
         Command::Search(args) => search::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Export(ExportCommand::Parquet(args)) => export::run(&args),

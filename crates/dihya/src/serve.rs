@@ -8,6 +8,7 @@ mod asked;
 mod beats;
 mod checks;
 mod counted;
+mod dumps;
 mod files;
 mod logs;
 mod named;
@@ -62,6 +63,9 @@ enum End {
 /// # Errors
 /// When something of the start fails.
 pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<u8> {
+    if let Err(error) = dumps::forbid() {
+        tracing::warn!(error = %error, "a dump of this program's memory may be written, with what is personal in it");
+    }
     // From here on a signal waits for the start to end.
     let mut signals = Signals::new()?;
     let supervisor = Supervisor::find();
@@ -190,11 +194,14 @@ impl Running {
                         return End::PartEnded("keystore");
                     }
                 }
-                _ = pages.tick() => match pages::give_back() {
-                    Ok(bytes) => tracing::debug!(bytes, "gave back pages of the program"),
-                    // It only takes more room than it needs.
-                    Err(error) => tracing::debug!(error = %error, "could not give back pages of the program"),
-                },
+                _ = pages.tick() => {
+                    self.expire_keys().await;
+                    match pages::give_back() {
+                        Ok(bytes) => tracing::debug!(bytes, "gave back pages of the program"),
+                        // It only takes more room than it needs.
+                        Err(error) => tracing::debug!(error = %error, "could not give back pages of the program"),
+                    }
+                }
                 _ = watchdog.tick(), if beat.is_some() => supervisor.tell("WATCHDOG=1"),
                 Some(ended) = self.tasks.join_next() => {
                     let part = ended.unwrap_or("a task that panicked");

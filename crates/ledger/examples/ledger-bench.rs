@@ -117,7 +117,7 @@ fn record(writer: usize) -> Cleared {
     let actor = "a".repeat(256 - what.len() - 8 - 20);
     let source = SourceId([u8::try_from(writer).expect("small"); 16]);
     let clearer = Clearer::new(Arc::new(Redactor::new()), [7; 32]);
-    let body = Access { actor, what, rows: 3, at, query: None }.into();
+    let body = Access { actor, what, rows: 3, at, query: None, question: None }.into();
     clearer.clear(Signal { tenant: Tenant::default(), source, body }).expect("clears")
 }
 

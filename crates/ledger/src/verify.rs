@@ -131,6 +131,8 @@ pub struct Options<'a> {
     pub earlier: &'a [Vec<u8>],
     /// The payloads, where they are at hand: checks I2 and the records under batch leaves.
     pub vault: Option<&'a dyn Vault>,
+    /// The keys of persons, where they are at hand: opens every box of the vault whose keys live.
+    pub ring: Option<&'a privacy::Ring<'a>>,
     /// How many threads may work; 0 for as many as there are cores.
     pub threads: usize,
     /// Is told the entries done and to do, some times a second.
@@ -145,6 +147,7 @@ impl std::fmt::Debug for Options<'_> {
             .field("opaque_entries", &self.opaque_entries)
             .field("earlier", &self.earlier.len())
             .field("vault", &self.vault.is_some())
+            .field("ring", &self.ring)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }
@@ -173,6 +176,12 @@ pub struct Report {
     pub vault_records: u64,
     /// Commitments that opened.
     pub opened: u64,
+    /// Boxes of the vault.
+    pub boxes: u64,
+    /// Boxes that opened and held what the entry commits to; none where no keys were at hand.
+    pub boxes_opened: u64,
+    /// Boxes of which a key is not in the keystore: erased, as far as the keystore alone can say.
+    pub boxes_erased: u64,
     /// Commitments that did not need to open, because a retention record covers them.
     pub covered: u64,
     /// Earlier checkpoints that the log goes on from.
@@ -218,7 +227,7 @@ pub fn verify(source: &dyn Source, options: &Options<'_>) -> Report {
             }
             check_earlier(source, options, &checkpoint, &chain, &mut walk.report, &mut findings);
             if let Some(vault) = options.vault {
-                vault::check(vault, source, &checkpoint, &mut walk.report, &mut findings);
+                vault::check((vault, options.ring), source, &checkpoint, &mut walk.report, &mut findings);
             }
         }
         report = walk.report;

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::private::Private;
+
 /// Somebody changed something: a token, a silence, a configuration, a restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminAct {
@@ -34,7 +36,31 @@ pub struct Access {
     /// What was asked, after privacy; only of questions about events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
+    /// What was asked as it was typed, where it names persons: for privacy, which seals it under their keys or drops it.
+    #[serde(skip)]
+    pub question: Option<Box<Question>>,
 }
+
+/// A question that names persons by their identifiers.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// As it was typed.
+    pub text: Private<String>,
+    /// The identifiers in it: field and value.
+    pub identifiers: Vec<(String, Private<String>)>,
+}
+
+impl PartialEq for Question {
+    /// Deliberately by value: a record is compared whole.
+    fn eq(&self, other: &Self) -> bool {
+        let values = |question: &Self| -> Vec<(String, String)> {
+            question.identifiers.iter().map(|(field, value)| (field.clone(), value.expose().clone())).collect()
+        };
+        self.text.expose() == other.text.expose() && values(self) == values(other)
+    }
+}
+
+impl Eq for Question {}
 
 /// A configuration was put in force, or refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,4 +106,29 @@ pub struct SelfTest {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_travels_with_its_record_and_is_never_written() {
+        let question = |value: &str| {
+            let identifiers = vec![("user.id".to_owned(), Private::new(value.to_owned()))];
+            Some(Box::new(Question { text: Private::new(format!("user.id:{value}")), identifiers }))
+        };
+        let access = |value| Access {
+            actor: "ana".into(),
+            what: "/x".into(),
+            rows: 1,
+            at: Timestamp::UNIX_EPOCH,
+            query: None,
+            question: question(value),
+        };
+        let text =
+            format!("{:?} {}", access("jdupont42"), serde_json::to_string(&access("jdupont42")).expect("writes"));
+        assert!(!text.contains("jdupont42") && text.contains("Private("), "{text}");
+        assert!(access("a") == access("a") && access("a") != access("b"));
+    }
 }

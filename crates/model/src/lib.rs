@@ -28,7 +28,7 @@ pub mod silence;
 pub mod tenant;
 pub mod value;
 
-pub use admin::{Access, AdminAct, ConfigLoad, Gap, SelfTest};
+pub use admin::{Access, AdminAct, ConfigLoad, Gap, Question, SelfTest};
 pub use admit::{Admit, BoxFuture, Feed, Level, Lose, Position, Receipt, Recorded, Refusal, RefusalKind};
 pub use alert::Alert;
 pub use check::{CheckChange, CheckResult, ConditionOutcome, State, Timings};

@@ -35,6 +35,11 @@ pub const SUBJECT_KEYS_MAX: usize = 4_000_000;
 pub const LOOKUP_TAGS_MAX: usize = 8_000_000;
 /// Most links between keys of one tenant that turned out to be one person's.
 pub const IDENTITY_LINKS_MAX: usize = 1_000_000;
+/// Days for which a key of a class that has an end may be used after the file said so, before it has to say so again: as much
+/// longer than the class says does a key live at most.
+pub const KEY_USE_DAYS: u32 = 7;
+/// Most owners of one box whose values cannot be told apart by person.
+pub const BOX_OWNERS_MAX: usize = 16;
 /// Most records of one sealed frame of a keystore's file.
 pub const KEYSTORE_FRAME_RECORDS_MAX: usize = 4_096;
 /// Most values of one event that are sealed; further ones are replaced and not kept.

@@ -551,6 +551,7 @@ pub(crate) mod samples {
                 rows: 3,
                 at,
                 query: Some("debug".into()),
+                question: None,
             }
             .into(),
             ConfigLoad { accepted: true, sha256: "ab".into(), checks: 2, problems: 0, at }.into(),

@@ -124,8 +124,12 @@ impl Sealed {
         self.values.push(Kept { field, path: path.to_owned(), value });
     }
 
-    pub(crate) fn is_owned_by(&self, owner: &Owner) -> bool {
-        self.owners.as_slice() == std::slice::from_ref(owner)
+    pub(crate) fn has_owners_of(&self, other: &Self) -> bool {
+        self.owners == other.owners
+    }
+
+    pub(crate) const fn owners_len(&self) -> usize {
+        self.owners.len()
     }
 
     /// Yields the numbers of its fields, ascending.
@@ -150,6 +154,9 @@ impl Sealed {
         out: &mut Vec<u8>,
         commitments: &mut Vec<(u16, [u8; 32])>,
     ) -> Result<(), Malformed> {
+        let owners =
+            u8::try_from(self.owners.len()).ok().filter(|owners| usize::from(*owners) <= limits::BOX_OWNERS_MAX);
+        let owners = owners.ok_or(Malformed::new(WHAT, "has too many owners"))?;
         let mut random = Zeroizing::new([0; NONCE_BYTES + 32]);
         rng.fill(&mut *random);
         let (nonce, r_box) = random.split_first_chunk().expect("invariant: 24 of 56 bytes");
@@ -173,7 +180,7 @@ impl Sealed {
         }
         let key = place.key(uuid, number, &self.owners);
         out.push(number);
-        out.push(u8::try_from(self.owners.len()).map_err(|_| Malformed::new(WHAT, "has too many owners"))?);
+        out.push(owners);
         self.owners.iter().for_each(|owner| out.extend_from_slice(&handle(owner)));
         let count = u16::try_from(self.values.len()).map_err(|_| Malformed::new(WHAT, "has too many values"))?;
         out.extend_from_slice(&count.to_be_bytes());
@@ -295,8 +302,14 @@ impl<'a> Boxed<'a> {
         let len = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
         let found = Self { number, handles, fields, nonce, sealed: reader.take(len)? };
         let ascend = found.fields().zip(found.fields().skip(1)).all(|(a, b)| a < b);
-        if owners == 0 || count == 0 || !ascend || found.fields().any(|field| field < FIELD_MIN) {
-            return Err(reader.fail("lacks owners or values, or has fields that are not sealed ones in order"));
+        if !(1..=limits::BOX_OWNERS_MAX).contains(&owners)
+            || count == 0
+            || !ascend
+            || found.fields().any(|field| field < FIELD_MIN)
+        {
+            return Err(
+                reader.fail("lacks owners or values, has too many, or fields that are not sealed ones in order")
+            );
         }
         Ok(found)
     }
@@ -325,6 +338,9 @@ impl<'a> Boxed<'a> {
         };
         let r_box = Zeroizing::new(<[u8; 32]>::try_from(r.as_slice()).ok()?);
         r.zeroize();
+        if values.len() * 2 != self.fields.len() {
+            return None;
+        }
         let opened = self.fields().zip(values).filter_map(|(field, item)| {
             let mut bytes = Vec::new();
             cbor::encode(&mut bytes, &item).ok()?;
@@ -491,7 +507,7 @@ mod tests {
             &"long.".repeat(60),
             Value::List(vec![Value::Null, Value::F64(0.5), Value::Bool(true)]),
         );
-        assert!(first.is_owned_by(&owner(1)) && !first.is_owned_by(&owner(2)));
+        assert!(first.has_owners_of(&Sealed::new(vec![owner(1)])) && !first.has_owners_of(&other));
         let (bytes, commitments) = sealed(&[first, other]);
         assert!(commitments.is_sorted() && commitments.len() == 4);
         let found = Boxed::read_all(&bytes).expect("reads");
@@ -529,6 +545,8 @@ mod tests {
         let mut nested = Sealed::new(vec![owner(1)]);
         nested.push(FIELD_MIN, "p", deep);
         assert_eq!(refused(&[nested]), Err("is nested too deeply"));
+        let crowd = (0..=u8::try_from(limits::BOX_OWNERS_MAX).expect("is small")).map(owner).collect();
+        assert_eq!(refused(&[two_values(crowd)]), Err("has too many owners"));
         let (bytes, _) = sealed(&[two_values(vec![owner(1)])]);
         let twice: Vec<u8> = [&bytes[..], &bytes[..]].concat();
         assert!(Boxed::read_all(&twice).is_err(), "the same number twice");

@@ -8,14 +8,15 @@ use hmac::{Hmac, KeyInit, Mac};
 use model::event::field;
 use model::schema::SchemaError;
 use model::{
-    Body, Class, Field, Kind, Map, Private, RefusalKind, Signal, SourceId, Tenant, Timestamp, Value, cbor, limits,
+    Body, Class, Field, Kind, Map, Private, Question, RefusalKind, Signal, SourceId, Tenant, Timestamp, Value, cbor,
+    limits,
 };
 use sha2::Sha256;
 
-use crate::boxes::Sealed;
+use crate::boxes::{FIELD_MIN, Sealed};
 use crate::config::Config;
 use crate::detect::Type;
-use crate::keystore::{self, Keystore, Want};
+use crate::keystore::{self, Keystore, Owner, Want};
 use crate::policy::{Event as Raw, Keyed, Known, Named, Policy, Receipt};
 use crate::redact::Redactor;
 
@@ -294,8 +295,13 @@ impl Clearer {
     }
 
     /// Clears a signal that is no event.
-    fn plain(&self, signal: Signal) -> Result<Cleared, Error> {
+    fn plain(&self, mut signal: Signal) -> Result<Cleared, Error> {
         let kind = signal.body.kind();
+        let question = match &mut signal.body {
+            Body::Access(access) => access.question.take(),
+            _ => None,
+        };
+        let boxes = question.and_then(|question| self.sealed(&signal.tenant, &question)).into_iter().collect();
         let mut public = Vec::new();
         let mut payload = Vec::new();
         for (id, value) in signal.body.to_fields().map_err(Error::Fields)? {
@@ -307,7 +313,26 @@ impl Clearer {
             }
         }
         let (tenant, source) = (signal.tenant, signal.source);
-        Ok(Cleared { tenant, source, kind, public, payload, boxes: Vec::new(), receipt: None })
+        Ok(Cleared { tenant, source, kind, public, payload, boxes, receipt: None })
+    }
+
+    /// Seals what was asked about persons under the keys of all whom it may name, so that it goes with any of them; `None`
+    /// where nobody of them is known, or there are too many: then it is not kept. Nothing is minted, and no key lives longer for
+    /// having been asked about.
+    fn sealed(&self, tenant: &Tenant, question: &Question) -> Option<Sealed> {
+        let keystore = self.keystores.get(tenant)?;
+        let owners = question.identifiers.iter().map(|(field, value)| {
+            let (_, owners) = self.policy.named_with(field, value.expose(), Some(keystore));
+            (!owners.is_empty()).then_some(owners)
+        });
+        // With one unknown among them, who that is could be read by whoever has the keys of the others.
+        let owners: Vec<Owner> = owners.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+        let mut sealed = Sealed::new(owners);
+        if !(1..=limits::BOX_OWNERS_MAX).contains(&sealed.owners_len()) {
+            return None;
+        }
+        sealed.push(FIELD_MIN, "query", Value::Text(question.text.expose().clone()));
+        Some(sealed)
     }
 
     /// Clears an event by the policy of its stream; what was done to it becomes a field of its own.
@@ -612,6 +637,74 @@ mod tests {
         assert_eq!(cleared.generator_url.as_deref(), Some("http://[url-credentials]@h/?token=[secret]"));
         assert_eq!(cleared.channel.as_deref(), Some("ops@example.org"));
         assert_eq!(clearer().label(&cleared.labels["user"]), cleared.labels["user"]);
+    }
+
+    #[test]
+    fn a_question_about_a_person_is_sealed_under_that_persons_keys_or_not_kept() {
+        let config: Config = serde_json::from_value(serde_json::json!({
+            "classes": {"medical": {"number": 1}},
+            "streams": {
+                "a": {"fields": {"user.id": "subject as username"}},
+                "b": {"class": "medical", "fields": {"user.id": "subject as username"}},
+            },
+        }))
+        .expect("reads");
+        let redactor = Arc::new(config.redactor([""; 0]).expect("is possible"));
+        let policy = Arc::new(Policy::new(&config, Arc::clone(&redactor)).expect("is possible"));
+        let means = keystore::Means {
+            disk: Arc::new(disk::SimDisk::new(1)),
+            rng: Arc::new(model::SeededRng::new(1)),
+            clock: Arc::new(model::StepClock::new(Timestamp::UNIX_EPOCH)),
+        };
+        let keystore = Arc::new(Keystore::in_memory(means, Tenant::default()));
+        let keystores = Arc::new([(Tenant::default(), Arc::clone(&keystore))].into());
+        let clearer = Clearer::new(redactor, [7; 32]).with_policy(policy).with_keystores(keystores);
+        for (stream, user) in [("a", "ana"), ("b", "ana"), ("a", "bob")] {
+            let body = serde_json::json!({"user": {"id": user}});
+            let event = model::Event { stream: stream.into(), body: Some(body.into()), ..model::Event::default() };
+            clearer
+                .clear(Signal { tenant: Tenant::default(), source: SourceId([1; 16]), body: event.into() })
+                .expect("clears");
+        }
+        let keys = keystore.stats().keys;
+        let asked = |users: &[&str]| {
+            let identifiers =
+                users.iter().map(|user| ("user.id".to_owned(), Private::new((*user).to_owned()))).collect();
+            let access = model::Access {
+                actor: "auditor".into(),
+                what: "/api/dihya/v1/search".into(),
+                rows: 1,
+                at: Timestamp::UNIX_EPOCH,
+                query: Some("user.id:\"Pabc\"".into()),
+                question: Some(Box::new(Question { text: Private::new(format!("user.id:{users:?}")), identifiers })),
+            };
+            clearer
+                .clear(Signal { tenant: Tenant::default(), source: SourceId([1; 16]), body: access.into() })
+                .expect("clears")
+        };
+        let place = crate::Place::new("o", 1);
+        let open = |cleared: &Cleared| {
+            let mut bytes = Vec::new();
+            let rng = model::SeededRng::new(2);
+            crate::seal_all(cleared.boxes(), &place, &[1; 16], &rng, &mut bytes, &mut Vec::new()).expect("seals");
+            let found = crate::Boxed::read_all(&bytes).expect("reads");
+            found.first().map(|one| {
+                (one.handles().len(), one.open_with(&place, &[1; 16], &keystore).map(|all| all[0].value.clone()))
+            })
+        };
+        let one = asked(&["ana"]);
+        assert!(!format!("{one:?}").contains("ana"), "it stands nowhere in clear");
+        assert_eq!(open(&one), Some((2, Some(Value::from("user.id:[\"ana\"]")))), "both of her keys are needed");
+        let both = asked(&["ana", "bob"]);
+        assert_eq!(open(&both).map(|(owners, value)| (owners, value.is_some())), Some((3, true)));
+        for unknown in [&["eve"][..], &["ana", "eve"], &[]] {
+            assert_eq!(open(&asked(unknown)), None, "nobody's key would do for all of them");
+        }
+        assert_eq!(keystore.stats().keys, keys, "asking makes nobody known");
+        let bob = keystore.find_all(keystore.tag("username", "bob"));
+        keystore.destroy(&[bob[0].kid()]).expect("destroys");
+        assert_eq!(open(&both), Some((3, None)), "it goes with either");
+        assert!(open(&one).is_some_and(|(_, value)| value.is_some()));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use crate::clear::Error;
 use crate::detect::Type;
 use crate::generalise::To;
+use crate::keystore::Class;
 use crate::redact::Redactor;
 
 const TYPE: Spec = Spec {
@@ -33,7 +34,13 @@ const STREAM: Spec = Spec {
             "fields",
             Ty::Map(&Ty::Text),
             "{}",
-            "By path (`user.id`, `client.*`, `attributes.user`): `drop`, `mask`, `token`, `generalise` (with `/24`, `month`, `year` or `age`), `keep because ...`; `subject` says whose the event is and puts a pseudonym in the value's place, `pseudonym` a pseudonym, `seal` the value into a box of the subject, or of nobody but itself (`pseudonym self`, `seal self`). A word behind tells several persons of one event apart (`subject actor`, `seal actor`), and `as TYPE` says what identifies (`subject as username`). The longest fitting path counts.",
+            "By path (`user.id`, `client.*`, `attributes.user`): `drop`, `mask`, `token`, `generalise` (with `/24`, `month`, `year` or `age`), `keep because ...`; `subject` says whose the event is and puts a pseudonym in the value's place, `pseudonym` a pseudonym, `seal` the value into a box of the subject, or of nobody but itself (`pseudonym self`, `seal self`). A word behind tells several persons of one event apart (`subject actor`, `seal actor`), `as TYPE` says what identifies (`subject as username`), and `in CLASS` under the key of which retention class. `seal actor+patient` takes the keys of both to open. `original because ...` clears a text as free text is, and keeps what it was in a box of the stream's hour. The longest fitting path counts.",
+        ),
+        FieldSpec::optional(
+            "class",
+            Ty::Text,
+            "",
+            "The retention class (`privacy.classes`) of the keys under which the persons of these events have pseudonyms and boxes; a field may say another one (`seal patient in medical`).",
         ),
         FieldSpec::optional(
             "unknown",
@@ -47,12 +54,38 @@ const STREAM: Spec = Spec {
 const KEYSTORE: Spec = Spec {
     name: "privacy.keystore",
     doc: "How the keys of persons are kept, in `keystore/<tenant>/`.",
-    fields: &[FieldSpec::optional(
-        "passphrase",
-        Ty::Secret,
-        "",
-        "Derives the key that wraps the others (argon2id, 64 MiB). Without it, a random one lies beside them in `kek_random`, for the owner alone. It cannot be changed later.",
-    )],
+    fields: &[
+        FieldSpec::optional(
+            "passphrase",
+            Ty::Secret,
+            "",
+            "Derives the key that wraps the others (argon2id, 64 MiB). Without it, a random one lies beside them in `kek_random`, for the owner alone.",
+        ),
+        FieldSpec::optional(
+            "previous",
+            Ty::Secret,
+            "",
+            "The passphrase before, while it is changed: keystores that it still opens (without it: that have a random key) are put under `passphrase` at a start and when the configuration is read again. Take it out afterwards.",
+        ),
+    ],
+};
+
+const CLASS: Spec = Spec {
+    name: "privacy.classes.*",
+    doc: "A retention class: each person has a key of its own in it, which dies with all that is under it, whatever becomes of the others.",
+    fields: &[
+        FieldSpec::required(
+            "number",
+            Ty::Int { min: 1, max: 255 },
+            "What stands for it in the keystore: never give the number of one class to another.",
+        ),
+        FieldSpec::optional(
+            "keep",
+            Ty::Text,
+            "",
+            "How long a key lives after the last event under it, in days or years (`90d`, `2y`); up to 7 days more. Without it, until it is erased.",
+        ),
+    ],
 };
 
 /// What may stand under `privacy:`.
@@ -78,6 +111,12 @@ pub static SPEC: Spec = Spec {
             "{}",
             "By stream, what happens to the fields of its events.",
         ),
+        FieldSpec::optional(
+            "classes",
+            Ty::Map(&Ty::Object(&CLASS)),
+            "{}",
+            "By name, retention classes of the keys of persons.",
+        ),
         FieldSpec::optional("keystore", Ty::Object(&KEYSTORE), "{}", "How the keys of persons are kept."),
     ],
 };
@@ -92,8 +131,39 @@ pub struct Config {
     pub keep: Vec<String>,
     /// What happens to fields, by stream.
     pub streams: BTreeMap<String, StreamPolicy>,
+    /// Retention classes of the keys of persons, by name.
+    pub classes: BTreeMap<String, ClassConfig>,
     /// How the keys of persons are kept.
     pub keystore: KeystoreConfig,
+}
+
+/// A retention class.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClassConfig {
+    /// What stands for it in the keystore.
+    pub number: u8,
+    /// How long a key lives after its last use; empty without end.
+    pub keep: String,
+}
+
+impl ClassConfig {
+    /// Returns the days for which a key lives after its last use; `None` without end.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn days(&self) -> Result<Option<u32>, &'static str> {
+        if self.keep.is_empty() {
+            return Ok(None);
+        }
+        let time =
+            model::config::parse_duration(&self.keep).map_err(|_| "expected days or years, such as 90d or 2y")?;
+        let seconds = time.as_secs();
+        match u32::try_from(seconds / 86_400) {
+            Ok(days) if days > 0 && seconds % 86_400 == 0 && days <= 200 * 366 => Ok(Some(days)),
+            _ => Err("expected whole days, from 1d to 200y"),
+        }
+    }
 }
 
 /// How the keys of persons are kept.
@@ -103,6 +173,20 @@ pub struct KeystoreConfig {
     /// Derives the key that wraps the others; without it, a random one lies beside them.
     #[serde(deserialize_with = "secret")]
     pub passphrase: Option<Private<String>>,
+    /// The one before, while it is changed.
+    #[serde(deserialize_with = "secret")]
+    pub previous: Option<Private<String>>,
+}
+
+impl KeystoreConfig {
+    /// Tells whether another configuration names the same passphrases.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        let same = |a: &Option<Private<String>>, b: &Option<Private<String>>| {
+            a.as_ref().map(Private::expose) == b.as_ref().map(Private::expose)
+        };
+        same(&self.passphrase, &other.passphrase) && same(&self.previous, &other.previous)
+    }
 }
 
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Private<String>>, D::Error> {
@@ -127,6 +211,8 @@ pub struct StreamPolicy {
     pub fields: BTreeMap<String, String>,
     /// What happens to the others.
     pub unknown: Unknown,
+    /// The retention class of keys; empty for the one that has no name.
+    pub class: String,
 }
 
 /// What happens to fields that a stream's policy does not name.
@@ -184,6 +270,15 @@ pub struct Keyed {
     pub role: Option<String>,
     /// The type of identifier, where the policy says it.
     pub kind: Option<String>,
+    /// The retention class, where the policy says another one than the stream's.
+    pub class: Option<String>,
+}
+
+impl Keyed {
+    /// Yields the persons whose keys it takes: several where the value cannot be told apart by person.
+    pub(crate) fn roles(&self) -> impl Iterator<Item = &str> {
+        self.role.iter().flat_map(|roles| roles.split('+'))
+    }
 }
 
 /// What happens to a field.
@@ -205,17 +300,27 @@ pub enum FieldAction {
     Pseudonym(Keyed),
     /// A token takes its place, and it goes into a box.
     Seal(Keyed),
+    /// It is judged as free text is, and what it was goes into the box of its stream and hour.
+    Original,
 }
 
 impl FieldAction {
     /// Tells whether it needs keys.
     #[must_use]
     pub const fn is_keyed(&self) -> bool {
-        matches!(self, Self::Subject(_) | Self::Pseudonym(_) | Self::Seal(_))
+        matches!(self, Self::Subject(_) | Self::Pseudonym(_) | Self::Seal(_) | Self::Original)
     }
 
-    /// Reads `drop`, `mask`, `token`, `generalise`, `generalise /24`, `generalise month`, `keep because REASON`, and
-    /// `subject`, `pseudonym`, `seal` with a role and `as TYPE` behind.
+    /// Returns whose key it takes, where it says so.
+    pub(crate) const fn keyed(&self) -> Option<&Keyed> {
+        match self {
+            Self::Subject(keyed) | Self::Pseudonym(keyed) | Self::Seal(keyed) => Some(keyed),
+            Self::Drop | Self::Mask | Self::Generalise(_) | Self::Token | Self::Keep | Self::Original => None,
+        }
+    }
+
+    /// Reads `drop`, `mask`, `token`, `generalise`, `generalise /24`, `generalise month`, `keep because REASON`,
+    /// `original because REASON`, and `subject`, `pseudonym`, `seal` with a role, `as TYPE` and `in CLASS` behind.
     ///
     /// # Errors
     /// What is wrong, and what to write instead where that can be said.
@@ -251,6 +356,16 @@ impl FieldAction {
                     Some("write keep because, and why it may be stored and sent".to_owned()),
                 )),
             },
+            "original" => match rest.strip_prefix("because") {
+                Some(reason) if !reason.trim().is_empty() => Ok(Self::Original),
+                _ => Err((
+                    "a text is kept as it came without a reason".to_owned(),
+                    Some("write original because, and why it must be possible to read it again".to_owned()),
+                )),
+            },
+            "subject" | "pseudonym" if rest.split(' ').next().is_some_and(|role| role.contains('+')) => {
+                Err(("only seal may name several persons".to_owned(), None))
+            }
             "subject" => match Keyed::read(rest)? {
                 Keyed { role: None, .. } => {
                     Err(("an event cannot be its own subject".to_owned(), Some("write pseudonym self".to_owned())))
@@ -260,7 +375,7 @@ impl FieldAction {
             "pseudonym" => Keyed::read(rest).map(Self::Pseudonym),
             "seal" => Keyed::read(rest).map(Self::Seal),
             _ => Err((
-                "unknown action, expected drop, mask, generalise, token, keep because ..., subject, pseudonym or seal"
+                "unknown action, expected drop, mask, generalise, token, keep because ..., subject, pseudonym, seal or original because ..."
                     .to_owned(),
                 None,
             )),
@@ -269,28 +384,39 @@ impl FieldAction {
 }
 
 impl Keyed {
-    /// Reads what stands behind the action: `self` or a role, then `as TYPE`.
+    /// Most persons of whom one value is.
+    const ROLES_MAX: usize = 4;
+
+    /// Reads what stands behind the action: `self`, a role or several joined by `+`, then `as TYPE`, then `in CLASS`.
     fn read(text: &str) -> Result<Self, (String, Option<String>)> {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let (role, kind) = match words[..] {
-            [] => ("", None),
-            [role] if role != "as" => (role, None),
-            ["as", kind] => ("", Some(kind)),
-            [role, "as", kind] => (role, Some(kind)),
-            _ => ("?", None),
+        let (role, rest) = match &words[..] {
+            [role, rest @ ..] if !matches!(*role, "as" | "in") => (*role, rest),
+            rest => ("", rest),
+        };
+        let (kind, class) = match rest {
+            [] => (None, None),
+            ["as", kind] => (Some(*kind), None),
+            ["in", class] => (None, Some(*class)),
+            ["as", kind, "in", class] => (Some(*kind), Some(*class)),
+            _ => (Some("?"), None),
         };
         let is_word = |word: &str| {
             word.len() <= 32
                 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
         };
-        if !is_word(role) || !kind.is_none_or(is_word) {
+        let roles: Vec<&str> = role.split('+').collect();
+        let several = roles.len() > 1;
+        let are_roles = roles.iter().all(|role| is_word(role) && !(several && matches!(*role, "" | "self")));
+        if !are_roles || roles.len() > Self::ROLES_MAX || !kind.is_none_or(is_word) || !class.is_none_or(is_word) {
             return Err((
-                "cannot read who that is, expected self or one word, then as and a type".to_owned(),
-                Some("write for example subject actor as username".to_owned()),
+                "cannot read who that is, expected self or one word, then as and a type, then in and a class"
+                    .to_owned(),
+                Some("write for example subject actor as username, or seal actor+patient in medical".to_owned()),
             ));
         }
         let role = (role != "self").then(|| role.to_owned());
-        Ok(Self { role, kind: kind.map(str::to_owned) })
+        Ok(Self { role, kind: kind.map(str::to_owned), class: class.map(str::to_owned) })
     }
 }
 
@@ -323,13 +449,65 @@ impl Config {
             }
         }
         for (stream, policy) in &self.streams {
+            let path = format!("streams.{stream}.class");
+            problems.extend(self.check_class(path, &policy.class));
             for (field, action) in &policy.fields {
-                if let Err((message, suggestion)) = FieldAction::read(action) {
-                    problems.push((format!("streams.{stream}.fields.{field}"), message, suggestion));
+                let path = format!("streams.{stream}.fields.{field}");
+                match FieldAction::read(action) {
+                    Err((message, suggestion)) => problems.push((path, message, suggestion)),
+                    Ok(action) => {
+                        let class = action.keyed().and_then(|keyed| keyed.class.as_deref()).unwrap_or_default();
+                        problems.extend(self.check_class(path, class));
+                    }
                 }
             }
         }
+        problems.extend(self.check_classes());
         problems
+    }
+
+    /// Returns what is wrong with a class that is asked for.
+    fn check_class(&self, path: String, class: &str) -> Option<(String, String, Option<String>)> {
+        if class.is_empty() || self.classes.contains_key(class) {
+            return None;
+        }
+        let known: Vec<&str> = self.classes.keys().map(String::as_str).collect();
+        let message = match &known[..] {
+            [] => "unknown class: privacy.classes names none".to_owned(),
+            known => format!("unknown class, expected one of {}", known.join(", ")),
+        };
+        Some((path, message, None))
+    }
+
+    fn check_classes(&self) -> Vec<(String, String, Option<String>)> {
+        let (mut problems, mut numbers) = (Vec::new(), BTreeMap::new());
+        for (name, class) in &self.classes {
+            let path = |field: &str| format!("classes.{name}.{field}");
+            if class.number == 0 {
+                let message = "expected a number from 1 to 255: 0 is that of the class without a name";
+                problems.push((path("number"), message.to_owned(), None));
+            } else if let Some(other) = numbers.insert(class.number, name) {
+                let message = format!("is the number of {other} too: they would share the keys of persons");
+                problems.push((path("number"), message, None));
+            }
+            if let Err(why) = class.days() {
+                problems.push((path("keep"), why.to_owned(), Some("write for example 90d".to_owned())));
+            }
+        }
+        problems
+    }
+
+    /// Returns the class of a name; the one without a name where there is none.
+    pub(crate) fn class(&self, name: &str) -> Class {
+        self.classes.get(name).map_or_else(Class::default, |class| Class(class.number))
+    }
+
+    /// Returns how long the keys of a class live after their last use, in days, where they have an end: for
+    /// [`crate::Keystore::set_lives`].
+    #[must_use]
+    pub fn lives(&self) -> BTreeMap<Class, u32> {
+        let days = |class: &ClassConfig| Some((Class(class.number), class.days().ok()??));
+        self.classes.values().filter_map(days).collect()
     }
 
     /// Makes the redactor that the policy asks for; `declared` are the names of checks, targets, hosts, receivers and
@@ -388,20 +566,59 @@ mod tests {
                 "streams.a-*.fields.d: nothing may follow drop",
                 "streams.a-*.fields.g: cannot generalise to that, expected /24, month, year or age",
                 "streams.a-*.fields.k: a field is kept in clear without a reason",
-                "streams.a-*.fields.r: cannot read who that is, expected self or one word, then as and a type",
-                "streams.a-*.fields.s: cannot read who that is, expected self or one word, then as and a type",
+                "streams.a-*.fields.r: cannot read who that is, expected self or one word, then as and a type, then in and a class",
+                "streams.a-*.fields.s: cannot read who that is, expected self or one word, then as and a type, then in and a class",
                 "streams.a-*.fields.user.id: an event cannot be its own subject",
-                "streams.a-*.fields.w: unknown action, expected drop, mask, generalise, token, keep because ..., subject, pseudonym or seal",
+                "streams.a-*.fields.w: unknown action, expected drop, mask, generalise, token, keep because ..., subject, pseudonym, seal or original because ...",
             ]
         );
     }
 
     #[test]
+    fn classes_are_named_numbered_and_known() {
+        let bad = config(serde_json::json!({
+            "classes": {
+                "a": {"number": 1, "keep": "12h"}, "b": {"number": 1, "keep": "soon"}, "c": {}, "d": {"number": 2, "keep": "1d12h"},
+            },
+            "streams": {"s": {"class": "x", "fields": {
+                "i": "seal in y", "j": "subject a+b", "k": "seal a+", "l": "seal a+self", "m": "seal a+b+c+d+e",
+                "n": "original", "o": "seal as nir in a",
+            }}},
+        }));
+        let told: Vec<_> = bad.check().into_iter().map(|(path, message, _)| format!("{path}: {message}")).collect();
+        let who = "cannot read who that is, expected self or one word, then as and a type, then in and a class";
+        assert_eq!(
+            told,
+            [
+                "streams.s.class: unknown class, expected one of a, b, c, d",
+                "streams.s.fields.i: unknown class, expected one of a, b, c, d",
+                "streams.s.fields.j: only seal may name several persons",
+                &format!("streams.s.fields.k: {who}"),
+                &format!("streams.s.fields.l: {who}"),
+                &format!("streams.s.fields.m: {who}"),
+                "streams.s.fields.n: a text is kept as it came without a reason",
+                "classes.a.keep: expected whole days, from 1d to 200y",
+                "classes.b.number: is the number of a too: they would share the keys of persons",
+                "classes.b.keep: expected days or years, such as 90d or 2y",
+                "classes.c.number: expected a number from 1 to 255: 0 is that of the class without a name",
+                "classes.d.keep: expected whole days, from 1d to 200y",
+            ]
+        );
+        let none = config(serde_json::json!({"streams": {"s": {"class": "x"}}}));
+        assert_eq!(none.check()[0].1, "unknown class: privacy.classes names none");
+        let good = config(serde_json::json!({"classes": {"a": {"number": 1, "keep": "2y"}, "b": {"number": 9}}}));
+        assert_eq!((good.check(), good.lives()), (Vec::new(), [(Class(1), 730)].into()));
+        assert_eq!(["a", "b", ""].map(|name| good.class(name)), [Class(1), Class(9), Class(0)]);
+    }
+
+    #[test]
     fn keyed_actions_say_whose_and_what() {
-        let keyed = |role: Option<&str>, kind: Option<&str>| Keyed {
+        let of = |role: Option<&str>, kind: Option<&str>, class: Option<&str>| Keyed {
             role: role.map(str::to_owned),
             kind: kind.map(str::to_owned),
+            class: class.map(str::to_owned),
         };
+        let keyed = |role, kind| of(role, kind, None);
         for (text, action) in [
             ("subject", FieldAction::Subject(keyed(Some(""), None))),
             ("subject actor", FieldAction::Subject(keyed(Some("actor"), None))),
@@ -410,6 +627,10 @@ mod tests {
             ("pseudonym self", FieldAction::Pseudonym(keyed(None, None))),
             ("seal actor", FieldAction::Seal(keyed(Some("actor"), None))),
             ("seal self as nir", FieldAction::Seal(keyed(None, Some("nir")))),
+            ("seal in medical", FieldAction::Seal(of(Some(""), None, Some("medical")))),
+            ("pseudonym b as email in x", FieldAction::Pseudonym(of(Some("b"), Some("email"), Some("x")))),
+            ("seal actor+patient", FieldAction::Seal(keyed(Some("actor+patient"), None))),
+            ("original because doctors read it again", FieldAction::Original),
         ] {
             assert_eq!(FieldAction::read(text), Ok(action.clone()), "{text}");
             assert!(action.is_keyed());
@@ -440,9 +661,11 @@ mod tests {
         let redactor = good.redactor(["web"]).expect("is possible");
         assert_eq!(redactor.redact("10.0.0.1 ops@example.org a@b.fr"), "10.0.0.1 ops@example.org [email]");
         assert!(redactor.is_declared("web"));
-        assert_eq!(SPEC.fields.len(), 4);
+        assert_eq!(SPEC.fields.len(), 5);
         let keyed = config(serde_json::json!({"keystore": {"passphrase": "correct horse"}}));
         assert_eq!(keyed.keystore.passphrase.as_ref().map(|text| text.expose().as_str()), Some("correct horse"));
         assert!(!format!("{keyed:?}").contains("horse"));
+        let changing = config(serde_json::json!({"keystore": {"passphrase": "mule", "previous": "correct horse"}}));
+        assert!(keyed.keystore.is_as(&keyed.keystore.clone()) && !keyed.keystore.is_as(&changing.keystore));
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod file;
 mod index;
 mod kek;
+mod locked;
 mod normal;
 
 pub(crate) use crypt::{NONCE_BYTES, Secret, TAG_BYTES, draw, finish, hkdf, hmac, mac, open as open_sealed, seal};
@@ -19,7 +20,7 @@ pub use error::Error;
 pub use kek::{FileKek, Kek, PassphraseKek};
 pub use normal::{family, normal};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -32,6 +33,7 @@ use zeroize::Zeroizing;
 
 use file::{Found, Header, Record, Sealing};
 use index::Index;
+use locked::Kept;
 
 /// Names a key for ever, and says nothing else: 16 random bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,6 +133,8 @@ pub struct Stats {
     pub syncs: u64,
     /// The epoch of the master key.
     pub epoch: u64,
+    /// Pages of keys that the system may write to a swap file, because it does not allow more to be locked.
+    pub unlocked: usize,
 }
 
 /// What opening found.
@@ -198,7 +202,7 @@ struct Writer {
 pub struct Keystore {
     means: Means,
     tenant: Tenant,
-    lookup: Secret,
+    lookup: Kept,
     index: RwLock<Index>,
     writer: Mutex<Writer>,
     /// Beside the writer, whose lock is held while the disk works.
@@ -206,6 +210,8 @@ pub struct Keystore {
     epoch: AtomicU64,
     /// What callers wait to have minted: whoever has the mint lock next does it for all.
     waiting: Mutex<Vec<Want>>,
+    /// How long the keys of a class live after their last use, in days; those of others live for ever.
+    lives: RwLock<BTreeMap<Class, u32>>,
     /// Most keys, tags and links.
     bounds: (usize, usize, usize),
     minted: AtomicU64,
@@ -228,20 +234,21 @@ impl Keystore {
     #[must_use]
     pub fn in_memory(means: Means, tenant: Tenant) -> Self {
         let lookup = draw(&*means.rng);
-        Self::with(means, tenant, lookup, Index::new(), None)
+        Self::with(means, tenant, &lookup, Index::new(), None)
     }
 
-    fn with(means: Means, tenant: Tenant, lookup: Secret, index: Index, store: Option<Store>) -> Self {
+    fn with(means: Means, tenant: Tenant, lookup: &Secret, index: Index, store: Option<Store>) -> Self {
         let stopped = Arc::default();
         Self {
             means,
             tenant,
-            lookup,
+            lookup: Kept::new(lookup),
             index: RwLock::new(index),
             epoch: AtomicU64::new(store.as_ref().map_or(0, |store| store.epoch)),
             stopped: Arc::clone(&stopped),
             writer: Mutex::new(Writer { store, stopped }),
             waiting: Mutex::default(),
+            lives: RwLock::default(),
             bounds: (limits::SUBJECT_KEYS_MAX, limits::LOOKUP_TAGS_MAX, limits::IDENTITY_LINKS_MAX),
             minted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -272,9 +279,64 @@ impl Keystore {
             Some(passphrase) => Box::new(PassphraseKek::new(passphrase)),
             // What an earlier try made and never used may not be durable, so it is not built upon.
             None if !Self::exists(&*means.disk, dir) => Box::new(FileKek::make(&*means.disk, dir, &*means.rng)?),
-            None => Box::new(FileKek::read(&*means.disk, dir)?),
+            None => read_file_kek(&*means.disk, dir)?,
         };
         Self::open_with(means, dir, tenant, kek)
+    }
+
+    /// Tells whether a passphrase, or none, opens the keystore that lies in a directory. Nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when something of it is broken or gone; else when the disk fails.
+    pub fn opens_under(
+        disk: &dyn Disk,
+        dir: &Path,
+        tenant: &Tenant,
+        passphrase: Option<Private<Vec<u8>>>,
+    ) -> Result<bool, Error> {
+        let header = read_header(disk, dir)?;
+        let kek = match passphrase {
+            Some(passphrase) => Ok(Box::new(PassphraseKek::new(passphrase)) as Box<dyn Kek>),
+            None => read_file_kek(disk, dir),
+        };
+        match kek.and_then(|kek| read_emk(disk, dir, tenant, &*kek, header.epoch)) {
+            Ok(_) => Ok(true),
+            Err(Error::Kek { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the keystore in a directory and writes nothing there: nothing can be minted or destroyed. Another process may
+    /// have it open.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read(
+        means: Means,
+        dir: &Path,
+        tenant: &Tenant,
+        passphrase: Option<Private<Vec<u8>>>,
+    ) -> Result<Self, Error> {
+        let disk = Arc::clone(&means.disk);
+        let kek: Box<dyn Kek> = match passphrase {
+            Some(passphrase) => Box::new(PassphraseKek::new(passphrase)),
+            None => read_file_kek(&*disk, dir)?,
+        };
+        let found = loop {
+            let header = read_header(&*disk, dir)?;
+            let found = read_emk(&*disk, dir, tenant, &*kek, header.epoch).and_then(|emk| {
+                let file = disk.open(&dir.join(KEYS), Open::Read)?;
+                file::read(&*file, &header, &Sealing::new(&emk, tenant, header.epoch, header.file))
+            });
+            match found {
+                // An epoch may have ended meanwhile.
+                Err(_) if read_header(&*disk, dir)? != header => {}
+                found => break found?,
+            }
+        };
+        let keystore = Self::with(means, tenant.clone(), &found.lookup, found.index, None);
+        let _ = keystore.stopped.set("it was opened to be read".into()); // nobody else has it yet
+        Ok(keystore)
     }
 
     /// Opens a keystore under a key-encryption key of the caller's.
@@ -286,14 +348,10 @@ impl Keystore {
         if !Self::exists(&*means.disk, dir) {
             return Self::make(means, dir, tenant, kek);
         }
-        let path = dir.join(KEYS);
-        if !means.disk.exists(&path) {
-            return Err(Error::Damaged { why: "its keys are gone" });
-        }
-        let file = means.disk.open(&path, Open::Write)?;
-        let header = Header::read(&*file)?;
+        let header = read_header(&*means.disk, dir)?;
+        let file = means.disk.open(&dir.join(KEYS), Open::Write)?;
         let emk = read_emk(&*means.disk, dir, tenant, &*kek, header.epoch)?;
-        let sealing = Sealing::new(emk.clone(), tenant, header.epoch, header.file);
+        let sealing = Sealing::new(&emk, tenant, header.epoch, header.file);
         let Found { index, lookup, end, frames, clean, torn } = file::read(&*file, &header, &sealing)?;
         let written = if clean {
             file.set_len(end)?;
@@ -305,9 +363,9 @@ impl Keystore {
             write_keys(&means, dir, tenant, &Epoch { number: header.epoch, emk }, &index, &lookup)?
         };
         // An epoch that was to end, or one that never began.
-        destroy_others(&means, dir, header.epoch)?;
+        destroy_others(&means, dir, header.epoch, kek.kind())?;
         let store = Store::new(dir, kek, written);
-        Ok((Self::with(means, tenant.clone(), lookup, index, Some(store)), Opened { made: false, torn }))
+        Ok((Self::with(means, tenant.clone(), &lookup, index, Some(store)), Opened { made: false, torn }))
     }
 
     /// Makes a keystore; the mark that it is there comes last, and whatever lies there without it was never used.
@@ -316,9 +374,9 @@ impl Keystore {
         write_emk(&means, dir, tenant, &*kek, 1, &emk)?;
         let written = write_keys(&means, dir, tenant, &Epoch { number: 1, emk }, &index, &lookup)?;
         write_atomic(&*means.disk, &dir.join(MADE), MADE_TEXT)?;
-        destroy_others(&means, dir, 1)?;
+        destroy_others(&means, dir, 1, kek.kind())?;
         let store = Store::new(dir, kek, written);
-        Ok((Self::with(means, tenant.clone(), lookup, index, Some(store)), Opened { made: true, torn: 0 }))
+        Ok((Self::with(means, tenant.clone(), &lookup, index, Some(store)), Opened { made: true, torn: 0 }))
     }
 
     /// Returns the tag of an identifier. `kind` is its type; it is normalised here.
@@ -333,15 +391,56 @@ impl Keystore {
     #[must_use]
     pub fn find(&self, want: &Want) -> Option<Owner> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let place = resolve(&index, want)?;
-        index.key(place).map(|row| Owner::of(row.kid, &row.key))
+        let place = self.resolve(&index, want)?;
+        index.key(place).map(|row| Owner::of(row.kid, row.key))
+    }
+
+    /// Returns the keys of all classes that a tag leads to, and those that are linked to them: under any of them something
+    /// of the person may have been written. Keys that are to expire are among them.
+    #[must_use]
+    pub fn find_all(&self, tag: Tag) -> Vec<Owner> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let places: BTreeSet<u32> = index.find_all(tag).flat_map(|place| index.linked(place)).collect();
+        places.into_iter().filter_map(|place| index.key(place)).map(|row| Owner::of(row.kid, row.key)).collect()
+    }
+
+    /// Says how long the keys of a class live after their last use, in days. Keys of other classes live for ever.
+    pub fn set_lives(&self, lives: BTreeMap<Class, u32>) {
+        *self.lives.write().unwrap_or_else(PoisonError::into_inner) = lives;
+    }
+
+    /// Returns the day, in days since 1970.
+    fn today(&self) -> u32 {
+        u32::try_from(self.means.clock.now().as_second() / 86_400).unwrap_or(0)
+    }
+
+    /// Returns how many hours have passed since 1970: which bucket is that of now.
+    pub(crate) fn hour(&self) -> u64 {
+        u64::try_from(self.means.clock.now().as_second() / 3_600).unwrap_or(0)
+    }
+
+    /// Returns the tag of the texts that came by a stream within an hour. Its type is no word, so no identifier has it.
+    pub(crate) fn bucket(&self, stream: &str, hour: u64) -> Tag {
+        Tag(mac(&*self.lookup, &[b"dihya/bucket", &[0], stream.as_bytes(), &[0], &hour.to_le_bytes()]))
+    }
+
+    /// Tells whether the file has to say again that a key is used, before it is: only then is known when it may die.
+    fn is_stale(&self, index: &Index, place: u32) -> bool {
+        let Some(row) = index.key(place) else { return false };
+        let lives = self.lives.read().unwrap_or_else(PoisonError::into_inner);
+        lives.contains_key(&row.class) && self.today() > row.used.saturating_add(limits::KEY_USE_DAYS)
+    }
+
+    /// Returns the place of the key that all of the tags lead to, by links too, if it may be used today.
+    fn resolve(&self, index: &Index, want: &Want) -> Option<u32> {
+        resolve(index, want).filter(|place| !self.is_stale(index, *place))
     }
 
     /// Returns the key with that name.
     #[must_use]
     pub fn key(&self, kid: Kid) -> Option<Owner> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.place_of(kid).and_then(|place| index.key(place)).map(|row| Owner::of(row.kid, &row.key))
+        index.place_of(kid).and_then(|place| index.key(place)).map(|row| Owner::of(row.kid, row.key))
     }
 
     /// Returns the key whose handle stands in a box ([`crate::handle`]). Tries every key, about a second for a million:
@@ -349,7 +448,13 @@ impl Keystore {
     #[must_use]
     pub fn owner_of(&self, handle: &[u8; 16]) -> Option<Owner> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.keys().map(|row| Owner::of(row.kid, &row.key)).find(|owner| crate::pseudonym::handle(owner) == *handle)
+        index.keys().map(|row| Owner::of(row.kid, row.key)).find(|owner| crate::pseudonym::handle(owner) == *handle)
+    }
+
+    /// Returns the kids of all keys by their handles.
+    pub(crate) fn handles(&self) -> HashMap<[u8; 16], Kid> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.keys().map(|row| (crate::pseudonym::handle(&Owner::of(row.kid, row.key)), row.kid)).collect()
     }
 
     /// Returns all keys of the person whose key `kid` is, itself among them: what an erasure destroys.
@@ -363,7 +468,10 @@ impl Keystore {
     /// Returns how much there is.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let (keys, tags, links) = self.index.read().unwrap_or_else(PoisonError::into_inner).lens();
+        let ((keys, tags, links), unlocked) = {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            (index.lens(), index.unlocked())
+        };
         Stats {
             keys,
             tags,
@@ -372,6 +480,7 @@ impl Keystore {
             refused: self.refused.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
             epoch: self.epoch.load(Ordering::Relaxed),
+            unlocked: unlocked + usize::from(!self.lookup.is_locked()),
         }
     }
 
@@ -413,7 +522,7 @@ impl Keystore {
 
     fn all_known(&self, wants: &[Want]) -> bool {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        wants.iter().all(|want| resolve(&index, want).is_some())
+        wants.iter().all(|want| self.resolve(&index, want).is_some())
     }
 
     fn mint_now(&self, writer: &mut Writer, wants: &[Want]) -> Result<(), Error> {
@@ -447,14 +556,17 @@ impl Keystore {
             let (a, b) = (place(&index, a), place(&index, b));
             index.link(a, b);
         }
+        for (kid, day) in plan.used {
+            let place = place(&index, kid);
+            index.use_key(place, day);
+        }
         self.minted.fetch_add(plan.keys.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
     /// Works out what has to be added so that all of `wants` are found.
     fn plan(&self, index: &Index, wants: &[Want]) -> Result<Plan, Error> {
-        let days = self.means.clock.now().as_second() / 86_400;
-        let minted = u32::try_from(days).unwrap_or(0);
+        let minted = self.today();
         let (mut plan, mut new) = (Plan::default(), BTreeMap::new());
         for want in wants {
             let known = |new: &BTreeMap<(Class, Tag), Kid>, tag: &Tag| {
@@ -470,6 +582,9 @@ impl Keystore {
             }) else {
                 continue;
             };
+            if index.place_of(first).is_some_and(|place| self.is_stale(index, place)) {
+                plan.used.insert(first, minted);
+            }
             for tag in &want.tags {
                 match known(&new, tag) {
                     Some(kid) if kid != first => {
@@ -522,22 +637,49 @@ impl Keystore {
     /// When the disk fails. Where the old master key could not be destroyed, the next start does it.
     pub fn destroy(&self, kids: &[Kid]) -> Result<Destroyed, Error> {
         let mut writer = lock(&self.writer);
+        self.destroy_now(&mut writer, |index| kids.iter().filter_map(|kid| index.place_of(*kid)).collect())
+    }
+
+    /// Destroys the keys of the classes that have an end ([`Self::set_lives`]) for which it has come, with their tags and
+    /// links, as [`Self::destroy`] does: those that nothing was written under for as long. `None`, and nothing is written,
+    /// where there are none.
+    ///
+    /// # Errors
+    /// As [`Self::destroy`].
+    pub fn expire(&self) -> Result<Option<Destroyed>, Error> {
+        // Under the lock: whoever uses a key again first says so, and then it is not among them.
+        let mut writer = lock(&self.writer);
+        let (today, lives) = (self.today(), self.lives.read().unwrap_or_else(PoisonError::into_inner).clone());
+        let ended = |index: &Index| -> BTreeSet<u32> {
+            let is_over = |row: &index::KeyRow<'_>| {
+                // It may have been used for some days more than the file says.
+                let last = row.used.saturating_add(limits::KEY_USE_DAYS);
+                lives.get(&row.class).is_some_and(|days| today > last.saturating_add(*days))
+            };
+            (0..).zip(index.keys()).filter(|(_, row)| is_over(row)).map(|(place, _)| place).collect()
+        };
+        if ended(&self.index.read().unwrap_or_else(PoisonError::into_inner)).is_empty() {
+            return Ok(None);
+        }
+        self.destroy_now(&mut writer, ended).map(Some)
+    }
+
+    fn destroy_now(&self, writer: &mut Writer, gone: impl FnOnce(&Index) -> BTreeSet<u32>) -> Result<Destroyed, Error> {
         if let Some(reason) = writer.stopped.get() {
             return Err(Error::Stopped { reason: Arc::clone(reason) });
         }
         let (before, kept) = {
             let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-            let gone: BTreeSet<u32> = kids.iter().filter_map(|kid| index.place_of(*kid)).collect();
-            (index.lens(), index.without(&gone))
+            (index.lens(), index.without(&gone(&index)))
         };
         let after = kept.lens();
-        let ended = match self.rewrite(&mut writer, &kept) {
+        let ended = match self.rewrite(writer, &kept) {
             Ok(ended) => ended,
             Err(error) => return Err(writer.fail(Failure::Stop(error))),
         };
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = kept;
         if let Some(store) = &writer.store {
-            let destroyed = destroy_others(&self.means, &store.dir, store.epoch);
+            let destroyed = destroy_others(&self.means, &store.dir, store.epoch, store.kek.kind());
             destroyed.map_err(|error| writer.fail(Failure::Stop(error)))?;
         }
         Ok(Destroyed { ended, keys: before.0 - after.0, tags: before.1 - after.1 })
@@ -548,10 +690,62 @@ impl Keystore {
         let Some(store) = &mut writer.store else { return Ok(0) };
         let next = Epoch { number: store.epoch + 1, emk: draw(&*self.means.rng) };
         write_emk(&self.means, &store.dir, &self.tenant, &*store.kek, next.number, &next.emk)?;
+        // What wraps may be new: it has to open what it will be asked to, before anything is sealed under that.
+        let again = read_emk(&*self.means.disk, &store.dir, &self.tenant, &*store.kek, next.number)?;
+        if *again != *next.emk {
+            return Err(Error::Damaged { why: "the master key that was written is not the one that is read" });
+        }
         let written = write_keys(&self.means, &store.dir, &self.tenant, &next, kept, &self.lookup)?;
         let ended = store.epoch;
         store.take(written);
         self.epoch.store(store.epoch, Ordering::Relaxed);
+        Ok(ended)
+    }
+
+    /// Puts the keystore under another passphrase, or under a random key in a file beside it (`None`): everything is written
+    /// anew under the next epoch's master key, which the new key wraps, and then the old master key is destroyed, so that
+    /// whoever learns the old passphrase opens old copies alone. Holds the mint lock, and blocks for about a second.
+    /// If it is interrupted, either the old passphrase opens the keystore or the new one (S-2): [`Self::opens_under`] says
+    /// which. Returns the epoch that ended.
+    ///
+    /// # Errors
+    /// [`Error::Kek`] where a random key is asked for and there is one already; where the disk is full, everything is as it
+    /// was; where it fails, the keystore stops.
+    pub fn change_passphrase(&self, passphrase: Option<Private<Vec<u8>>>) -> Result<u64, Error> {
+        let mut writer = lock(&self.writer);
+        if let Some(reason) = writer.stopped.get() {
+            return Err(Error::Stopped { reason: Arc::clone(reason) });
+        }
+        let Some(store) = &mut writer.store else { return Ok(0) };
+        let kek: Box<dyn Kek> = match passphrase {
+            Some(passphrase) => Box::new(PassphraseKek::new(passphrase)),
+            // Another random key in the place of the one that wraps would be an end of both.
+            None if store.kek.kind() == kek::FILE_KIND => {
+                return Err(Error::Kek { why: "it is a random one in a file already" });
+            }
+            None => Box::new(FileKek::make(&*self.means.disk, &store.dir, &*self.means.rng)?),
+        };
+        let before = std::mem::replace(&mut store.kek, kek);
+        let written = {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            self.rewrite(&mut writer, &index)
+        };
+        let ended = match written {
+            Ok(ended) => ended,
+            Err(error) => {
+                let full = matches!(&error, Error::Disk(error) if error.is_full());
+                let stays = writer.store.as_mut().is_some_and(|store| {
+                    store.kek = before;
+                    // The name may lead to the new file already, and then the old one is nobody's.
+                    full && read_header(&*self.means.disk, &store.dir).is_ok_and(|header| header.epoch == store.epoch)
+                });
+                return Err(writer.fail(if stays { Failure::Refused(error) } else { Failure::Stop(error) }));
+            }
+        };
+        if let Some(store) = &writer.store {
+            let destroyed = destroy_others(&self.means, &store.dir, store.epoch, store.kek.kind());
+            destroyed.map_err(|error| writer.fail(Failure::Stop(error)))?;
+        }
         Ok(ended)
     }
 
@@ -590,6 +784,8 @@ struct Plan {
     keys: BTreeMap<Kid, NewKey>,
     tags: Vec<(Tag, Kid)>,
     links: BTreeSet<(Kid, Kid)>,
+    /// Keys that are used again, and the day.
+    used: BTreeMap<Kid, u32>,
 }
 
 impl Plan {
@@ -602,7 +798,8 @@ impl Plan {
         });
         let tags = self.tags.iter().map(|(tag, kid)| Record::Tag { tag: *tag, kid: *kid });
         let links = self.links.iter().map(|(a, b)| Record::Link(*a, *b));
-        keys.chain(tags).chain(links).collect()
+        let used = self.used.iter().map(|(kid, day)| Record::Used { kid: *kid, day: *day });
+        keys.chain(tags).chain(links).chain(used).collect()
     }
 }
 
@@ -688,7 +885,7 @@ fn write_keys(
     remove(&*means.disk, &temporary)?;
     let mut id = [0; 16];
     means.rng.fill(&mut id);
-    let sealing = Sealing::new(epoch.emk.clone(), tenant, epoch.number, id);
+    let sealing = Sealing::new(&epoch.emk, tenant, epoch.number, id);
     let file = means.disk.open(&temporary, Open::CreateNew)?;
     let (end, frames) = file::write_whole(&*file, &sealing, index, lookup, &*means.rng)?;
     file.sync_data()?;
@@ -703,6 +900,21 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
         disk::sync_parent(disk, path)?;
     }
     Ok(())
+}
+
+fn read_header(disk: &dyn Disk, dir: &Path) -> Result<Header, Error> {
+    let path = dir.join(KEYS);
+    if !disk.exists(&path) {
+        return Err(Error::Damaged { why: "its keys are gone" });
+    }
+    Header::read(&*disk.open(&path, Open::Read)?)
+}
+
+fn read_file_kek(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Kek>, Error> {
+    if !disk.exists(&dir.join(kek::FILE)) {
+        return Err(Error::Kek { why: "there is no random key in a file, so it has a passphrase, and none is given" });
+    }
+    Ok(Box::new(FileKek::read(disk, dir)?))
 }
 
 /// What a wrapped master key is bound to.
@@ -745,12 +957,14 @@ fn read_emk(disk: &dyn Disk, dir: &Path, tenant: &Tenant, kek: &dyn Kek, epoch: 
     kek.unwrap(&emk_context(tenant, epoch), wrapped)
 }
 
-/// Destroys the master keys of all epochs but one: overwritten, synced, removed, the directory synced.
-fn destroy_others(means: &Means, dir: &Path, epoch: u64) -> Result<(), Error> {
+/// Destroys the master keys of all epochs but one, and the random key that wraps none of them any more: overwritten, synced,
+/// removed, the directory synced.
+fn destroy_others(means: &Means, dir: &Path, epoch: u64, kek_kind: u8) -> Result<(), Error> {
     let mut destroyed = false;
     for entry in means.disk.list(dir)? {
-        let Some(number) = entry.name.strip_prefix(EMK) else { continue };
-        if number.parse() == Ok(epoch) {
+        let is_old_kek = entry.name == kek::FILE && kek_kind != kek::FILE_KIND;
+        let is_old_emk = entry.name.strip_prefix(EMK).is_some_and(|number| number.parse() != Ok(epoch));
+        if !is_old_kek && !is_old_emk {
             continue;
         }
         let path = dir.join(&entry.name);

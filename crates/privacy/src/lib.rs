@@ -14,6 +14,7 @@ pub mod keystore;
 mod policy;
 mod pseudonym;
 mod redact;
+mod ring;
 mod view;
 
 #[cfg(test)]
@@ -29,3 +30,4 @@ pub use keystore::{Keystore, Kid, Owner};
 pub use policy::{ClearedEvent, Event, Named, Policy, RULES_VERSION, Receipt};
 pub use pseudonym::{find_pseudonym, handle, pseudonym, pseudonym_text};
 pub use redact::{Explained, Finding, Redactor};
+pub use ring::{Ring, Tried};

@@ -16,11 +16,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::boxes::Sealed;
 use crate::clear::Part;
-use crate::config::{Action, Config, FieldAction};
+use crate::config::{Action, Config, FieldAction, StreamPolicy};
 use crate::detect::Type;
 use crate::generalise::generalise;
 use crate::keys::Keys;
-use crate::keystore::{self, Keystore, Owner, Want};
+use crate::keystore::{self, Class, Keystore, Owner, Want};
 use crate::pseudonym::{pseudonym, pseudonym_text};
 use crate::redact::{Explained, Finding, Found, Redactor};
 
@@ -132,6 +132,8 @@ pub(crate) struct Keyed {
 /// again. It holds nothing that does not stand in the records in clear, and goes with the group.
 #[derive(Default)]
 pub(crate) struct Known {
+    /// In which hour the events came.
+    hour: Option<u64>,
     /// The last stream, and its name as cleared.
     stream: Option<(String, Arc<str>)>,
     /// The last receipt, and what stands in the record.
@@ -190,15 +192,26 @@ impl Known {
 #[derive(Debug)]
 struct Stream {
     pattern: String,
-    fields: Vec<(String, FieldAction)>,
+    /// The retention class of its keys.
+    class: Class,
+    fields: Vec<Rule>,
     drops_unknown: bool,
     /// What was decided for a path: an index into `fields`, or none. Bounded by [`limits::POLICY_FIELDS_MAX`].
     decided: RwLock<HashMap<String, Option<usize>>>,
 }
 
+/// What a policy says of the fields whose path fits.
+#[derive(Debug)]
+struct Rule {
+    pattern: String,
+    action: FieldAction,
+    /// The retention class of its keys.
+    class: Class,
+}
+
 impl Stream {
-    /// Returns the path of the policy that fits, and what it says.
-    fn decide(&self, path: &str) -> Option<&(String, FieldAction)> {
+    /// Returns what the policy says of a path.
+    fn decide(&self, path: &str) -> Option<&Rule> {
         let known = self.decided.read().unwrap_or_else(PoisonError::into_inner).get(path).copied();
         let index = known.unwrap_or_else(|| {
             let found = self.find(path);
@@ -215,8 +228,8 @@ impl Stream {
     fn find(&self, path: &str) -> Option<usize> {
         let inner = path.split_once('.').map_or(path, |(_, inner)| inner);
         let fits = |pattern: &str| matches_glob(pattern, path) || matches_glob(pattern, inner);
-        let fitting = self.fields.iter().enumerate().filter(|(_, (pattern, _))| fits(pattern));
-        fitting.max_by_key(|(_, (pattern, _))| pattern.len()).map(|(index, _)| index)
+        let fitting = self.fields.iter().enumerate().filter(|(_, rule)| fits(&rule.pattern));
+        fitting.max_by_key(|(_, rule)| rule.pattern.len()).map(|(index, _)| index)
     }
 }
 
@@ -234,19 +247,17 @@ impl Policy {
             .iter()
             .map(|(pattern, stream)| Stream {
                 pattern: pattern.clone(),
-                fields: stream
-                    .fields
-                    .iter()
-                    .filter_map(|(path, action)| Some((path.clone(), FieldAction::read(action).ok()?)))
-                    .collect(),
+                class: config.class(&stream.class),
+                fields: rules(config, stream),
                 drops_unknown: stream.unknown == crate::config::Unknown::Drop,
                 decided: RwLock::default(),
             })
             .collect();
         // The Debug form of a policy is ordered and complete, and its hash is compared with nothing but itself. How keys are
         // kept is no part of it.
-        let Config { types, keep, streams: by_stream, keystore: _ } = config;
-        let policy = format!("Config {{ types: {types:?}, keep: {keep:?}, streams: {by_stream:?} }}");
+        let Config { types, keep, streams: by_stream, classes, keystore: _ } = config;
+        let policy =
+            format!("Config {{ types: {types:?}, keep: {keep:?}, streams: {by_stream:?}, classes: {classes:?} }}");
         let digest = Sha256::digest(policy.as_bytes());
         let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { redactor, streams, hash: hash.into() })
@@ -255,14 +266,14 @@ impl Policy {
     /// Tells whether events of `stream` may need keys.
     #[must_use]
     pub fn is_keyed_for(&self, stream: &str) -> bool {
-        let keyed = |stream: &Stream| stream.fields.iter().any(|(_, action)| action.is_keyed());
+        let keyed = |stream: &Stream| stream.fields.iter().any(|rule| rule.action.is_keyed());
         self.redactor.is_keyed() || self.stream(stream).is_some_and(keyed)
     }
 
     /// Tells whether any event may need keys.
     #[must_use]
     pub fn is_keyed(&self) -> bool {
-        let keyed = |stream: &Stream| stream.fields.iter().any(|(_, action)| action.is_keyed());
+        let keyed = |stream: &Stream| stream.fields.iter().any(|rule| rule.action.is_keyed());
         self.redactor.is_keyed() || self.streams.iter().any(keyed)
     }
 
@@ -308,11 +319,16 @@ impl Policy {
         known: &mut Known,
     ) -> Keyed {
         let mut receipt = Receipt { counts: BTreeMap::new(), rules: RULES_VERSION, policy: Arc::clone(&self.hash) };
+        let policy = self.stream(stream);
+        let class = policy.map_or_else(Class::default, |policy| policy.class);
+        // The second time that an event is cleared is within the hour of the first, or the key would be missing again.
+        let hour = keystore.map_or(0, |keystore| *known.hour.get_or_insert_with(|| keystore.hour()));
         let mut clearing = Clearing {
             redactor: &self.redactor,
-            stream: self.stream(stream),
+            name: stream,
+            stream: policy,
             receipt: &mut receipt,
-            keys: Keys::new(keystore),
+            keys: Keys::new(keystore, class, hour),
             path: std::mem::take(&mut known.path),
             scratch: std::mem::take(&mut known.scratch),
             known,
@@ -340,6 +356,8 @@ impl Policy {
 /// The clearing of one event, in place: most of what comes is left as it is.
 struct Clearing<'a> {
     redactor: &'a Redactor,
+    /// The name of the stream, as it came.
+    name: &'a str,
     stream: Option<&'a Stream>,
     receipt: &'a mut Receipt,
     keys: Keys<'a>,
@@ -355,7 +373,7 @@ impl Clearing<'_> {
     fn name_people(&mut self, attributes: &Map, resource: &Map, body: &Value) {
         if !self
             .stream
-            .is_some_and(|stream| stream.fields.iter().any(|(_, action)| matches!(action, FieldAction::Subject(_))))
+            .is_some_and(|stream| stream.fields.iter().any(|rule| matches!(rule.action, FieldAction::Subject(_))))
         {
             return;
         }
@@ -385,7 +403,7 @@ impl Clearing<'_> {
             (_, Value::List(items)) if depth <= limits::VALUE_DEPTH_MAX => {
                 items.iter().for_each(|item| self.name_value(key, item, depth + 1));
             }
-            (Some((pattern, FieldAction::Subject(keyed))), value) => {
+            (Some(Rule { pattern, action: FieldAction::Subject(keyed), .. }), value) => {
                 let text = written(value);
                 if !text.is_empty() {
                     let kind = self.identity(key, value, pattern, keyed);
@@ -439,8 +457,12 @@ impl Clearing<'_> {
         if depth > limits::VALUE_DEPTH_MAX {
             return false;
         }
-        if let Some((pattern, action)) = self.stream.and_then(|stream| stream.decide(&self.path)) {
-            return match self.act(key, std::mem::replace(value, Value::Null), pattern, action) {
+        if let Some(rule) = self.stream.and_then(|stream| stream.decide(&self.path)) {
+            if rule.action == FieldAction::Original {
+                self.original(key, value, depth, rule.class);
+                return true;
+            }
+            return match self.act(key, std::mem::replace(value, Value::Null), rule) {
                 Some(cleared) => {
                     *value = cleared;
                     true
@@ -458,6 +480,25 @@ impl Clearing<'_> {
             value => self.leaf(key, value),
         }
         true
+    }
+
+    /// Judges a value as if no policy named it, and keeps what it was, where that is another, in the box of the hour. What is
+    /// within it goes by its own path: another rule may say that it is to go.
+    fn original(&mut self, key: &str, value: &mut Value, depth: usize, class: Class) {
+        match value {
+            Value::Map(map) => return self.map(map, depth + 1),
+            Value::List(items) if depth < limits::VALUE_DEPTH_MAX => {
+                return items.iter_mut().for_each(|item| self.original(key, item, depth + 1, class));
+            }
+            Value::List(_) => return *value = Value::Null,
+            _ => {}
+        }
+        let before = value.clone();
+        self.leaf(key, value);
+        if *value != before {
+            let owner = self.keys.bucket(self.name, class);
+            self.seal(owner.map(|owner| vec![owner]), before);
+        }
     }
 
     /// Judges a value by its name and its content.
@@ -548,27 +589,26 @@ impl Clearing<'_> {
             if !finding.kept && self.redactor.action(finding.kind) == Action::Seal {
                 let found = text.get(finding.range.clone()).unwrap_or_default();
                 let owner = self.keys.owner_in_text(finding.kind.as_str(), found);
-                self.seal(owner, Value::from(found));
+                self.seal(owner.map(|owner| vec![owner]), Value::from(found));
             }
         }
     }
 
-    /// Puts a value into its owner's box; what is too much is counted and goes.
-    fn seal(&mut self, owner: Option<Owner>, value: Value) {
-        if let Some(owner) = owner
-            && !self.keys.seal(&owner, &self.path, value)
+    /// Puts a value into its owners' box; what is too much is counted and goes.
+    fn seal(&mut self, owners: Option<Vec<Owner>>, value: Value) {
+        if let Some(owners) = owners
+            && !self.keys.seal(owners, &self.path, value)
         {
             self.receipt.count("UNSEALED", 1);
         }
     }
 
     /// Does to a field what the policy says.
-    fn act(&mut self, key: &str, value: Value, pattern: &str, action: &FieldAction) -> Option<Value> {
+    fn act(&mut self, key: &str, value: Value, rule: &Rule) -> Option<Value> {
         if let Value::List(items) = value {
-            return Some(Value::List(
-                items.into_iter().filter_map(|item| self.act(key, item, pattern, action)).collect(),
-            ));
+            return Some(Value::List(items.into_iter().filter_map(|item| self.act(key, item, rule)).collect()));
         }
+        let Rule { pattern, action, class } = rule;
         let kind = self.kind_of(key, &value);
         self.receipt.count(kind.map_or("FIELD", Type::name), 1);
         match action {
@@ -587,8 +627,8 @@ impl Clearing<'_> {
                 }
                 let identity = self.identity(key, &value, pattern, keyed);
                 let owner = match action {
-                    FieldAction::Subject(_) => self.keys.owner_of_subject(keyed, &identity, &text),
-                    _ => self.keys.owner(keyed, &identity, &text),
+                    FieldAction::Subject(_) => self.keys.owner_of_subject(keyed, *class, &identity, &text),
+                    _ => self.keys.owner(keyed, *class, &identity, &text),
                 };
                 let named = owner.map(|owner| Value::Text(pseudonym_text(&pseudonym(&owner, &identity, &text))));
                 Some(named.unwrap_or_else(|| token_of(kind)))
@@ -598,9 +638,15 @@ impl Clearing<'_> {
                     return Some(value);
                 }
                 let identity = self.identity(key, &value, pattern, keyed);
-                let owner = self.keys.owner(keyed, &identity, &written(&value));
-                self.seal(owner, value);
+                let owners = self.keys.owners(keyed, *class, &identity, &written(&value));
+                self.seal(owners, value);
                 Some(token_of(kind))
+            }
+            // Judged before it comes here, but for what stands in a list.
+            FieldAction::Original => {
+                let mut value = value;
+                self.original(key, &mut value, 0, *class);
+                Some(value)
             }
         }
     }
@@ -612,6 +658,18 @@ impl Clearing<'_> {
         let found = self.redactor.findings(&whole);
         found.iter().map(|finding| finding.kind).next()
     }
+}
+
+/// Returns what the policy of a stream says of its fields; what cannot be read was refused before.
+fn rules(config: &Config, stream: &StreamPolicy) -> Vec<Rule> {
+    let of_stream = config.class(&stream.class);
+    let rule = |(pattern, action): (&String, &String)| {
+        let action = FieldAction::read(action).ok()?;
+        let named = action.keyed().and_then(|keyed| keyed.class.as_deref());
+        let class = named.map_or(of_stream, |name| config.class(name));
+        Some(Rule { pattern: pattern.clone(), action, class })
+    };
+    stream.fields.iter().filter_map(rule).collect()
 }
 
 /// Gives values other names, one after the other. In a tree: whoever sends a map chooses how many of its names change.
@@ -833,6 +891,126 @@ mod tests {
         assert_eq!((keys.stats().keys, keys.stats().links), (4, 0));
         let (alone, _) = keyed(&policy, &keys, json!({"seen": {"id": "b2"}}));
         assert_eq!(alone["seen"]["id"], *b);
+    }
+
+    /// Seals what a policy sealed, and opens it with the keys that there are: path and value by box.
+    fn opened(policy: &Policy, keys: &Keystore, body: serde_json::Value) -> Vec<Option<Vec<(String, Value)>>> {
+        let event = Event { body: body.into(), ..Event::default() };
+        let (_, _, boxes) = policy.clear_keyed("s", event, keys).expect("clears");
+        boxes_of(&boxes, keys)
+    }
+
+    fn boxes_of(boxes: &[Sealed], keys: &Keystore) -> Vec<Option<Vec<(String, Value)>>> {
+        let (place, mut bytes) = (crate::Place::new("o", 1), Vec::new());
+        let rng = model::SeededRng::new(1);
+        crate::seal_all(boxes, &place, &[1; 16], &rng, &mut bytes, &mut Vec::new()).expect("seals");
+        let found = crate::Boxed::read_all(&bytes).expect("reads");
+        let open = |one: &crate::Boxed<'_>| {
+            let values = one.open_with(&place, &[1; 16], keys)?;
+            Some(values.into_iter().map(|value| (value.path, value.value)).collect())
+        };
+        found.iter().map(open).collect()
+    }
+
+    #[test]
+    fn a_person_has_a_key_in_each_class_and_one_can_go_alone() {
+        let policy = policy(json!({
+            "classes": {"staff": {"number": 1}, "medical": {"number": 2, "keep": "90d"}},
+            "types": {"email": {"action": "pseudonym"}},
+            "streams": {
+                "s": {"class": "staff", "fields": {
+                    "user": "subject as username", "note": "seal in medical", "shift": "seal", "ward": "pseudonym in medical",
+                }},
+                "t": {"fields": {"user": "subject as username"}},
+            },
+        }));
+        let keys = keystore();
+        let body = json!({"user": "ana", "note": "flu", "shift": "night", "ward": "7"});
+        let event = || Event { body: body.clone().into(), ..Event::default() };
+        let (cleared, _, boxes) = policy.clear_keyed("s", event(), &keys).expect("clears");
+        let (other, ..) = policy.clear_keyed("t", event(), &keys).expect("clears");
+        let user = |cleared: &ClearedEvent| serde_json::Value::from(cleared.body().clone())["user"].clone();
+        assert_ne!(user(&cleared), user(&other), "under the key of the other stream's class");
+        assert_eq!((boxes.len(), keys.stats().keys, keys.stats().links), (2, 3, 0));
+        let owners = keys.find_all(keys.tag("username", "ana"));
+        assert_eq!(owners.len(), 3);
+        // Whoever asks finds the events of all classes.
+        let named = policy.named("user", "ana", Some(&keys));
+        for name in [user(&cleared), user(&other)] {
+            assert!(named.names.iter().any(|found| name == **found), "{named:?}");
+        }
+        let medical = Want { class: Class(2), tags: vec![keys.tag("username", "ana")] };
+        let value = |path: &str, text: &str| Some(vec![(path.to_owned(), Value::from(text))]);
+        assert_eq!(boxes_of(&boxes, &keys), [value("body.note", "flu"), value("body.shift", "night")]);
+        keys.destroy(&[keys.find(&medical).expect("is there").kid()]).expect("destroys");
+        assert_eq!(keys.find_all(keys.tag("username", "ana")).len(), 2);
+        let (again, ..) = policy.clear_keyed("s", event(), &keys).expect("clears");
+        assert_eq!(user(&again), user(&cleared), "what is kept in the other class stays");
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_by_person_takes_both_keys() {
+        let policy = policy(json!({"streams": {"s": {"fields": {
+            "actor": "subject actor as username", "patient": "subject patient as username",
+            "call": "seal actor+patient", "note": "seal patient+actor", "own": "seal actor",
+        }}}}));
+        let keys = keystore();
+        let body = json!({"actor": "anne", "patient": "bea", "call": "c", "note": "n", "own": "o"});
+        let all = opened(&policy, &keys, body.clone());
+        let counts: Vec<_> = all.iter().map(|values| values.as_ref().map(Vec::len)).collect();
+        assert_eq!(counts, [Some(2), Some(1)], "one box of both, whatever their order");
+        let (.., boxes) =
+            policy.clear_keyed("s", Event { body: body.into(), ..Event::default() }, &keys).expect("clears");
+        let bea = keys.find_all(keys.tag("username", "bea"));
+        keys.destroy(&[bea[0].kid()]).expect("destroys");
+        let left = boxes_of(&boxes, &keys);
+        assert!(left[0].is_none() && left[1].is_some(), "what is of both goes with either");
+        // Where the event has one of them, it is that one's; where it has none, its own.
+        let one = opened(&policy, &keys, json!({"actor": "anne", "call": "c", "own": "o"}));
+        assert_eq!(one.iter().flatten().map(Vec::len).collect::<Vec<_>>(), [2]);
+        let before = keys.stats().keys;
+        assert_eq!(opened(&policy, &keys, json!({"call": "alone"})).len(), 1);
+        assert_eq!(keys.stats().keys, before + 1);
+    }
+
+    #[test]
+    fn a_text_that_is_kept_is_in_the_box_of_its_stream_and_hour() {
+        let config: Config = serde_json::from_value(json!({"streams": {"s": {"fields": {
+            "*": "original because a doctor reads it again", "card": "drop", "user": "subject",
+        }}}}))
+        .expect("reads");
+        let redactor = Arc::new(config.redactor([""; 0]).expect("is possible"));
+        let policy = Policy::new(&config, redactor).expect("is possible");
+        let clock = Arc::new(model::StepClock::new(model::Timestamp::UNIX_EPOCH));
+        let keys = Keystore::in_memory(
+            keystore::Means {
+                disk: Arc::new(disk::SimDisk::new(1)),
+                rng: Arc::new(model::SeededRng::new(1)),
+                clock: Arc::clone(&clock) as _,
+            },
+            model::Tenant::default(),
+        );
+        let body = json!({
+            "m": "call ana@example.org", "n": 3, "plain": "nobody", "card": "4242424242424242",
+            "in": {"deep": ["bob@example.org", {"card": "4242424242424242"}]},
+        });
+        let (cleared, boxes) = keyed(&policy, &keys, body.clone());
+        assert_eq!(cleared["m"], "call [email]");
+        assert_eq!((cleared["in"]["deep"][0].as_str(), boxes), (Some("[email]"), vec![3]));
+        let values = opened(&policy, &keys, body.clone()).remove(0).expect("opens");
+        let texts: Vec<_> = values.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
+        assert!(texts.contains(&("body.m", Value::from("call ana@example.org"))), "{texts:?}");
+        assert!(texts.contains(&("body.in.deep", Value::from("bob@example.org"))), "{texts:?}");
+        assert!(!texts.iter().any(|(path, _)| *path == "body.n" || *path == "body.plain"), "nothing was taken there");
+        assert_eq!(keys.stats().keys, 1, "of that hour");
+        clock.advance(std::time::Duration::from_secs(3_599));
+        keyed(&policy, &keys, body.clone());
+        assert_eq!(keys.stats().keys, 1);
+        clock.advance(std::time::Duration::from_secs(1));
+        keyed(&policy, &keys, body.clone());
+        assert_eq!(keys.stats().keys, 2, "the next hour has its own");
+        assert!(policy.is_keyed_for("s"));
+        assert_eq!(clear(&policy, "s", json!({"m": "call ana@example.org"})).0, json!({"m": "call [email]"}));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::config::Action;
 use crate::detect::{self, Hit, Type};
 use crate::generalise::{To, generalise, is_network};
 use crate::keys::Keys;
-use crate::keystore::{self, Keystore};
+use crate::keystore::{self, Class, Keystore};
 use crate::view::View;
 
 /// A replaced value can lay bare another one (`a@b.fr+33612345678`), so a text is read again until nothing is found. Each
@@ -224,7 +224,7 @@ impl Redactor {
     /// # Errors
     /// When a key cannot be minted.
     pub fn explain_keyed(&self, text: &str, keystore: &Keystore) -> Result<Explained, keystore::Error> {
-        let keys = Keys::new(Some(keystore));
+        let keys = Keys::new(Some(keystore), Class::default(), keystore.hour());
         let explain = || self.explain_with(text, &|kind, understood| keys.replacement(self, kind, understood));
         let explained = explain();
         let missing = keys.take_missing();

@@ -17,7 +17,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn check(file: &ExpectFile, format: &str, case: &Json, refused: &[(&str, Json)]) {
+fn check(file: &ExpectFile, format: &str, cases: &[Json], refused: &[(&str, Json)]) {
+    let case = cases.first().expect("there is one");
     let refused: Vec<_> = refused
         .iter()
         .map(|(why, other)| {
@@ -29,7 +30,7 @@ fn check(file: &ExpectFile, format: &str, case: &Json, refused: &[(&str, Json)])
             whole
         })
         .collect();
-    let vectors = json!({"format": format, "cases": [case], "refused": refused});
+    let vectors = json!({"format": format, "cases": cases, "refused": refused});
     file.assert_eq(&format!("{}\n", serde_json::to_string_pretty(&vectors).expect("writes")));
 }
 
@@ -83,7 +84,27 @@ fn a_file_of_keys() {
         ("an altered header", json!({"hex": hex(&header)})),
         ("a frame cut off", json!({"hex": hex(&bytes[..bytes.len() - 5])})),
     ];
-    check(&expect_file!["../../../testdata/format/v1/keystore.json"], "keystore", &case, &refused);
+    check(&expect_file!["../../../testdata/format/v1/keystore.json"], "keystore", &[case, used_again()], &refused);
+}
+
+/// A key of a class that has an end, used again later than the file had said.
+fn used_again() -> Json {
+    let disk = SimDisk::new(1);
+    let clock = Arc::new(StepClock::new(Timestamp::from_second(1_700_000_000).expect("in range")));
+    let means = Means { disk: Arc::new(disk), rng: Arc::new(SeededRng::new(8)), clock: Arc::clone(&clock) as _ };
+    let (keystore, _) = Keystore::open(means, Path::new("/k"), &Tenant::default(), None).expect("makes");
+    keystore.set_lives([(Class(3), 30)].into());
+    let want = |class| Want { class: Class(class), tags: vec![keystore.tag("email", "Ana@Example.org")] };
+    keystore.mint(&[want(0), want(3)]).expect("mints");
+    clock.advance(std::time::Duration::from_secs(10 * 86_400));
+    keystore.mint(&[want(0), want(3)]).expect("says so");
+    let (bytes, emk, frames) = keystore.dump();
+    let bucket = json!({"stream": "his-café", "hour": keystore.hour().to_string()});
+    let tag = hex(&keystore.bucket("his-café", keystore.hour()).0);
+    json!({
+        "hex": hex(&bytes), "emk": hex(&emk), "tenant": "default", "names": [], "buckets": [bucket],
+        "shown": {"epoch": "1", "whole": frames.0.to_string(), "frames": frames.1, "names": [], "buckets": [tag]},
+    })
 }
 
 #[test]
@@ -137,5 +158,5 @@ fn boxes_of_a_record() {
         ("an altered box", json!({"hex": hex(&altered)})),
         ("a box cut off", json!({"hex": hex(&bytes[..bytes.len() - 1])})),
     ];
-    check(&expect_file!["../../../testdata/format/v1/box.json"], "box", &case, &refused);
+    check(&expect_file!["../../../testdata/format/v1/box.json"], "box", &[case], &refused);
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use model::limits::{AUTH_CLIENTS_MAX, AUTH_FAILURES_PER_MINUTE_MAX, TOKEN_REQUESTS_PER_MINUTE_MAX, TOKENS_MAX};
-use model::{Access, AdminAct, Admit, Clock, Level, Lose, Rng, Signal, Tenant};
+use model::{Access, AdminAct, Admit, Clock, Level, Lose, Question, Rng, Signal, Tenant};
 
 use crate::ask::Events;
 use crate::config::Config;
@@ -152,8 +152,8 @@ impl App {
         rows: usize,
         search: &str,
     ) -> Result<(), Problem> {
-        let search = self.parts.events.recorded(&caller.account.tenant, search);
-        self.asked(caller, route, rows, search).await
+        let (search, question) = self.parts.events.recorded(&caller.account.tenant, search);
+        self.read(caller, route, rows, Some((search, question))).await
     }
 
     /// Records what was asked in another language than the search's.
@@ -167,16 +167,24 @@ impl App {
         rows: usize,
         query: String,
     ) -> Result<(), Problem> {
-        self.read(caller, route, rows, Some(query)).await
+        self.read(caller, route, rows, Some((query, None))).await
     }
 
-    async fn read(&self, caller: &Caller, route: &Route, rows: usize, query: Option<String>) -> Result<(), Problem> {
+    async fn read(
+        &self,
+        caller: &Caller,
+        route: &Route,
+        rows: usize,
+        asked: Option<(String, Option<Question>)>,
+    ) -> Result<(), Problem> {
+        let (query, question) = asked.unzip();
         let access = Access {
             actor: caller.account.name.clone(),
             what: route.path.to_owned(),
             rows: u64::try_from(rows).unwrap_or(u64::MAX),
             at: self.parts.clock.now(),
             query,
+            question: question.flatten().map(Box::new),
         };
         let signal = Signal::ours(caller.account.tenant.clone(), access);
         match self.parts.admit.admit(vec![signal], Level::Durable).await {

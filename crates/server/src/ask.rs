@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
-use model::{BoxFuture, Position, Tenant};
+use model::{BoxFuture, Position, Question, Tenant};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -165,8 +165,9 @@ pub trait Events: Send + Sync {
         rows: Rows,
     ) -> BoxFuture<'a, Result<Stream, Declined>>;
 
-    /// Returns a search as it may be recorded: identifiers of persons by the names under which events have them.
-    fn recorded(&self, tenant: &Tenant, text: &str) -> String;
+    /// Returns a search as it may be recorded: identifiers of persons by the names under which events have them, and, where
+    /// there are any, what was typed, for privacy to seal.
+    fn recorded(&self, tenant: &Tenant, text: &str) -> (String, Option<Question>);
 
     /// Exports events with all that is known of them, as a Parquet file that is whole once the stream has ended.
     fn export<'a>(&'a self, tenant: &'a Tenant, query: Query) -> BoxFuture<'a, Result<Stream, Declined>>;

@@ -197,8 +197,12 @@ impl ask::Events for Past {
         })
     }
 
-    fn recorded(&self, _: &Tenant, text: &str) -> String {
-        text.replace("user.id:jdupont42", "user.id:P7x")
+    fn recorded(&self, _: &Tenant, text: &str) -> (String, Option<model::Question>) {
+        let question = text.contains("user.id:jdupont42").then(|| model::Question {
+            text: model::Private::new(text.to_owned()),
+            identifiers: vec![("user.id".to_owned(), model::Private::new("jdupont42".to_owned()))],
+        });
+        (text.replace("user.id:jdupont42", "user.id:P7x"), question)
     }
 
     fn export<'a>(&'a self, _: &'a Tenant, query: ask::Query) -> BoxFuture<'a, Result<ask::Stream, Declined>> {

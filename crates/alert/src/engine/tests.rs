@@ -813,7 +813,8 @@ impl Feed for Stream {
         Box::pin(async move {
             if self.started && self.flows.load(Ordering::SeqCst) {
                 let at = self.ledger.0.clock.now();
-                let access = model::Access { actor: "ana".into(), what: "/x".into(), rows: 1, at, query: None };
+                let access =
+                    model::Access { actor: "ana".into(), what: "/x".into(), rows: 1, at, query: None, question: None };
                 self.ledger.append(vec![Signal::ours(Tenant::default(), access)]);
             }
             self.started = true;

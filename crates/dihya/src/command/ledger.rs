@@ -13,14 +13,17 @@ use ledger::own::{LogId, Name};
 use ledger::verify::{DiskSource, Finding, Invariant, Options, Report, Source as _, Weight, verify, verify_meta};
 use ledger::{Engine, FileKeys, Forensic, Found};
 use model::{Clock, Kind, Origin, Rng, Tenant, Timestamp, Value};
+use privacy::keystore::Means;
+use privacy::{Keystore, Ring};
 use serde_json::json;
 
 use super::{block_on, print_json};
 use crate::cli::{Format, LedgerCommand};
 use crate::client::{self, Client};
+use crate::config::Loaded;
 use crate::failure::{DONE, FAILED, Hint, misuse};
 use crate::terminal::{self, Progress};
-use crate::{config, origins, store};
+use crate::{config, keystores, origins, store};
 
 /// Largest key file.
 const KEY_BYTES_MAX: usize = 1 << 16;
@@ -32,10 +35,12 @@ const FINDINGS_SHOWN_MAX: usize = 100;
 /// Runs the command.
 pub(super) fn run(command: LedgerCommand) -> anyhow::Result<u8> {
     match command {
-        LedgerCommand::Verify { origin, keys, earlier, format, place } => {
+        LedgerCommand::Verify { origin, keys, earlier, keystore, format, place } => {
             let keys = keys.map(|file| Trusted::read(&file)).transpose()?;
             let earlier = Earlier::read(&earlier)?;
-            verify_all(&place.data_dir(), origin.as_deref(), (keys.as_ref(), &earlier), format)
+            let persons = keystore.then(|| config::load(place.config.as_deref(), &place.data_dir())).transpose()?;
+            let brought = Brought { keys: keys.as_ref(), earlier: &earlier, persons: persons.as_ref() };
+            verify_all(&place.data_dir(), origin.as_deref(), &brought, format)
         }
         LedgerCommand::Keys { place } => print_keys(&place.data_dir()),
         LedgerCommand::Rotate { origin, place } => rotate(&place.data_dir(), origin.as_deref()),
@@ -72,6 +77,8 @@ struct Verified {
     origin: Origin,
     report: Report,
     in_meta: u64,
+    /// Whether its boxes were opened with a keystore.
+    opens_boxes: bool,
 }
 
 /// What a key file says: the keys of logs, and under which ids the meta-log speaks of them.
@@ -192,16 +199,21 @@ fn rotate(data_dir: &Path, only: Option<&str>) -> anyhow::Result<u8> {
 }
 
 /// What an auditor brings along.
-type Brought<'a> = (Option<&'a Trusted>, &'a Earlier);
+struct Brought<'a> {
+    keys: Option<&'a Trusted>,
+    earlier: &'a Earlier,
+    /// Where the keys of persons shall be used: the configuration with their passphrase.
+    persons: Option<&'a Loaded>,
+}
 
-fn verify_all(data_dir: &Path, only: Option<&str>, brought: Brought<'_>, format: Format) -> anyhow::Result<u8> {
+fn verify_all(data_dir: &Path, only: Option<&str>, brought: &Brought<'_>, format: Format) -> anyhow::Result<u8> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let mut logs = origins::list(&*disk, data_dir).context("could not list the logs")?;
     // A log whose keys were handed over and that is not there any more is no small thing.
-    let (keys, earlier) = brought;
-    let missing = keys.iter().flat_map(|keys| &keys.keys).filter_map(|keys| Origin::new(keys.ed25519.name()).ok());
+    let missing =
+        brought.keys.iter().flat_map(|keys| &keys.keys).filter_map(|keys| Origin::new(keys.ed25519.name()).ok());
     logs.extend(missing);
-    logs.extend(earlier.0.keys().filter_map(|origin| Origin::new(origin).ok()));
+    logs.extend(brought.earlier.0.keys().filter_map(|origin| Origin::new(origin).ok()));
     logs.sort();
     logs.dedup();
     if let Some(only) = only {
@@ -214,7 +226,8 @@ fn verify_all(data_dir: &Path, only: Option<&str>, brought: Brought<'_>, format:
     let forensic = if wal { Some(Forensic::open(Arc::clone(&disk), data_dir)?) } else { None };
     let mut verified = Vec::new();
     for origin in logs {
-        verified.push(verify_one(&*disk, data_dir, forensic.as_ref(), origin, brought));
+        let keystore = keystore_of(&disk, data_dir, &origin, brought)?;
+        verified.push(verify_one((&*disk, data_dir), forensic.as_ref(), origin, brought, keystore.as_ref()));
     }
     let sound = verified.iter().all(|log| log.report.is_sound());
     match format {
@@ -224,16 +237,30 @@ fn verify_all(data_dir: &Path, only: Option<&str>, brought: Brought<'_>, format:
     Ok(if sound { DONE } else { FAILED })
 }
 
-fn verify_one(
-    disk: &dyn Disk,
+/// Reads the keystore of a log's tenant, where it shall be used and there is one.
+fn keystore_of(
+    disk: &Arc<dyn Disk>,
     data_dir: &Path,
+    origin: &Origin,
+    brought: &Brought<'_>,
+) -> anyhow::Result<Option<Keystore>> {
+    let tenant = origin.as_str().rsplit_once('/').and_then(|(_, tenant)| Tenant::new(tenant).ok());
+    let (Some(loaded), Some(tenant), false) = (brought.persons, tenant, is_meta(origin)) else { return Ok(None) };
+    let means = Means { disk: Arc::clone(disk), rng: Arc::new(OsRng), clock: Arc::new(OsClock::default()) };
+    keystores::read(loaded, data_dir, &means, &tenant)
+}
+
+fn verify_one(
+    (disk, data_dir): (&dyn Disk, &Path),
     forensic: Option<&Forensic>,
     origin: Origin,
-    (trusted, earlier): Brought<'_>,
+    brought: &Brought<'_>,
+    keystore: Option<&Keystore>,
 ) -> Verified {
+    let (trusted, earlier) = (brought.keys, brought.earlier);
     let source = DiskSource::new(disk, &data_dir.join("ledger").join(origin.as_str()));
     let keys = match trusted.map(|trusted| trusted.of(origin.as_str()).cloned()) {
-        Some(None) => return Verified { origin, report: Report::untrusted(), in_meta: 0 },
+        Some(None) => return Verified { origin, report: Report::untrusted(), in_meta: 0, opens_boxes: false },
         Some(keys) => keys,
         None => None,
     };
@@ -242,9 +269,15 @@ fn verify_one(
     let update = |done: u64, total: u64| progress.borrow_mut().update(done, total);
     let vault = vault.as_ref().map(|vault| vault as _);
     let earlier = earlier.of(&origin);
-    let options = Options { keys: keys.as_ref(), vault, earlier, progress: Some(&update), ..Options::default() };
+    let ring = keystore.map(Ring::new);
+    let (keys, ring) = (keys.as_ref(), ring.as_ref());
+    let options = Options { keys, vault, ring, earlier, progress: Some(&update), ..Options::default() };
     let mut report = verify(&source, &options);
     progress.borrow().finish();
+    if brought.persons.is_some() && keystore.is_none() && report.boxes > 0 {
+        let text = "there is no keystore of it here, so its boxes were not opened";
+        report.findings.push(Finding { invariant: Invariant::I2, ..unseen(text) });
+    }
     let mut in_meta = 0;
     if let (Some(forensic), false, Some(checkpoint)) = (forensic, is_meta(&origin), report.checkpoint.clone())
         && let Some(keys) = report.keys.clone()
@@ -266,7 +299,7 @@ fn verify_one(
         report.errors += findings.iter().filter(|finding| finding.weight == Weight::Error).count() as u64;
         report.findings.extend(findings);
     }
-    Verified { origin, report, in_meta }
+    Verified { origin, report, in_meta, opens_boxes: keystore.is_some() }
 }
 
 fn keys_of(source: &DiskSource<'_>) -> Option<Verifiers> {
@@ -292,6 +325,9 @@ fn as_json(log: &Verified) -> serde_json::Value {
         "batch_records": report.batch_records,
         "opened": report.opened,
         "covered": report.covered,
+        "boxes": report.boxes,
+        "boxes_opened": log.opens_boxes.then_some(report.boxes_opened),
+        "boxes_erased": log.opens_boxes.then_some(report.boxes_erased),
         "in_meta": log.in_meta,
         "rotations": report.rotations,
         "errors": report.errors,
@@ -322,6 +358,12 @@ fn as_text(log: &Verified) -> String {
          the meta-log\n",
         report.entries, report.batch_records, report.opened, report.covered, log.in_meta
     ));
+    if log.opens_boxes {
+        text.push_str(&format!(
+            "  {} boxes, {} opened with the keystore, {} with a key that is gone\n",
+            report.boxes, report.boxes_opened, report.boxes_erased
+        ));
+    }
     if report.rotations > 0 {
         text.push_str(&format!(
             "  {} rotations of its keys, each signed by the old and the new ones\n",

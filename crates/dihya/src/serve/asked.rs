@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lake::{Cursor, Error, Hit, Lake, Limits, RowsOut};
 use model::limits::{FOLLOWERS_MAX, PAGE_ROWS_MAX, SEARCH_ROWS_MAX};
-use model::{BoxFuture, Position, Refusal, RefusalKind, Tenant, Timestamp};
+use model::{BoxFuture, Position, Question, Refusal, RefusalKind, Tenant, Timestamp};
 use serde_json::{Map, Value};
 use server::Declined;
 use server::ask::{Bucket, Counted, Followed, Found, Query, Rows, Stream, Values};
@@ -56,7 +56,8 @@ impl Asked {
 impl Asked {
     fn translate(&self, tenant: &Tenant, text: &str) -> Translated {
         let clearer = self.pipeline.clearer();
-        translate(text, |field, value| clearer.named(tenant, field, value))
+        let redact = |text: &str| clearer.redactor().redact(text).to_string();
+        translate(text, |field, value| clearer.named(tenant, field, value), redact)
     }
 
     /// Makes a question of the lake; what is wrong with it is said of what was typed.
@@ -241,8 +242,9 @@ impl server::ask::Events for Asked {
         })
     }
 
-    fn recorded(&self, tenant: &Tenant, text: &str) -> String {
-        self.translate(tenant, text).recorded
+    fn recorded(&self, tenant: &Tenant, text: &str) -> (String, Option<Question>) {
+        let Translated { recorded, question, .. } = self.translate(tenant, text);
+        (recorded, question)
     }
 
     fn export<'a>(&'a self, tenant: &'a Tenant, asked: Query) -> BoxFuture<'a, Result<Stream, Declined>> {

@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 use model::config::{Problem, Span};
-use model::{Admit as _, ConfigLoad, Level, Signal, Tenant};
+use model::{AdminAct, Admit as _, ConfigLoad, Level, Signal, Tenant};
+use privacy::config::KeystoreConfig;
 use privacy::keystore::Means;
 use server::seam::{OutboxGauge, Vitals as _};
 
@@ -26,6 +27,8 @@ pub(crate) struct ConfigFile {
     seen: Option<(SystemTime, u64)>,
     /// What cannot change while the program runs.
     fixed: Fixed,
+    /// Under which passphrases the keystores are, as far as the file says.
+    keystore: KeystoreConfig,
 }
 
 /// What only a restart changes.
@@ -64,7 +67,13 @@ impl Fixed {
 impl ConfigFile {
     /// Remembers what is in force.
     pub(super) fn new(loaded: &Loaded, listen: Option<String>) -> Self {
-        let mut file = Self { path: loaded.path.clone(), listen, seen: None, fixed: Fixed::of(loaded) };
+        let mut file = Self {
+            path: loaded.path.clone(),
+            listen,
+            seen: None,
+            fixed: Fixed::of(loaded),
+            keystore: loaded.privacy.keystore.clone(),
+        };
         file.seen = file.stamp();
         file
     }
@@ -140,6 +149,7 @@ impl Running {
             clock: Arc::clone(&self.clock),
         };
         let of_privacy = |error: anyhow::Error| ("privacy".to_owned(), format!("{error:#}"));
+        self.change_passphrase(&loaded, &means).await.map_err(of_privacy)?;
         let keystores = keystores::open(&loaded, &self.data_dir, &means, &self.keystores).await.map_err(of_privacy)?;
         let clearer = loaded.clearer(self.token_key, Arc::clone(&keystores)).map_err(of_privacy)?;
         let clearer = Arc::new(clearer);
@@ -152,6 +162,7 @@ impl Running {
         self.note_reach();
         self.pipeline.set_clearer(clearer);
         self.keystores = keystores;
+        keystores::set_lives(&self.keystores, &loaded);
         self.lake.reload(loaded.lake.clone());
         let tenants: Vec<Tenant> = loaded.tenants.keys().cloned().collect();
         self.outputs.reload(&loaded.outputs, &tenants).await;
@@ -179,6 +190,46 @@ impl Running {
         self.sink.forget(&reloaded.removed);
         self.beats.keep_all(&self.scheduler, loaded.tenants.keys()).await;
         Ok(load)
+    }
+
+    /// Puts the keystores under another passphrase where the file names another one, and records that.
+    async fn change_passphrase(&mut self, loaded: &Loaded, means: &Means) -> anyhow::Result<()> {
+        if self.file.keystore.is_as(&loaded.privacy.keystore) {
+            return Ok(());
+        }
+        keystores::change(loaded, &self.data_dir, means, &self.keystores).await?;
+        self.file.keystore = loaded.privacy.keystore.clone();
+        for tenant in self.keystores.keys() {
+            self.note(tenant, "keystore.passphrase", String::new()).await;
+        }
+        Ok(())
+    }
+
+    /// Records an act of the program's own upon its keys.
+    async fn note(&self, tenant: &Tenant, act: &str, detail: String) {
+        let (actor, act, at) = ("dihya".to_owned(), act.to_owned(), self.clock.now());
+        let act = AdminAct { actor, act, target: "keystore".to_owned(), detail, at };
+        if let Err(refusal) = self.pipeline.admit(vec![Signal::ours(tenant.clone(), act)], Level::Durable).await {
+            tracing::warn!(%tenant, error = %refusal, "could not record what was done with a keystore");
+        }
+    }
+
+    /// Destroys the keys whose retention class has ended for them. What fails stops the keystore, which others notice.
+    pub(super) async fn expire_keys(&self) {
+        for (tenant, keystore) in self.keystores.iter() {
+            let keystore = Arc::clone(keystore);
+            match tokio::task::spawn_blocking(move || keystore.expire()).await {
+                Ok(Ok(Some(gone))) => {
+                    tracing::info!(%tenant, keys = gone.keys, tags = gone.tags, "destroyed keys whose class had ended");
+                    let detail = format!("keys {}, tags {}, end of epoch {}", gone.keys, gone.tags, gone.ended);
+                    self.note(tenant, "keystore.expire", detail).await;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%tenant, error = %error, "could not destroy keys whose class had ended")
+                }
+                Ok(Ok(None)) | Err(_) => {}
+            }
+        }
     }
 
     /// Refreshes the figures that take a query, and those that others count.
@@ -253,6 +304,13 @@ impl Running {
         for (tenant, keystore) in self.keystores.iter() {
             let stats = keystore.stats();
             let seen = self.keys_seen.insert(tenant.clone(), stats).unwrap_or_default();
+            if stats.unlocked > 0 && seen.unlocked == 0 {
+                tracing::warn!(
+                    %tenant,
+                    pages = stats.unlocked,
+                    "keys of persons may be written to a swap file: raise LimitMEMLOCK (ulimit -l), or encrypt or turn off swap"
+                );
+            }
             self.metrics.keystore(tenant, stats.keys, stats.minted - seen.minted, stats.refused - seen.refused);
         }
     }

@@ -118,6 +118,7 @@ impl Base {
         let token_key = store::token_key(&*disk, &data_dir, &*rng)?;
         let means = Means { disk: Arc::clone(&disk), rng: Arc::clone(&rng), clock: Arc::clone(&clock) };
         let keystores = keystores::open(loaded, &data_dir, &means, &Keystores::default()).await?;
+        keystores::set_lives(&keystores, loaded);
         let clearer = Arc::new(loaded.clearer(token_key, Arc::clone(&keystores))?);
         let pipeline = Arc::new(Pipeline::new(clearer, ledger, Arc::clone(&clock), Arc::clone(&metrics)));
         if let Err(error) = pipeline.exposures().load(&*disk, &data_dir) {

@@ -9,6 +9,7 @@ mod elk;
 mod files;
 mod intake;
 mod journey;
+mod keystore;
 #[path = "../../../../tests/peers/peers.rs"]
 mod peers;
 mod privacy;

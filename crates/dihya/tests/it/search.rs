@@ -290,4 +290,15 @@ fn a_person_is_found_by_an_identifier_that_is_stored_nowhere() {
         }
     }
     assert!(looked > 5 && !shown.contains("zorglub") && !shown.contains("nobody11"));
+    // What was typed is in boxes of the records, which open with her key; that of nobody is nowhere.
+    let verified =
+        ["ledger", "verify", "--keystore", "--format", "json", "--config", &file, "--data-dir", &place.data()];
+    let report: Value = serde_json::from_str(&text(&run(&verified).stdout)).expect("is JSON");
+    let logs = report["logs"].as_array().expect("logs");
+    let ours = logs.iter().find(|log| log["origin"] == "localhost/default").expect("is there");
+    assert_eq!(
+        (&report["sound"], &ours["boxes_opened"], &ours["boxes_erased"]),
+        (&true.into(), &ours["boxes"], &0.into())
+    );
+    assert!(ours["boxes"].as_u64().is_some_and(|boxes| boxes >= 2), "{ours}");
 }

@@ -2,7 +2,7 @@
 
 use model::SourceId;
 use model::limits::BATCH_RECORDS_MAX;
-use privacy::Boxed;
+use privacy::{Boxed, Place, Ring, Tried};
 
 use super::source::Tiles;
 use super::{Findings, Invariant, Report, Source, goes_on_from};
@@ -68,12 +68,14 @@ struct Inner {
     t_ms: u64,
     commitments: u64,
     unopened: Vec<u16>,
+    /// What is wrong with its boxes.
+    boxes: Vec<(u8, &'static str)>,
     payload: bool,
 }
 
 /// Compares the vault's records with the leaves of a log that was walked, and opens their commitments.
 pub(super) fn check(
-    vault: &dyn Vault,
+    (vault, ring): (&dyn Vault, Option<&Ring<'_>>),
     source: &dyn Source,
     checkpoint: &Checkpoint,
     report: &mut Report,
@@ -87,6 +89,8 @@ pub(super) fn check(
         batch: Vec::new(),
         inner_next: std::collections::HashMap::new(),
         salts: None,
+        ring: ring.map(|ring| (ring, std::collections::BTreeMap::new())),
+        origin: &checkpoint.origin,
         report,
         findings,
     };
@@ -113,6 +117,9 @@ struct Check<'a> {
     batch: Vec<Inner>,
     inner_next: std::collections::HashMap<SourceId, u64>,
     salts: Option<([u8; 32], Salts)>,
+    /// The keys of persons, and what boxes are bound to, by version of the kinds' fields.
+    ring: Option<(&'a Ring<'a>, std::collections::BTreeMap<u32, Place>)>,
+    origin: &'a str,
     report: &'a mut Report,
     findings: &'a mut Findings,
 }
@@ -135,6 +142,7 @@ impl Check<'_> {
             t_ms: entry.head().t_admit_ms,
             commitments: entry.commitments().len() as u64,
             unopened: self.open(&entry, record),
+            boxes: self.open_boxes(&entry, record.boxes),
             payload: record.payload.is_some(),
         };
         if entry.head().inner {
@@ -200,7 +208,43 @@ impl Check<'_> {
         Payload::decode(payload).map_or_else(|_| all(), |payload| payload.unopened_beside(entry, salts, &boxes))
     }
 
+    /// Opens the boxes whose keys live, counts those whose keys do not, and returns what is wrong with the others.
+    fn open_boxes(&mut self, entry: &Entry<'_>, bytes: &[u8]) -> Vec<(u8, &'static str)> {
+        // A form that is broken leaves fields that do not open.
+        let boxes = Boxed::read_all(bytes).unwrap_or_default();
+        self.report.boxes += boxes.len() as u64;
+        let Some((ring, places)) = &mut self.ring else { return Vec::new() };
+        let (head, origin) = (entry.head(), self.origin);
+        let place = places.entry(head.schema).or_insert_with(|| Place::new(origin, head.schema));
+        let mut wrong = Vec::new();
+        for found in boxes {
+            match ring.open(&found, place, &head.uuid.0) {
+                Tried::Erased => self.report.boxes_erased += 1,
+                Tried::Closed => wrong.push((found.number, "does not open, though its keys are there")),
+                Tried::Opened(values) => {
+                    let is_committed = |value: &privacy::Opened| {
+                        let ours = value.commitment(&head.uuid.0);
+                        entry.commitments().any(|(field, c)| (field, *c) == (value.field, ours))
+                    };
+                    if values.iter().all(is_committed) {
+                        self.report.boxes_opened += 1;
+                    } else {
+                        wrong.push((found.number, "holds other values than the entry commits to"));
+                    }
+                }
+            }
+        }
+        wrong
+    }
+
     fn account(&mut self, index: u64, inner: Option<u64>, record: &Inner) {
+        for (number, why) in &record.boxes {
+            let text = format!("box {number} {why}");
+            match inner {
+                Some(inner) => self.findings.inner(Invariant::I2, index, inner, text),
+                None => self.findings.error(Invariant::I2, Some(index), text),
+            }
+        }
         let unopened = record.unopened.len() as u64;
         let excused = !record.payload && index < self.report.retained_from;
         if unopened == 0 || excused {

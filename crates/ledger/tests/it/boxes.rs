@@ -10,7 +10,7 @@ use ledger::verify::{DiskSource, Options, Vault, VaultFault, VaultRecord, verify
 use ledger::{Config, Engine, FileKeys, Forensic, Stored};
 use model::{Event, Kind, SeededRng, Signal, SourceId, StepClock, Tenant, Timestamp, Value};
 use privacy::keystore::{Keystore, Means};
-use privacy::{Boxed, Clearer, Place, Policy};
+use privacy::{Boxed, Clearer, Place, Policy, Ring};
 
 const ORIGIN: &str = "localhost/default";
 const PLANTED: [&str; 4] = ["ana.lopez@example.org", "quarantaine", "jdupont42", "FR1420041010050500013M02606"];
@@ -158,6 +158,55 @@ fn no_planted_identifier_is_found_on_the_disk() {
         }
     }
     assert!(searched > 4_000 && files > 8, "{searched} bytes in {files} files");
+}
+
+/// Whoever has the keys is told of a box that does not open; who has none sees only that it is there.
+#[test]
+fn with_the_keys_every_box_is_opened_and_counted() {
+    let mut world = world();
+    let stored = append(&mut world, bodies());
+    let log = Path::new("/data/ledger").join(ORIGIN);
+    let wal = Forensic::open(Arc::new(world.disk.clone()), Path::new("/data")).expect("lists").log(ORIGIN);
+    let verified = |vault: &dyn Vault, keystore: Option<&Keystore>| {
+        let ring = keystore.map(Ring::new);
+        let options = Options { vault: Some(vault), ring: ring.as_ref(), ..Options::default() };
+        let report = verify(&DiskSource::new(&world.disk, &log), &options);
+        let texts: Vec<String> =
+            report.findings.iter().map(ToString::to_string).filter(|text| text.contains("box")).collect();
+        ((report.boxes, report.boxes_opened, report.boxes_erased), report.is_sound(), texts)
+    };
+    assert_eq!(verified(&wal, None), ((3, 0, 0), true, Vec::new()));
+    assert_eq!(verified(&wal, Some(&world.keystore)), ((3, 3, 0), true, Vec::new()));
+    assert!(format!("{:?}", Ring::new(&world.keystore)).starts_with("Ring("));
+    // A bit of what is sealed, which no form shows.
+    let flipped = Altered(&wal, &|boxes| {
+        let mut boxes = boxes.to_vec();
+        if let Some(last) = boxes.last_mut() {
+            *last ^= 1;
+        }
+        boxes
+    });
+    assert!(verified(&flipped, None).1, "without keys it is as good as another");
+    let (counts, sound, texts) = verified(&flipped, Some(&world.keystore));
+    assert_eq!((counts, sound), ((3, 1, 0), false));
+    assert!(texts.len() == 2 && texts[0].contains("does not open, though its keys are there"), "{texts:?}");
+    // A box of the same owner, well sealed for the record's place, but with another value.
+    let entry = Entry::decode(&stored[1].entry).expect("decodes");
+    let boxes = Boxed::read_all(&stored[1].boxes).expect("reads");
+    let owner = world.keystore.owner_of(&boxes[0].handles()[0]).expect("is there");
+    let mut other = privacy::Sealed::new(vec![owner.clone()]);
+    other.push(boxes[0].fields().next().expect("has one"), "body.note", Value::from("nothing was paid"));
+    let mut forged = Vec::new();
+    let place = Place::new(ORIGIN, SCHEMA);
+    privacy::seal_all(&[other], &place, &entry.head().uuid.0, &SeededRng::new(9), &mut forged, &mut Vec::new())
+        .expect("seals");
+    let swapped = Altered(&wal, &|boxes| if boxes == stored[1].boxes { forged.clone() } else { boxes.to_vec() });
+    let (counts, sound, texts) = verified(&swapped, Some(&world.keystore));
+    assert_eq!((counts, sound), ((3, 2, 0), false));
+    assert!(texts[0].contains("holds other values than the entry commits to"), "{texts:?}");
+    world.keystore.destroy(&[owner.kid()]).expect("destroys");
+    let (counts, sound, _) = verified(&wal, Some(&world.keystore));
+    assert_eq!((counts, sound), ((3, 1, 2), true), "the person's boxes are erased, and nothing is wrong with that");
 }
 
 #[test]

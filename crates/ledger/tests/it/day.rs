@@ -180,8 +180,15 @@ fn minute_of(minute: u64, at: Timestamp) -> (Vec<Body>, Vec<Body>) {
     }
     if minute % 30 == 7 {
         results.push(
-            Access { actor: "ana".into(), what: "/api/dihya/v1/incidents".into(), rows: minute, at, query: None }
-                .into(),
+            Access {
+                actor: "ana".into(),
+                what: "/api/dihya/v1/incidents".into(),
+                rows: minute,
+                at,
+                query: None,
+                question: None,
+            }
+            .into(),
         );
     }
     if minute % 240 == 11 {

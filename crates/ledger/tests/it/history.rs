@@ -90,7 +90,8 @@ fn bodies(n: u64) -> [Body; 4] {
         }
         .into(),
         AdminAct { actor: "ana".into(), act: "token.add".into(), target: name, detail: "viewer".into(), at }.into(),
-        Access { actor: "ana".into(), what: "/api/dihya/v1/search".into(), rows: n, at, query: None }.into(),
+        Access { actor: "ana".into(), what: "/api/dihya/v1/search".into(), rows: n, at, query: None, question: None }
+            .into(),
     ]
 }
 

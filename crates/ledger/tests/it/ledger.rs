@@ -36,7 +36,7 @@ fn alert(name: &str) -> Alert {
 
 fn access(rows: u64) -> Access {
     let at = Timestamp::from_second(1_700_000_000).expect("in range");
-    Access { actor: "ana".into(), what: "/api/dihya/v1/search".into(), rows, at, query: None }
+    Access { actor: "ana".into(), what: "/api/dihya/v1/search".into(), rows, at, query: None, question: None }
 }
 
 fn config(dir: &Path) -> Config {

@@ -97,7 +97,8 @@ impl Disk for GatedDisk {
 
 fn access(rows: u64) -> Cleared {
     let at = Timestamp::from_second(1_700_000_000).expect("in range");
-    let body = Access { actor: "ana".into(), what: "/api/dihya/v1/search".into(), rows, at, query: None };
+    let body =
+        Access { actor: "ana".into(), what: "/api/dihya/v1/search".into(), rows, at, query: None, question: None };
     let clearer = Clearer::new(Arc::new(Redactor::new()), [7; 32]);
     clearer.clear(Signal::ours(Tenant::default(), body)).expect("clears")
 }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::crypt::{self, NONCE_BYTES, Secret, TAG_BYTES};
 use super::error::Error;
 use super::index::Index;
+use super::locked::Kept;
 use super::{Class, Kid, Tag};
 
 const MAGIC: &[u8; 8] = b"DhKeys1\n";
@@ -35,6 +36,8 @@ pub(crate) enum Record<'a> {
     Link(Kid, Kid),
     /// The key of all tags.
     Lookup(&'a [u8; 32]),
+    /// A key was used on a day, and may be for some days after it without another word.
+    Used { kid: Kid, day: u32 },
 }
 
 impl<'a> Record<'a> {
@@ -61,6 +64,11 @@ impl<'a> Record<'a> {
                 out.push(4);
                 out.extend_from_slice(*key);
             }
+            Self::Used { kid, day } => {
+                out.push(5);
+                out.extend_from_slice(&kid.0);
+                out.extend_from_slice(&day.to_le_bytes());
+            }
         }
     }
 
@@ -80,6 +88,7 @@ impl<'a> Record<'a> {
             [2] => Self::Tag { tag: Tag(*take(bytes)?), kid: Kid(*take(bytes)?) },
             [3] => Self::Link(Kid(*take(bytes)?), Kid(*take(bytes)?)),
             [4] => Self::Lookup(take(bytes)?),
+            [5] => Self::Used { kid: Kid(*take(bytes)?), day: u32::from_le_bytes(*take(bytes)?) },
             _ => return None,
         })
     }
@@ -87,7 +96,7 @@ impl<'a> Record<'a> {
 
 /// What all frames of one file share.
 pub(crate) struct Sealing {
-    pub(crate) emk: Secret,
+    pub(crate) emk: Kept,
     /// `"dihya/keys/1" | len u8 | tenant | epoch u64 | file 16`: a frame's ordinal follows.
     context: Vec<u8>,
     epoch: u64,
@@ -95,13 +104,13 @@ pub(crate) struct Sealing {
 }
 
 impl Sealing {
-    pub(crate) fn new(emk: Secret, tenant: &Tenant, epoch: u64, file: [u8; 16]) -> Self {
+    pub(crate) fn new(emk: &Secret, tenant: &Tenant, epoch: u64, file: [u8; 16]) -> Self {
         let mut context = b"dihya/keys/1".to_vec();
         context.push(u8::try_from(tenant.as_str().len()).expect("invariant: names have at most 128 bytes"));
         context.extend_from_slice(tenant.as_str().as_bytes());
         context.extend_from_slice(&epoch.to_le_bytes());
         context.extend_from_slice(&file);
-        Self { emk, context, epoch, file }
+        Self { emk: Kept::new(emk), context, epoch, file }
     }
 
     /// Appends one frame to `out`.
@@ -276,6 +285,13 @@ fn apply(index: &mut Index, lookup: &mut Option<Secret>, record: &Record<'_>) ->
             }
             _ => Err(unknown),
         },
+        Record::Used { kid, day } => match index.place_of(*kid) {
+            Some(place) => {
+                index.use_key(place, *day);
+                Ok(())
+            }
+            None => Err(unknown),
+        },
         Record::Lookup(key) => {
             *lookup = Some(Zeroizing::new(**key));
             Ok(())
@@ -339,11 +355,11 @@ pub(crate) fn write_whole(
     };
     let kid = |place| index.key(place).map(|row| row.kid);
     let mut records = vec![Record::Lookup(lookup)];
-    let keys =
-        index.keys().map(|row| Record::Key { kid: row.kid, class: row.class, minted: row.minted, key: &row.key });
+    let keys = index.keys().map(|row| Record::Key { kid: row.kid, class: row.class, minted: row.minted, key: row.key });
     let tags = index.tags().filter_map(|row| Some(Record::Tag { tag: row.tag, kid: kid(row.owner)? }));
     let links = index.links().filter_map(|(a, b)| Some(Record::Link(kid(a)?, kid(b)?)));
-    for record in keys.chain(tags).chain(links) {
+    let used = index.keys().filter(|row| row.used > row.minted).map(|row| Record::Used { kid: row.kid, day: row.used });
+    for record in keys.chain(tags).chain(links).chain(used) {
         if records.len() == limits::KEYSTORE_FRAME_RECORDS_MAX {
             write(&mut records)?;
         }
@@ -372,6 +388,7 @@ pub(super) fn show(file: &dyn DiskFile, sealing: &Sealing) -> Vec<serde_json::Va
                 Record::Tag { tag, kid } => serde_json::json!({"tag": hex(&tag.0), "kid": hex(&kid.0)}),
                 Record::Link(a, b) => serde_json::json!({"link": [hex(&a.0), hex(&b.0)]}),
                 Record::Lookup(key) => serde_json::json!({"lookup": hex(key)}),
+                Record::Used { kid, day } => serde_json::json!({"kid": hex(&kid.0), "used": day}),
             });
         }
         frames.push(serde_json::json!({"synced": synced.to_string(), "records": records}));

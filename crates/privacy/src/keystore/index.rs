@@ -1,12 +1,12 @@
 //! What a keystore has in memory: keys by kid, kids by tag, links. Compact: a million persons in 110 MB.
 //!
-//! Rows lie in chunks that never move (a growing vector would leave copies of keys behind), and tables of 32-bit places
-//! lead to them. Tags and kids are random to whoever does not know the lookup key, so their first bytes are their hash.
+//! Keys lie on pages of their own that never move (a growing vector would leave copies behind) and are kept out of swap
+//! files, rows beside them, and tables of 32-bit places lead to both. Tags and kids are random to whoever does not know the
+//! lookup key, so their first bytes are their hash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
-
+use super::locked::{self, Page};
 use super::{Class, Kid, Tag};
 
 /// Rows of one chunk.
@@ -15,16 +15,23 @@ const CHUNK: usize = 4_096;
 const EMPTY: u32 = u32::MAX;
 
 /// One key.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(crate) struct KeyRow {
-    pub(crate) key: [u8; 32],
-    #[zeroize(skip)]
+#[derive(Clone, Copy)]
+pub(crate) struct KeyRow<'a> {
+    pub(crate) key: &'a [u8; 32],
     pub(crate) kid: Kid,
     /// Days since 1970.
-    #[zeroize(skip)]
     pub(crate) minted: u32,
-    #[zeroize(skip)]
+    /// The last day for which it is known to have been used, in days since 1970.
+    pub(crate) used: u32,
     pub(crate) class: Class,
+}
+
+/// What is known of a key beside itself.
+struct Beside {
+    kid: Kid,
+    minted: u32,
+    used: u32,
+    class: Class,
 }
 
 /// One tag and the place of its key.
@@ -53,6 +60,11 @@ impl<T> Arena<T> {
             }
         }
         place
+    }
+
+    fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+        let place = usize::try_from(place).ok()?;
+        self.0.get_mut(place / CHUNK)?.get_mut(place % CHUNK)
     }
 
     fn get(&self, place: u32) -> Option<&T> {
@@ -111,7 +123,8 @@ fn hash(bytes: &[u8]) -> u64 {
 
 /// All of a keystore.
 pub(crate) struct Index {
-    keys: Arena<KeyRow>,
+    keys: Arena<Beside>,
+    pages: Vec<Page>,
     by_kid: Table,
     tags: Arena<TagRow>,
     by_tag: Table,
@@ -123,6 +136,7 @@ impl Index {
     pub(crate) const fn new() -> Self {
         Self {
             keys: Arena(Vec::new()),
+            pages: Vec::new(),
             by_kid: Table::new(),
             tags: Arena(Vec::new()),
             by_tag: Table::new(),
@@ -135,10 +149,24 @@ impl Index {
         if self.place_of(kid).is_some() {
             return None;
         }
-        let place = self.keys.push(KeyRow { key: *key, kid, minted, class });
+        let at = self.keys.len();
+        if at / locked::KEYS == self.pages.len() {
+            self.pages.push(Page::new());
+        }
+        if let Some(page) = self.pages.get_mut(at / locked::KEYS) {
+            page.set(at % locked::KEYS, key);
+        }
+        let place = self.keys.push(Beside { kid, minted, used: minted, class });
         let keys = &self.keys;
         self.by_kid.insert(hash(&kid.0), place, |at| keys.get(at).map_or(0, |row| hash(&row.kid.0)));
         Some(place)
+    }
+
+    /// Says that the key at `place` was used on a day.
+    pub(crate) fn use_key(&mut self, place: u32, day: u32) {
+        if let Some(beside) = self.keys.get_mut(place) {
+            beside.used = beside.used.max(day);
+        }
     }
 
     /// Adds a tag that leads to the key at `owner`.
@@ -182,12 +210,25 @@ impl Index {
         })
     }
 
-    pub(crate) fn key(&self, place: u32) -> Option<&KeyRow> {
-        self.keys.get(place)
+    /// Returns the places of the keys of all classes that a tag leads to.
+    pub(crate) fn find_all(&self, tag: Tag) -> impl Iterator<Item = u32> {
+        let rows = self.by_tag.probe(hash(&tag.0)).filter_map(|place| self.tags.get(place));
+        rows.filter(move |row| row.tag == tag).map(|row| row.owner)
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &KeyRow> {
-        self.keys.iter()
+    pub(crate) fn key(&self, place: u32) -> Option<KeyRow<'_>> {
+        let (beside, at) = (self.keys.get(place)?, usize::try_from(place).ok()?);
+        let key = self.pages.get(at / locked::KEYS)?.get(at % locked::KEYS)?;
+        Some(KeyRow { key, kid: beside.kid, minted: beside.minted, used: beside.used, class: beside.class })
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = KeyRow<'_>> {
+        (0..).map_while(|place| self.key(place))
+    }
+
+    /// Returns how many pages of keys the system may write to a swap file.
+    pub(crate) fn unlocked(&self) -> usize {
+        self.pages.iter().filter(|page| !page.is_locked()).count()
     }
 
     pub(crate) fn tags(&self) -> impl Iterator<Item = &TagRow> {
@@ -209,10 +250,11 @@ impl Index {
         let mut kept = Self::new();
         let mut places = BTreeMap::new();
         for (place, row) in (0..).zip(self.keys()).filter(|(place, _)| !gone.contains(place)) {
-            if let Some(new) = kept.add_key(row.kid, row.class, row.minted, &row.key)
-                && new != place
-            {
-                places.insert(place, new);
+            if let Some(new) = kept.add_key(row.kid, row.class, row.minted, row.key) {
+                kept.use_key(new, row.used);
+                if new != place {
+                    places.insert(place, new);
+                }
             }
         }
         // Before the first that went, places are as they were.

@@ -234,9 +234,27 @@ struct Known {
     doubtful: BTreeMap<String, (Kid, [u8; 32])>,
     /// All kids that were ever handed out.
     kids: BTreeSet<Kid>,
+    /// The passphrases under which it may be, where a change did not return.
+    ways: BTreeSet<Option<&'static str>>,
 }
 
 impl Known {
+    /// Opens the keystore under the one passphrase, of those that it may be under, that opens it (S-2).
+    fn open(&mut self, disk: &SimDisk, seed: u64) -> Result<Keystore, String> {
+        let mut refused = "there is no passphrase".to_owned();
+        for way in self.ways.clone() {
+            match open_under(disk, seed, way) {
+                Ok((keystore, _)) => {
+                    self.ways = [way].into();
+                    return Ok(keystore);
+                }
+                Err(error @ Error::Kek { .. }) => refused = error.to_string(),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Err(refused)
+    }
+
     fn check(&mut self, keystore: &Keystore) -> Result<(), String> {
         let find = |user: &str| keystore.find(&want(keystore, 0, &[user])).map(|owner| (owner.kid(), *owner.key()));
         for (user, known) in &self.alive {
@@ -262,7 +280,14 @@ impl Known {
 fn live(keystore: &Keystore, rng: &SeededRng, known: &mut Known) -> Result<(), String> {
     for _ in 0..rng.below(12) {
         let users: Vec<String> = (0..1 + rng.below(4)).map(|_| format!("u{}", rng.below(30))).collect();
-        match rng.below(5) {
+        match rng.below(6) {
+            5 => {
+                let way = [None, Some("horse"), Some("mule")][usize::try_from(rng.below(3)).expect("is small")];
+                match keystore.change_passphrase(secret(way)) {
+                    Ok(_) => known.ways = [way].into(),
+                    Err(_) => drop(known.ways.insert(way)),
+                }
+            }
             0 if !known.alive.is_empty() => {
                 let at = usize::try_from(rng.below(known.alive.len() as u64)).expect("is small");
                 let user = known.alive.keys().nth(at).expect("is one of them").clone();
@@ -304,20 +329,20 @@ fn history(seed: u64) -> Result<(), String> {
     let rng = SeededRng::new(seed);
     let mut disk = SimDisk::new(seed);
     disk.set_block_bytes([16, 64, 512, 4_096][usize::try_from(rng.below(4)).expect("is small")]);
-    let mut known = Known::default();
+    let mut known = Known { ways: [None].into(), ..Known::default() };
     for life in 0..5 {
         match rng.below(4) {
             0 => disk.lose_power_after(rng.below(160)),
             1 => disk.fail_sync_after(rng.below(24)),
             _ => {}
         }
-        if let Ok((keystore, _)) = open(&disk, rng.next_u64()) {
+        if let Ok(keystore) = known.open(&disk, rng.next_u64()) {
             known.check(&keystore)?;
             live(&keystore, &rng, &mut known)?;
         }
         disk = if rng.below(3) == 0 { disk.kill() } else { disk.crash() };
         disk.spare_faults();
-        let (keystore, _) = open(&disk, rng.next_u64()).map_err(|error| format!("life {life}: {error}"))?;
+        let keystore = known.open(&disk, rng.next_u64()).map_err(|error| format!("life {life}: {error}"))?;
         known.check(&keystore)?;
         drop(keystore);
         disk = if rng.below(2) == 0 { disk.kill() } else { disk.crash() };
@@ -325,7 +350,8 @@ fn history(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// S-1: no key that was handed out is ever lost, whatever the disk does, and no destroyed one comes back.
+/// S-1, S-2: no key that was handed out is ever lost, whatever the disk does, no destroyed one comes back, and one of the
+/// passphrases opens it.
 #[test]
 fn whatever_the_disk_does_no_key_is_lost_that_was_handed_out() {
     let runs = if cfg!(debug_assertions) { 1_500 } else { 20_000 };
@@ -392,6 +418,226 @@ fn what_is_missing_or_made_otherwise_is_refused_by_name() {
     drop(open(&disk, 1).expect("opens"));
     disk.remove(&dir.join(KEYS)).expect("removes");
     assert!(matches!(open(&disk, 1), Err(Error::Damaged { why: "its keys are gone" })));
+}
+
+fn secret(text: Option<&str>) -> Option<Private<Vec<u8>>> {
+    text.map(|text| Private::new(text.as_bytes().to_vec()))
+}
+
+fn open_under(disk: &SimDisk, seed: u64, passphrase: Option<&str>) -> Result<(Keystore, Opened), Error> {
+    Keystore::open(means(Arc::new(disk.clone()), seed), Path::new(DIR), &Tenant::default(), secret(passphrase))
+}
+
+fn opens_under(disk: &SimDisk, passphrase: Option<&str>) -> bool {
+    Keystore::opens_under(disk, Path::new(DIR), &Tenant::default(), secret(passphrase)).expect("is whole")
+}
+
+const CHANGES: [(Option<&str>, Option<&str>); 3] =
+    [(Some("old horse"), Some("new mule")), (None, Some("new mule")), (Some("old horse"), None)];
+
+#[test]
+fn another_passphrase_opens_the_same_keys_and_the_old_one_nothing() {
+    for (old, new) in CHANGES {
+        let disk = SimDisk::new(1);
+        let (keystore, _) = open_under(&disk, 1, old).expect("makes");
+        let wants = ["ana", "bob"].map(|user| want(&keystore, 0, &[user]));
+        keystore.mint(&wants[..1]).expect("mints");
+        let ana = keystore.find(&wants[0]).expect("is there");
+        assert_eq!(keystore.change_passphrase(secret(new)).expect("changes"), 1);
+        assert_eq!((keystore.stats().epoch, keystore.find(&wants[0])), (2, Some(ana.clone())));
+        keystore.mint(&wants[1..]).expect("goes on");
+        // What ends an epoch later goes by the new one.
+        keystore.destroy(&[]).expect("destroys");
+        let bob = keystore.find(&wants[1]).expect("is there");
+        drop(keystore);
+        let disk = disk.crash();
+        assert!(!opens_under(&disk, old) && opens_under(&disk, new));
+        let error = open_under(&disk, 2, old).expect_err("is the old one");
+        assert!(matches!(error, Error::Kek { .. }), "{error}");
+        let (again, _) = open_under(&disk, 2, new).expect("opens");
+        assert_eq!(wants.each_ref().map(|want| again.find(want)), [Some(ana), Some(bob)]);
+        let dir = Path::new(DIR);
+        let masters = disk.list(dir).expect("lists");
+        let masters: Vec<&str> =
+            masters.iter().map(|entry| entry.name.as_str()).filter(|name| name.contains("k_")).collect();
+        let expected: &[&str] = if new.is_none() { &["emk_3", "kek_random"] } else { &["emk_3"] };
+        assert_eq!(masters, expected);
+        let again = again.change_passphrase(None);
+        assert_eq!(again.is_err(), new.is_none(), "a random key is not replaced by another one");
+    }
+}
+
+/// S-2: whenever the power goes, the old passphrase opens the keystore or the new one does, with all keys.
+#[test]
+fn a_change_of_the_passphrase_that_is_cut_off_leaves_one_that_opens() {
+    for (old, new) in CHANGES {
+        let (mut steps, mut before, mut after) = (0, 0, 0);
+        loop {
+            let disk = SimDisk::new(steps);
+            let (keystore, _) = open_under(&disk, 1, old).expect("makes");
+            let ana = want(&keystore, 0, &["ana"]);
+            keystore.mint(std::slice::from_ref(&ana)).expect("mints");
+            let owner = keystore.find(&ana).expect("is there");
+            disk.lose_power_after(steps);
+            let changed = keystore.change_passphrase(secret(new));
+            drop(keystore);
+            let disk = disk.crash();
+            disk.spare_faults();
+            let opens = [old, new].map(|one| opens_under(&disk, one));
+            assert!(opens[0] != opens[1], "step {steps}: {opens:?}");
+            assert!(opens[1] || changed.is_err(), "step {steps}: it was said to be done");
+            let (again, _) = open_under(&disk, 2, if opens[0] { old } else { new }).expect("opens");
+            assert_eq!(again.find(&ana).map(|found| *found.key()), Some(*owner.key()), "step {steps}");
+            // Once more, and to the end.
+            if opens[0] {
+                before += 1;
+                again.change_passphrase(secret(new)).expect("changes");
+            } else {
+                after += 1;
+            }
+            drop(again);
+            let disk = disk.crash();
+            assert!(opens_under(&disk, new) && !opens_under(&disk, old));
+            let kept = disk.exists(&Path::new(DIR).join("kek_random"));
+            assert_eq!(kept, new.is_none(), "step {steps}");
+            if changed.is_ok() {
+                break;
+            }
+            steps += 1;
+        }
+        assert!(before > 3 && after > 1, "the power went on both sides: {before} and {after}");
+    }
+}
+
+#[test]
+fn a_passphrase_stays_where_the_disk_is_full() {
+    let disk = SimDisk::new(1);
+    let (keystore, _) = open_under(&disk, 1, Some("old horse")).expect("makes");
+    disk.set_capacity(Some(0));
+    let error = keystore.change_passphrase(secret(Some("new mule"))).expect_err("is full");
+    assert_eq!((error.kind(), keystore.stopped()), (RefusalKind::Retry, None));
+    disk.set_capacity(None);
+    keystore.mint(&[want(&keystore, 0, &["ana"])]).expect("goes on");
+    assert!(opens_under(&disk, Some("old horse")));
+    disk.fail_sync_after(0);
+    keystore.change_passphrase(secret(Some("new mule"))).expect_err("fails");
+    assert!(keystore.stopped().is_some() && keystore.change_passphrase(None).is_err());
+    let memory = Keystore::in_memory(means(Arc::new(disk), 1), Tenant::default());
+    assert_eq!(memory.change_passphrase(secret(Some("x"))).expect("has none"), 0);
+}
+
+/// A keystore whose class 1 lives for 30 days, and the clock that it goes by.
+fn open_living(disk: &SimDisk, seed: u64, day: u64) -> (Keystore, Arc<StepClock>) {
+    let clock = Arc::new(StepClock::new(Timestamp::from_second(1_700_000_000).expect("in range")));
+    pass(&clock, day);
+    let means =
+        Means { disk: Arc::new(disk.clone()), rng: Arc::new(SeededRng::new(seed)), clock: Arc::clone(&clock) as _ };
+    let (keystore, _) = Keystore::open(means, Path::new(DIR), &Tenant::default(), None).expect("opens");
+    keystore.set_lives([(Class(1), 30)].into());
+    (keystore, clock)
+}
+
+fn pass(clock: &StepClock, days: u64) {
+    clock.advance(std::time::Duration::from_secs(days * 86_400));
+}
+
+#[test]
+fn a_key_dies_with_its_class_after_its_last_use_and_no_other_does() {
+    let disk = SimDisk::new(1);
+    let (keystore, clock) = open_living(&disk, 1, 0);
+    let ana = [0, 1].map(|class| want(&keystore, class, &["ana", "ana2"]));
+    let bob = want(&keystore, 1, &["bob"]);
+    keystore.mint(&[ana[0].clone(), ana[1].clone(), bob.clone()]).expect("mints");
+    let kids = ana.each_ref().map(|want| keystore.find(want).expect("is there").kid());
+    let all_of = |keystore: &Keystore, tag| keystore.find_all(tag).iter().map(Owner::kid).collect::<BTreeSet<_>>();
+    assert_eq!(all_of(&keystore, ana[0].tags[0]), kids.into());
+    pass(&clock, u64::from(limits::KEY_USE_DAYS));
+    assert!(keystore.find(&ana[1]).is_some(), "no word is needed yet");
+    pass(&clock, 1);
+    assert!(keystore.find(&ana[1]).is_none() && keystore.find(&ana[0]).is_some(), "its file has to say so first");
+    assert_eq!(keystore.find_all(ana[0].tags[0]).len(), 2, "what was written is still found");
+    let before = keystore.stats();
+    keystore.mint(&ana[1..]).expect("says so");
+    let after = keystore.stats();
+    assert_eq!((after.keys, after.minted, after.syncs), (before.keys, before.minted, before.syncs + 1));
+    assert_eq!(keystore.find(&ana[1]).map(|owner| owner.kid()), Some(kids[1]), "it is the same key");
+
+    pass(&clock, 29);
+    assert_eq!(keystore.expire().expect("looks"), None, "bob's is as old as it may be");
+    pass(&clock, 1);
+    // A restart forgets nothing of it.
+    drop(keystore);
+    let disk = disk.crash();
+    let (keystore, clock) = open_living(&disk, 2, 38);
+    let gone = keystore.expire().expect("destroys");
+    assert_eq!(gone, Some(Destroyed { ended: 1, keys: 1, tags: 1 }), "bob's, and what led to it");
+    assert!(keystore.find_all(bob.tags[0]).is_empty());
+    pass(&clock, 7);
+    assert_eq!(keystore.expire().expect("looks"), None);
+    pass(&clock, 1);
+    assert_eq!(keystore.expire().expect("destroys").map(|gone| (gone.keys, gone.tags)), Some((1, 2)));
+    assert_eq!(all_of(&keystore, ana[0].tags[0]), [kids[0]].into());
+    keystore.mint(&ana[1..]).expect("mints");
+    assert_ne!(keystore.find(&ana[1]).map(|owner| owner.kid()), Some(kids[1]), "a person who comes back is a new one");
+    keystore.set_lives(BTreeMap::new());
+    pass(&clock, 10_000);
+    assert_eq!(keystore.expire().expect("looks"), None, "without an end they live");
+    assert!(keystore.find(&ana[1]).is_some());
+}
+
+/// S-1: what the file did not say durably counts for nothing, so a key that is found never dies before its time.
+#[test]
+fn a_use_that_was_not_durable_is_no_use() {
+    for steps in 0..40 {
+        let disk = SimDisk::new(steps);
+        let (keystore, clock) = open_living(&disk, 1, 0);
+        let ana = want(&keystore, 1, &["ana"]);
+        keystore.mint(std::slice::from_ref(&ana)).expect("mints");
+        let kid = keystore.find(&ana).expect("is there").kid();
+        pass(&clock, 37);
+        disk.lose_power_after(steps);
+        let said = keystore.mint(std::slice::from_ref(&ana)).is_ok();
+        assert_eq!(keystore.find(&ana).is_some(), said);
+        drop(keystore);
+        let disk = disk.crash();
+        disk.spare_faults();
+        let (again, clock) = open_living(&disk, 2, 38);
+        let expired = again.expire().expect("looks").is_some();
+        assert!(!(said && expired), "step {steps}: it was used yesterday");
+        assert_eq!(again.key(kid).is_some(), !expired);
+        pass(&clock, 40);
+        again.expire().expect("destroys");
+        assert!(again.key(kid).is_none());
+        if said {
+            return;
+        }
+    }
+    panic!("it was never said");
+}
+
+#[test]
+fn a_keystore_is_read_beside_the_one_that_writes() {
+    let disk = SimDisk::new(1);
+    let (keystore, _) = open(&disk, 1).expect("makes");
+    let wants = ["ana", "bob"].map(|user| want(&keystore, 0, &[user]));
+    keystore.mint(&wants).expect("mints");
+    let files = || {
+        let entries = disk.list(Path::new(DIR)).expect("lists");
+        entries
+            .iter()
+            .map(|entry| disk::read(&disk, &Path::new(DIR).join(&entry.name)).expect("reads"))
+            .collect::<Vec<_>>()
+    };
+    let before = files();
+    let read = || Keystore::read(means(Arc::new(disk.clone()), 2), Path::new(DIR), &Tenant::default(), None);
+    let reader = read().expect("reads");
+    assert_eq!(files(), before, "nothing was written");
+    assert_eq!(wants.each_ref().map(|want| reader.find(want)), wants.each_ref().map(|want| keystore.find(want)));
+    assert!(reader.mint(&[want(&reader, 0, &["eve"])]).is_err() && reader.destroy(&[]).is_err());
+    keystore.destroy(&[]).expect("ends an epoch");
+    assert_eq!(read().expect("reads").stats().keys, 2);
+    disk.remove(&Path::new(DIR).join("emk_2")).expect("removes");
+    assert!(matches!(read(), Err(Error::Damaged { .. })));
 }
 
 #[test]

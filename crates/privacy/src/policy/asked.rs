@@ -1,15 +1,15 @@
 //! What is asked about a person: an identifier becomes the names under which events have that person, as it did when they
 //! came, so that nobody need store it to find it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::Value;
 
-use super::{Clearing, Known, Policy, RULES_VERSION, Receipt, Stream};
+use super::{Clearing, Known, Policy, RULES_VERSION, Receipt, Rule, Stream};
 use crate::config::FieldAction;
 use crate::keys::Keys;
-use crate::keystore::{Class, Keystore, Owner, Want};
+use crate::keystore::{Keystore, Owner};
 use crate::pseudonym::{pseudonym, pseudonym_text};
 
 /// What an identifier in a question stands for.
@@ -27,15 +27,22 @@ impl Policy {
     /// told from the value alone, and are identifiers without a name. Nothing is minted.
     #[must_use]
     pub fn named(&self, field: &str, value: &str, keystore: Option<&Keystore>) -> Named {
+        self.named_with(field, value, keystore).0
+    }
+
+    /// The same, with the keys of all whom the value names.
+    pub(crate) fn named_with(&self, field: &str, value: &str, keystore: Option<&Keystore>) -> (Named, Vec<Owner>) {
         let paths = match field.split_once('.') {
             Some(("attributes" | "resource" | "body", _)) => vec![field.to_owned()],
             _ => ["attributes", "resource", "body"].map(|part| format!("{part}.{field}")).to_vec(),
         };
         let mut named = Named::default();
-        let mut names = BTreeSet::new();
+        let (mut names, mut owners) = (BTreeSet::new(), BTreeMap::new());
         for (stream, path) in self.streams.iter().flat_map(|stream| paths.iter().map(move |path| (stream, path))) {
             // What people type must not fill the memory of what was decided.
-            let Some((pattern, action)) = stream.find(path).and_then(|at| stream.fields.get(at)) else { continue };
+            let Some(Rule { pattern, action, .. }) = stream.find(path).and_then(|at| stream.fields.get(at)) else {
+                continue;
+            };
             let (FieldAction::Subject(keyed) | FieldAction::Pseudonym(keyed)) = action else {
                 named.is_identifier |= matches!(action, FieldAction::Seal(_));
                 continue;
@@ -43,13 +50,14 @@ impl Policy {
             named.is_identifier = true;
             let Some(keystore) = keystore else { continue };
             for kind in self.identities(stream, path, value, pattern, keyed) {
-                for owner in owners(keystore, &kind, value) {
+                for owner in keystore.find_all(keystore.tag(&kind, value)) {
                     names.insert(pseudonym_text(&pseudonym(&owner, &kind, value)));
+                    owners.insert(owner.kid(), owner);
                 }
             }
         }
         named.names = names.into_iter().collect();
-        named
+        (named, owners.into_values().collect())
     }
 
     /// Returns what kinds of identifier the value may have been taken for: its field may have come by its whole name or within
@@ -66,9 +74,10 @@ impl Policy {
         let mut known = Known::default();
         let clearing = Clearing {
             redactor: &self.redactor,
+            name: "",
             stream: Some(stream),
             receipt: &mut receipt,
-            keys: Keys::new(None),
+            keys: Keys::new(None, stream.class, 0),
             path: String::new(),
             scratch: String::new(),
             known: &mut known,
@@ -78,13 +87,6 @@ impl Policy {
         let value = Value::from(value);
         [inner, last].iter().map(|key| clearing.identity(key, &value, pattern, keyed)).collect()
     }
-}
-
-/// Returns all keys of who an identifier names: an event may have been written under any of them.
-fn owners(keystore: &Keystore, kind: &str, value: &str) -> Vec<Owner> {
-    let want = Want { class: Class::default(), tags: vec![keystore.tag(kind, value)] };
-    let Some(owner) = keystore.find(&want) else { return Vec::new() };
-    keystore.linked(owner.kid()).into_iter().filter_map(|kid| keystore.key(kid)).collect()
 }
 
 #[cfg(test)]
@@ -156,7 +158,9 @@ mod tests {
             assert_eq!(policy.named(field, "x", Some(&keystore)), Named::default());
         }
         // Once the keys are gone, the identifier is nobody's.
-        let keys = ["username", "name:user.id"].into_iter().flat_map(|kind| owners(&keystore, kind, "jdupont42"));
+        let keys = ["username", "name:user.id"]
+            .into_iter()
+            .flat_map(|kind| keystore.find_all(keystore.tag(kind, "jdupont42")));
         let keys: Vec<_> = keys.map(|owner| owner.kid()).collect();
         keystore.destroy(&keys).expect("destroys");
         assert!(policy.named("user.id", "jdupont42", Some(&keystore)).names.is_empty());

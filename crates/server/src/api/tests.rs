@@ -722,7 +722,12 @@ async fn events_are_asked_and_whoever_asked_is_recorded_first() {
     let whats: Vec<String> = asked().into_iter().map(|(what, ..)| what).collect();
     assert_eq!(whats[7], "/api/dihya/v1/exports");
     ask(base, json!({"query": "user.id:jdupont42"})).await;
-    assert_eq!(asked(), [(base.into(), 2, Some("user.id:P7x".into()))]);
+    let accesses = fixture.ledger.take().into_iter().filter_map(|signal| match signal.body {
+        Body::Access(access) => Some((access.query, access.question.map(|question| question.text.expose().clone()))),
+        _ => None,
+    });
+    let (recorded, typed) = ("user.id:P7x".to_owned(), "user.id:jdupont42".to_owned());
+    assert_eq!(accesses.collect::<Vec<_>>(), [(Some(recorded), Some(typed))], "for privacy to seal");
     let rest = ["histogram", "values", "context", "follow"].map(|last| format!("{base}/{last}"));
     assert_eq!(whats[1..5], rest);
     assert_eq!(whats.len(), 8);
