@@ -90,18 +90,18 @@ async fn what_is_cleared_is_what_it_was() {
         }
     }
     expect_test::expect![[r#"
-        web app plain 2000 ca0a6e6ecd3014ab 9503cc33
-        web app strict 2000 8ba3100128156888 9503cc33
-        web odd plain 2000 e17b676703bc24cb f6167a0f
-        web odd strict 2000 ce633c98652d4513 f6167a0f
-        dense app plain 2000 4e735ed3946317aa 9503cc33
-        dense app strict 2000 329049dbdfe86ee1 9503cc33
-        dense odd plain 2000 41babc53357f5840 f6167a0f
-        dense odd strict 2000 8e815a1e065c3dbc f6167a0f
-        odd app plain 1832 4112dfbe3c6b65f3 76318667
-        odd app strict 1832 7c89f5b590b01f3c 76318667
-        odd odd plain 1832 58cc3fbf10387b2f 0e756fce
-        odd odd strict 1832 85839a19b9c3205d 0e756fce
+        web app plain 2000 371fc81d10d1be7e 9503cc33
+        web app strict 2000 ad6f3b4eab33f874 9503cc33
+        web odd plain 2000 2edd6217190d7506 f6167a0f
+        web odd strict 2000 15154d9cf14da0f9 f6167a0f
+        dense app plain 2000 1e0707277aedfe44 9503cc33
+        dense app strict 2000 fcaed3d3c86857b8 9503cc33
+        dense odd plain 2000 11747a8e0c5c76be f6167a0f
+        dense odd strict 2000 689fe1468b170420 f6167a0f
+        odd app plain 1832 5eaf2c4e1cb75ae3 76318667
+        odd app strict 1832 133076fd82ec0863 76318667
+        odd odd plain 1832 81a39e92d6462835 0e756fce
+        odd odd strict 1832 882624bd8bfd8b82 0e756fce
     "#]]
     .assert_eq(&(seen.join("\n") + "\n"));
 }
