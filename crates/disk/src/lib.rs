@@ -11,7 +11,7 @@ pub mod sim;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use os::{OsClock, OsDisk, OsRng};
+pub use os::{OsClock, OsDisk, OsRng, give_way};
 pub use reserve::Reserve;
 pub use rotating::Rotating;
 pub use sim::SimDisk;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use disk::DiskFile;
 
@@ -16,17 +17,36 @@ pub(crate) struct Air {
     taken: Mutex<bool>,
     freed: Condvar,
     synced: AtomicU64,
+    /// See [`Air::slow_sync`], in nanoseconds.
+    slow: AtomicU64,
 }
 
 impl Air {
     /// Nothing is under way, and the segment is durable up to `synced`.
     pub(crate) fn new(synced: u64) -> Self {
-        Self { taken: Mutex::new(false), freed: Condvar::new(), synced: AtomicU64::new(synced) }
+        Self {
+            taken: Mutex::new(false),
+            freed: Condvar::new(),
+            synced: AtomicU64::new(synced),
+            slow: AtomicU64::new(0),
+        }
     }
 
     /// Returns up to where the segment in use is known to be durable.
     pub(crate) fn synced(&self) -> u64 {
         self.synced.load(Ordering::Acquire)
+    }
+
+    /// Returns how long a slow sync takes of late: the longest, which counts a 256th less with each that follows.
+    pub(crate) fn slow_sync(&self) -> Duration {
+        Duration::from_nanos(self.slow.load(Ordering::Relaxed))
+    }
+
+    /// Takes note of how long a sync took. Called by whoever has the turn, so by one thread at a time.
+    fn took(&self, sync: Duration) {
+        let before = self.slow.load(Ordering::Relaxed);
+        let now = u64::try_from(sync.as_nanos()).unwrap_or(u64::MAX);
+        self.slow.store(now.max(before - before / 256), Ordering::Relaxed);
     }
 
     /// Goes on in a segment of which nothing is durable. Nothing may be under way.
@@ -93,6 +113,7 @@ impl Flight {
             figures.sync_last = took;
             figures.sync_max = figures.sync_max.max(took);
         }
+        self.turn.0.took(took);
         self.turn.0.synced.store(self.end, Ordering::Release);
         self.show();
         Ok(())
@@ -119,5 +140,21 @@ impl Flight {
             origin.remember(group);
             origin.durable.send_replace(next);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_sync_is_forgotten_with_those_that_follow() {
+        let air = Air::new(0);
+        assert_eq!(air.slow_sync(), Duration::ZERO);
+        air.took(Duration::from_millis(256));
+        air.took(Duration::from_millis(1));
+        assert_eq!(air.slow_sync(), Duration::from_millis(255));
+        (0..2_000).for_each(|_| air.took(Duration::from_millis(1)));
+        assert_eq!(air.slow_sync(), Duration::from_millis(1));
     }
 }

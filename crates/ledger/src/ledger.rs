@@ -5,7 +5,7 @@
 //! disk.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ const WRITERS: usize = 2;
 /// Bytes that go into one sync.
 const COMMIT_BYTES_MAX: usize = 8 << 20;
 
+/// How long a sync is put off at most for appends that are being encoded.
+const PATIENCE_MAX: Duration = Duration::from_millis(4);
 /// How often the publisher reads back what became durable, while records come.
 const READ_BACK_EVERY: Duration = Duration::from_millis(10);
 /// How often a full disk is asked whether it has room again.
@@ -42,7 +44,34 @@ const FULL_RETRY: Duration = Duration::from_secs(2);
 /// An append on its way to the writer.
 struct Request {
     prepared: Prepared,
+    /// Hears of its place, before it is durable.
+    staged: oneshot::Sender<Arc<Group>>,
     reply: oneshot::Sender<Result<Arc<Group>, Error>>,
+}
+
+/// An append that is being encoded.
+struct Coming<'a>(&'a Wires);
+
+impl<'a> Coming<'a> {
+    fn new(wires: &'a Wires) -> Self {
+        wires.coming.fetch_add(1, Ordering::Relaxed);
+        Self(wires)
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.0.coming.fetch_sub(1, Ordering::Relaxed);
+        // Also where it came to nothing: somebody may wait for it.
+        self.0.queued.notify_one();
+    }
+}
+
+/// What an append waits for.
+struct Waiting {
+    /// Its place in the log; nothing if it was refused.
+    placed: oneshot::Receiver<Arc<Group>>,
+    landed: oneshot::Receiver<Result<Arc<Group>, Error>>,
 }
 
 /// Something else for the writer to do between two commits.
@@ -81,6 +110,8 @@ struct Wires {
     shared: Arc<Shared>,
     queue: Mutex<Queue>,
     queued: Condvar,
+    /// How many appends are being encoded and will be in the queue at once.
+    coming: AtomicUsize,
     wishes: Mutex<Wishes>,
     wished: Condvar,
     /// Whether the next segment is to be made ready; `None` at the end.
@@ -263,6 +294,7 @@ impl Ledger {
             shared,
             queue: Mutex::default(),
             queued: Condvar::new(),
+            coming: AtomicUsize::new(0),
             wishes: Mutex::default(),
             wished: Condvar::new(),
             spare: Mutex::new(Some(false)),
@@ -308,10 +340,16 @@ impl Ledger {
             return Err(Error::BadAppend { why: "no witnesses are configured" });
         }
         self.shared().check_running()?;
+        let coming = Coming::new(self.wires());
         let (origin, prepared) = prepare_records(self.shared(), &records)?;
+        let Waiting { placed, landed } = self.enqueue(prepared)?;
+        drop(coming);
+        // What is left to do for them is done while the disk is at it, not when everybody who waited for it is back.
         drop(records);
-        let receiver = self.enqueue(prepared)?;
-        let group = receiver.await.map_err(|_| self.gone())??;
+        if let Ok(group) = placed.await {
+            group.hashes();
+        }
+        let group = landed.await.map_err(|_| self.gone())??;
         let receipts = receipts(&origin, &group);
         if level == Level::Committed {
             let end = group.position + u64::from(group.count);
@@ -327,8 +365,8 @@ impl Ledger {
         Ok(receipts)
     }
 
-    fn enqueue(&self, prepared: Prepared) -> Result<oneshot::Receiver<Result<Arc<Group>, Error>>, Error> {
-        let (reply, receiver) = oneshot::channel();
+    fn enqueue(&self, prepared: Prepared) -> Result<Waiting, Error> {
+        let ((staged, placed), (reply, landed)) = (oneshot::channel(), oneshot::channel());
         let (records, bytes) = (prepared.count as usize, prepared.body.len());
         {
             let mut queue = lock(&self.wires().queue);
@@ -341,10 +379,9 @@ impl Ledger {
             }
             queue.records += records;
             queue.bytes += bytes;
-            queue.requests.push_back(Request { prepared, reply });
+            queue.requests.push_back(Request { prepared, staged, reply });
         }
-        self.wires().queued.notify_one();
-        Ok(receiver)
+        Ok(Waiting { placed, landed })
     }
 
     fn gone(&self) -> Error {
@@ -468,16 +505,32 @@ fn write_loop(wires: &Wires, writer: &Mutex<Writer>) {
         let mut writer = lock(writer);
         let air = Arc::clone(writer.air());
         let (mut replies, mut results, mut bytes) = (Vec::new(), Vec::new(), 0);
+        // Since when nothing has been in the way of those on board.
+        let mut free_since = None;
         let (commands, ended) = loop {
-            let taken = take(wires, (!results.is_empty()).then_some(&*air), COMMIT_BYTES_MAX.saturating_sub(bytes));
+            let aboard = (!results.is_empty()).then_some((&*air, patience(wires, &air, free_since)));
+            let taken = take(wires, aboard, COMMIT_BYTES_MAX.saturating_sub(bytes));
             bytes += taken.bytes;
             let (prepared, theirs): (Vec<_>, Vec<_>) =
-                taken.requests.into_iter().map(|request| (request.prepared, request.reply)).unzip();
-            replies.extend(theirs);
-            results.extend(writer.stage_all(prepared));
+                taken.requests.into_iter().map(|request| (request.prepared, (request.staged, request.reply))).unzip();
+            let none = prepared.is_empty();
+            for ((staged, reply), result) in theirs.into_iter().zip(writer.stage_all(prepared)) {
+                if let Ok(group) = &result {
+                    // The caller may have gone away.
+                    let _ = staged.send(Arc::clone(group));
+                }
+                replies.push(reply);
+                results.push(result);
+            }
             // A failure has stopped the ledger, and the launch says so.
-            if writer.write_out().is_err() || !taken.commands.is_empty() || taken.ended || !air.is_taken() {
+            if writer.write_out().is_err() || !taken.commands.is_empty() || taken.ended {
                 break (taken.commands, taken.ended);
+            }
+            if !air.is_taken() {
+                free_since = free_since.or(Some(wires.shared.clock.monotonic()));
+                if none || bytes >= COMMIT_BYTES_MAX || patience(wires, &air, free_since).is_zero() {
+                    break (taken.commands, taken.ended);
+                }
             }
         };
         let launched = writer.launch();
@@ -520,15 +573,33 @@ struct Taken {
     ended: bool,
 }
 
-/// Waits for work and takes as much of it as has room. Who has groups on board already says on which flight they wait,
-/// and does not wait longer than for that.
-fn take(wires: &Wires, aboard: Option<&Air>, room: usize) -> Taken {
-    let idle = |queue: &mut Queue| {
+/// Returns how long a flight that could start still waits for the appends that are being encoded: as long as a slow sync
+/// takes, from when it could. A sync for each of many that come together would cost each of them several.
+fn patience(wires: &Wires, air: &Air, free_since: Option<Duration>) -> Duration {
+    if wires.coming.load(Ordering::Relaxed) == 0 {
+        return Duration::ZERO;
+    }
+    let waited = free_since.map_or(Duration::ZERO, |since| wires.shared.clock.monotonic().saturating_sub(since));
+    air.slow_sync().min(PATIENCE_MAX).saturating_sub(waited)
+}
+
+/// Waits for work and takes as much of it as has room. Who has groups on board already says on which flight they wait, and
+/// how long for others once that is over.
+fn take(wires: &Wires, aboard: Option<(&Air, Duration)>, room: usize) -> Taken {
+    let nothing = |queue: &mut Queue| {
         let full = room == 0 || queue.requests.is_empty();
-        full && queue.commands.is_empty() && !queue.ended && aboard.is_none_or(Air::is_taken)
+        full && queue.commands.is_empty() && !queue.ended
     };
     let queue = lock(&wires.queue);
-    let mut queue = wires.queued.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+    let mut queue = match aboard {
+        None => wires.queued.wait_while(queue, nothing).unwrap_or_else(PoisonError::into_inner),
+        Some((air, patience)) => {
+            let idle = |queue: &mut Queue| nothing(queue) && air.is_taken();
+            let queue = wires.queued.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            let idle = |queue: &mut Queue| nothing(queue) && room > 0 && wires.coming.load(Ordering::Relaxed) > 0;
+            wires.queued.wait_timeout_while(queue, patience, idle).unwrap_or_else(PoisonError::into_inner).0
+        }
+    };
     let (mut requests, mut bytes) = (Vec::new(), 0);
     while bytes < room
         && let Some(request) = queue.requests.pop_front()
@@ -550,6 +621,8 @@ fn publish_loop(
     lock_file: Box<dyn Send + Sync>,
 ) {
     let _guard = StopOnPanic(wires, PUBLISHER);
+    // Somebody waits for each sync; for a checkpoint there is a second.
+    disk::give_way();
     let mut meta_at = wires.shared.clock.monotonic() + wires.shared.config.meta_every;
     let ending = loop {
         let now = wires.shared.clock.monotonic();
@@ -688,14 +761,18 @@ mod tests {
         clearer.clear(Signal::ours(Tenant::default(), act)).expect("clears")
     }
 
-    /// An append that nobody will ever answer would wait for ever, and with it whatever waits for that.
-    #[tokio::test]
-    async fn a_panic_of_a_thread_stops_the_ledger() {
+    fn open() -> Ledger {
         let mut config = Config::new("/data".into(), "localhost", vec![Tenant::default()]);
         (config.segment_bytes, config.reserve_bytes) = (100_000, 10_000);
         let clock = Arc::new(StepClock::new(Timestamp::UNIX_EPOCH));
         let (disk, rng) = (Arc::new(SimDisk::new(1)), Arc::new(SeededRng::new(1)));
-        let (ledger, _) = Ledger::open(disk, clock, rng, config).expect("opens");
+        Ledger::open(disk, clock, rng, config).expect("opens").0
+    }
+
+    /// An append that nobody will ever answer would wait for ever, and with it whatever waits for that.
+    #[tokio::test]
+    async fn a_panic_of_a_thread_stops_the_ledger() {
+        let ledger = open();
         ledger.append(vec![act()], Level::Committed).await.expect("is committed");
         let wires = Arc::clone(&ledger.handle.wires);
         let answered = std::thread::spawn(move || wires.command(|_| -> () { panic!("a bug") })).join();
@@ -706,5 +783,21 @@ mod tests {
             assert_eq!(error.kind(), RefusalKind::Stop, "{error}");
         }
         assert!(ledger.close().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_ever_for_an_append_that_does_not_come() {
+        let ledger = open();
+        let wires = Arc::clone(&ledger.handle.wires);
+        ledger.append(vec![act()], Level::Durable).await.expect("is durable");
+        let coming = Coming::new(&wires);
+        for _ in 0..3 {
+            ledger.append(vec![act()], Level::Durable).await.expect("is durable");
+        }
+        assert_eq!(wires.coming.load(Ordering::Relaxed), 1);
+        drop(coming);
+        ledger.append(vec![], Level::Durable).await.expect_err("has no records");
+        assert_eq!(wires.coming.load(Ordering::Relaxed), 0);
+        ledger.close().await.expect("closes");
     }
 }

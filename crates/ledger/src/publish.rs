@@ -145,6 +145,8 @@ impl Publisher {
             let start = self.fold.offset;
             while self.fold.offset < end {
                 self.fold_some(segment, end)?;
+                // Nobody waits for this as they wait for a sync: between two pieces others may have the processor.
+                std::thread::yield_now();
             }
             // Nobody reads it again soon, except who is far behind: at full speed the log would push everything else of the
             // machine out of memory.
