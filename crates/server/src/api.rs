@@ -24,6 +24,7 @@ pub(crate) mod checks;
 pub(crate) mod heartbeats;
 pub(crate) mod incidents;
 pub(crate) mod intake;
+pub(crate) mod journal;
 pub(crate) mod ledger;
 pub(crate) mod notifications;
 pub(crate) mod otlp;

@@ -61,7 +61,7 @@ fn shaped(shape: Shape, headers: &HeaderMap, problem: Problem) -> Response {
     match shape {
         Shape::Ours => problem.into_response(),
         Shape::Elastic => intake::in_their_shape(headers, &problem),
-        Shape::Otlp | Shape::Grpc | Shape::Loki => otlp::refused(shape, headers, &problem),
+        Shape::Otlp | Shape::Grpc | Shape::Loki | Shape::Journal => otlp::refused(shape, headers, &problem),
     }
 }
 

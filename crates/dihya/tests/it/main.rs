@@ -8,6 +8,7 @@ mod crash;
 mod elk;
 mod files;
 mod intake;
+mod journal;
 mod journey;
 mod keystore;
 #[path = "../../../../tests/peers/peers.rs"]

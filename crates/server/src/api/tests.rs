@@ -627,6 +627,7 @@ async fn events_come_in_over_our_route_and_over_elasticsearchs() {
     problem(&cloud("application/cloudevents+json", "{}").await, 400, None);
     problem(&cloud("application/cloudevents+avro", one).await, 415, None);
     problem(&fixture.send(request("POST", "/api/dihya/v1/events", "", "{}")).await, 401, None);
+    journals_come_in_as_to_systemd_journal_remote(&fixture, &sender).await;
     let viewer = fixture.token(&[Role::Viewer]).await;
     problem(&fixture.send(request("POST", "/api/dihya/v1/events", &viewer, "{}")).await, 403, None);
 
@@ -849,4 +850,35 @@ async fn agents_of_opentelemetry_and_loki_are_answered_in_their_shapes() {
     assert_eq!(send("/loki/api/v1/push", &sender, "application/json", line).await.status, 429);
     let other = fixture.token(&[Role::Viewer]).await;
     assert_eq!(send("/loki/api/v1/push", &other, "", Vec::new()).await.status, 403);
+}
+
+async fn journals_come_in_as_to_systemd_journal_remote(fixture: &Fixture, sender: &str) {
+    let upload = async |path: &str, token: &str, kind: &'static str, body: &str| {
+        let mut sent = request("POST", path, token, body);
+        sent.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        fixture.send(sent).await
+    };
+    let kind = "application/vnd.fdo.journal";
+    let taken = upload("/upload", sender, kind, "MESSAGE=a\n\nMESSAGE=b\n\nnoise\n\n").await;
+    assert_eq!(taken.status, 202, "{}", taken.text);
+    assert!(
+        taken.text.starts_with("2 entries recorded, 0 were already, 1 refused; the first: expected"),
+        "{}",
+        taken.text
+    );
+    for (path, token, kind, body, status) in [
+        ("/upload", sender, kind, "MESSAGE=half", 400),
+        ("/upload?stream=a%20b", sender, kind, "MESSAGE=a\n\n", 400),
+        ("/upload?streams=a", sender, kind, "MESSAGE=a\n\n", 400),
+        ("/upload", sender, "text/plain", "MESSAGE=a\n\n", 415),
+        ("/upload", "", kind, "MESSAGE=a\n\n", 401),
+    ] {
+        let refused = upload(path, token, kind, body).await;
+        assert_eq!(refused.status, status, "{}", refused.text);
+        assert!(refused.text.ends_with('\n') && !refused.text.starts_with('{'), "in words: {}", refused.text);
+    }
+    let mut packed = request("POST", "/upload", sender, "x");
+    packed.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    packed.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    assert_eq!(fixture.send(packed).await.status, 415);
 }
