@@ -18,6 +18,7 @@ mod decode;
 mod document;
 pub mod elastic;
 mod events;
+pub mod fhir;
 pub mod files;
 pub mod journal;
 mod loki;

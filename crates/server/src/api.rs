@@ -21,6 +21,7 @@ pub(crate) mod about;
 pub(crate) mod alerts;
 pub(crate) mod ask;
 pub(crate) mod checks;
+pub(crate) mod fhir;
 pub(crate) mod heartbeats;
 pub(crate) mod incidents;
 pub(crate) mod intake;

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::{
-    about, alerts, ask, checks, heartbeats, incidents, intake, journal, ledger, notifications, otlp, silences, status,
-    tokens,
+    about, alerts, ask, checks, fhir, heartbeats, incidents, intake, journal, ledger, notifications, otlp, silences,
+    status, tokens,
 };
 use crate::app::App;
 use crate::guard::{guard, stamp};
@@ -143,6 +143,8 @@ pub(crate) enum Shape {
     Grpc,
     /// Loki's: plain text.
     Loki,
+    /// FHIR's: `OperationOutcome`.
+    Fhir,
     /// systemd-journal-remote's: plain text.
     Journal,
 }
@@ -249,6 +251,11 @@ impl Route {
 
     const fn itself(mut self) -> Self {
         self.recorded = Recorded::Itself;
+        self
+    }
+
+    const fn shaped(mut self, shape: Shape) -> Self {
+        self.shape = shape;
         self
     }
 
@@ -428,6 +435,16 @@ pub static ROUTES: &[Route] = &[
         || post(otlp::push),
         "Takes lines as Loki does, protobuf with snappy or JSON; answers when they are durable.",
     ),
+    foreign(
+        "/api/dihya/v1/fhir/AuditEvent",
+        Shape::Fhir,
+        || post(fhir::audit_events),
+        "Takes a FHIR R4 `AuditEvent`, or a `Bundle` of them, as JSON; answers when they are durable.",
+    ),
+    foreign("/api/dihya/v1/fhir", Shape::Fhir, || post(fhir::audit_events), "The same: a `Bundle` is sent here."),
+    foreign("/api/dihya/v1/fhir/", Shape::Fhir, || post(fhir::audit_events), "The same."),
+    read("/api/dihya/v1/fhir/metadata", Need::Open, Area::Events, || get(fhir::metadata), "Its CapabilityStatement.")
+        .shaped(Shape::Fhir),
     foreign(
         "/upload",
         Shape::Journal,

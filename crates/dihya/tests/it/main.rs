@@ -6,6 +6,7 @@ mod broken;
 mod check;
 mod crash;
 mod elk;
+mod fhir;
 mod files;
 mod intake;
 mod journal;
