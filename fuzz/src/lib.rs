@@ -29,11 +29,11 @@ impl Admit for Sink {
 }
 
 /// Returns the receiver.
-pub fn receiver() -> &'static Receiver {
-    static RECEIVER: OnceLock<Receiver> = OnceLock::new();
+pub fn receiver() -> &'static Arc<Receiver> {
+    static RECEIVER: OnceLock<Arc<Receiver>> = OnceLock::new();
     RECEIVER.get_or_init(|| {
         let clearer = Clearer::new(Arc::new(Redactor::new()), [7; 32]);
-        Receiver::new(Arc::new(Sink(clearer)), Arc::new(OsClock::default()))
+        Arc::new(Receiver::new(Arc::new(Sink(clearer)), Arc::new(OsClock::default())))
     })
 }
 

@@ -65,7 +65,7 @@ pub(crate) struct Loaded {
     /// `ledger:`.
     pub(crate) ledger: LedgerConfig,
     /// `sources:`.
-    pub(crate) sources: intake::files::Config,
+    pub(crate) sources: intake::sources::Config,
     /// `lake:`.
     pub(crate) lake: LakeConfig,
     /// `outputs:`.
@@ -293,7 +293,7 @@ struct Parts {
     tenants: Tenants,
     privacy: privacy::Config,
     ledger: LedgerConfig,
-    sources: intake::files::Config,
+    sources: intake::sources::Config,
     lake: LakeConfig,
     outputs: export::config::Configs,
 }
@@ -437,14 +437,13 @@ impl Reading<'_> {
         root: &Node,
         json: &Value,
         server: &server::Config,
-        sources: &intake::files::Config,
+        sources: &intake::sources::Config,
     ) -> Tenants {
         let tenants = spec::tenants(root, &json["tenants"], &mut self.problems);
         let listeners = server.listeners.iter().enumerate();
         let listeners = listeners.map(|(at, of)| (format!("server.listeners.{at}.tenant"), &of.tenant));
-        let files = sources.files.iter().enumerate();
-        let files = files.map(|(at, of)| (format!("sources.files.{at}.tenant"), &of.tenant));
-        for (path, tenant) in listeners.chain(files) {
+        let fetched = sources.tenants().map(|(path, tenant)| (format!("sources.{path}"), tenant));
+        for (path, tenant) in listeners.chain(fetched) {
             if !tenants.contains_key(tenant) {
                 let suggestion = Some("declare it under tenants".to_owned());
                 self.report(root, &path, format!("there is no tenant {tenant}"), suggestion);
@@ -453,10 +452,17 @@ impl Reading<'_> {
         tenants
     }
 
-    fn sources(&mut self, root: &Node, json: &Value) -> intake::files::Config {
-        let sources: intake::files::Config = self.typed(root, json, "sources", part);
+    fn sources(&mut self, root: &Node, json: &Value) -> intake::sources::Config {
+        let sources: intake::sources::Config = self.typed(root, json, "sources", part);
         for (path, message, suggestion) in sources.check() {
             self.report(root, &format!("sources.{path}"), message, suggestion);
+        }
+        for (at, journal) in sources.journal.iter().enumerate() {
+            if let Err(why) = self.sources.stands(&journal.program) {
+                let path = format!("sources.journal.{at}.program");
+                let suggestion = "install systemd, or write where journalctl is".to_owned();
+                self.report(root, &path, format!("journalctl cannot be run: {why}"), Some(suggestion));
+            }
         }
         sources
     }

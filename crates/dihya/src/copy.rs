@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::hex;
 use crate::exposures;
 use crate::origins;
-use crate::store::{SOURCES_FILE, STATE_FILE};
+use crate::store::{JOURNALS_FILE, SOURCES_FILE, STATE_FILE};
 
 /// The file that lists what a backup holds.
 pub(crate) const MANIFEST: &str = "backup.json";
@@ -75,7 +75,7 @@ pub(crate) async fn backup(disk: &dyn Disk, from: &Path, to: &Path, now: Timesta
         copy_tree(disk, from, to, part, &mut files)?;
     }
     // How far files were read is behind the WAL that is copied after it, as after a kill.
-    for file in ["admin-token", exposures::FILE, SOURCES_FILE] {
+    for file in ["admin-token", exposures::FILE, SOURCES_FILE, JOURNALS_FILE] {
         if disk.exists(&from.join(file)) {
             files.push(copy_file(disk, from, to, file)?);
         }

@@ -10,6 +10,7 @@ mod checks;
 mod counted;
 mod dumps;
 mod files;
+mod journals;
 mod logs;
 mod named;
 mod opening;

@@ -15,6 +15,8 @@ use crate::failure::Hint;
 pub(crate) const STATE_FILE: &str = "state.sqlite";
 /// How far files of logs were read.
 pub(crate) const SOURCES_FILE: &str = "sources.json";
+/// How far journals of systemd came.
+pub(crate) const JOURNALS_FILE: &str = "journals.json";
 
 /// Opens the ledger; its files block.
 pub(crate) async fn open_ledger(

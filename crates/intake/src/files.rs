@@ -43,14 +43,8 @@ const LINGER: Duration = Duration::from_secs(10);
 /// How long the ledger is left alone after it took nothing, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// The keys of `sources`.
-pub static SPEC: Spec = Spec {
-    name: "sources",
-    doc: "Where Dihya itself fetches events; a change needs a restart.",
-    fields: &[FieldSpec::optional("files", Ty::List(&Ty::Object(&FILES)), "", "Files of logs that are followed.")],
-};
-
-static FILES: Spec = Spec {
+/// The keys of `sources.files`.
+pub(crate) static SPEC: Spec = Spec {
     name: "sources.files.*",
     doc: "Files of logs that are followed from their first line on, through rotation and restarts.",
     fields: &[
@@ -84,14 +78,6 @@ static MULTILINE: Spec = Spec {
         FieldSpec::optional("goes_on", Ty::Regex, "", "Lines that fit go on the event before; others begin one."),
     ],
 };
-
-/// The `sources` part of `dihya.yaml`, as read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Files that are followed.
-    pub files: Vec<FilesConfig>,
-}
 
 /// Files that are followed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -131,29 +117,17 @@ pub struct MultilineConfig {
     pub goes_on: Option<String>,
 }
 
-impl Config {
-    /// Holds fields against each other: `(dotted path below sources, what is wrong, what to write instead)` for each problem.
-    #[must_use]
-    pub fn check(&self) -> Vec<(String, String, Option<String>)> {
-        let mut problems = Vec::new();
-        for (at, files) in self.files.iter().enumerate() {
-            if let Some((why, hint)) = crate::elastic::not_a_stream(&files.stream) {
-                problems.push((format!("files.{at}.stream"), why.to_owned(), Some(hint.to_owned())));
-            }
-            if let Err(why) = files.rules() {
-                problems.push((format!("files.{at}.multiline"), why.to_owned(), None));
-            }
-        }
-        problems
-    }
-}
-
 impl FilesConfig {
     fn patterns(&self) -> &[PathBuf] {
         match &self.paths {
             Paths::One(path) => std::slice::from_ref(path),
             Paths::Several(paths) => paths,
         }
+    }
+
+    /// Says what is wrong with how lines become events, if anything is.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        self.rules().map(drop)
     }
 
     fn rules(&self) -> Result<Rules, &'static str> {
@@ -215,6 +189,13 @@ impl Ailments {
     fn set(&self, ailments: BTreeSet<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ailments;
     }
+
+    /// Says why something ails, or that it does not.
+    pub(crate) fn tell(&self, what: &str, why: Option<&str>) {
+        let mut ailments = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ailments.retain(|ailment| !ailment.strip_prefix(what).is_some_and(|rest| rest.starts_with(": ")));
+        ailments.extend(why.map(|why| format!("{what}: {why}")));
+    }
 }
 
 /// A source of the configuration, ready to be read.
@@ -248,14 +229,14 @@ struct Batch {
 }
 
 /// Follows files until `halted` says so.
-pub async fn follow(config: Config, means: Means, mut halted: watch::Receiver<bool>) {
+pub async fn follow(config: Vec<FilesConfig>, means: Means, mut halted: watch::Receiver<bool>) {
     let source = |files: &FilesConfig| {
         // What cannot be carried out was refused with the configuration.
         let rules = files.rules().unwrap_or_default();
         let (stream, tenant) = (files.stream.clone(), files.tenant.clone());
         Source { patterns: files.patterns().to_vec(), stream, tenant, rules }
     };
-    let sources = config.files.iter().map(source).collect();
+    let sources = config.iter().map(source).collect();
     let kept = keep::load(&means).await;
     let mut watch = Watch {
         sources,

@@ -8,7 +8,8 @@
 //!
 //! [`Receiver::room`] before a body is read, [`Receiver::bulk`], [`Receiver::events`] or another with it. They answer with a
 //! status and a body for the sender. [`elastic`] answers what agents ask before they send. [`Receiver::syslog`] takes messages
-//! of senders that get no answer, and says from where on they are to be given again. [`files::follow`] fetches lines itself.
+//! of senders that get no answer, and says from where on they are to be given again. [`files::follow`] fetches lines itself,
+//! [`journal::follow::follow`] entries of journals.
 
 mod admission;
 mod bulk;
@@ -17,10 +18,13 @@ mod decode;
 mod document;
 pub mod elastic;
 mod events;
+pub mod fhir;
 pub mod files;
+pub mod journal;
 mod loki;
 pub mod otlp;
 mod receiver;
+pub mod sources;
 pub mod syslog;
 
 pub use decode::{Encoding, Undecoded};

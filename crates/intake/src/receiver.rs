@@ -17,7 +17,7 @@ use crate::bulk::{self, Malformed};
 use crate::cloudevents::{self, Mode};
 use crate::decode::{Encoding, Undecoded, decode};
 use crate::otlp::{Export, Format};
-use crate::{document, elastic, events, loki, otlp};
+use crate::{document, elastic, events, fhir, loki, otlp};
 
 /// What one permit stands for.
 const PERMIT_BYTES: usize = 1 << 10;
@@ -239,6 +239,39 @@ impl Receiver {
         let (outcomes, last) = self.admit(&call, split.len(), &read).await;
         let answer = sum_up(&outcomes, last.as_ref());
         if outcomes.is_empty() { Answer { status: 202, ..answer } } else { answer }
+    }
+
+    /// Takes audit events of FHIR for `stream`: one, or a bundle of them, of which a transaction is taken as a whole.
+    pub async fn audit_events(&self, mut call: Call, stream: &str) -> fhir::Answer {
+        let failed = |status: u16, why: &str| {
+            let body = fhir::outcome(status, why);
+            fhir::Answer { status, body, location: None, retry_after: None }
+        };
+        let body = match unpack(call.encoding, std::mem::take(&mut call.body)).await {
+            Ok(body) => body,
+            Err(undecoded) => return failed(undecoded.status(), &undecoded.to_string()),
+        };
+        let split = match fhir::Split::new(&body) {
+            Ok(split) => split,
+            Err(issue) => return issue.answer(),
+        };
+        let Some(stream) = elastic::stream_of(stream) else {
+            return failed(400, "the name of the stream is not valid");
+        };
+        let observed_ns = self.now_ns();
+        if split.mode == fhir::Mode::Transaction {
+            let issue = |number: usize| Some((number, split.event(number, &stream, observed_ns).err()?));
+            let issues: Vec<_> = (0..split.len()).filter_map(issue).collect();
+            if !issues.is_empty() {
+                return fhir::refused(&issues);
+            }
+        }
+        let read = |number: usize| {
+            let event = split.event(number, &stream, observed_ns).map_err(|issue| issue.text.into_owned())?;
+            self.known(&call.tenant, event)
+        };
+        let (outcomes, _) = self.admit(&call, split.len(), &read).await;
+        fhir::answer(&split, &outcomes)
     }
 
     /// Takes log records of OTLP. What can never be taken is counted in the answer; when the rest is to be sent again, all is,

@@ -26,12 +26,12 @@ pub use frame::Framer;
 pub const STREAM_DEFAULT: &str = "syslog";
 
 /// Names of the facilities by number, as rsyslog and syslog-ng write them.
-const FACILITIES: [&str; 24] = [
+pub(crate) const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
     "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 ];
 /// Severities of syslog, 0 to 7, in OpenTelemetry's numbers; the same that documents with such a number get.
-const SEVERITIES: [u8; 8] = [24, 21, 21, 17, 13, 10, 9, 5];
+pub(crate) const SEVERITIES: [u8; 8] = [24, 21, 21, 17, 13, 10, 9, 5];
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /// How far a clock may be ahead of ours before a time without a year is taken for one of the year before.
 const AHEAD_MAX: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
@@ -104,7 +104,7 @@ fn event(message: &Message, dialect: &Dialect, now: Timestamp, observed_ns: i64)
     if message.is_cut {
         parts.malformed = Some(CUT);
     }
-    let mut event = body(parts.body, dialect, observed_ns);
+    let mut event = said(parts.body, dialect.stream.clone(), observed_ns);
     // A program knows the time of what it says better than a header without a year or a fraction.
     event.time_ns = event.time_ns.or(parts.time_ns);
     if let Some(priority) = priority {
@@ -131,9 +131,8 @@ fn event(message: &Message, dialect: &Dialect, now: Timestamp, observed_ns: i64)
     event
 }
 
-/// What is behind the header: a JSON object is taken apart, so that the policy of the stream finds its fields.
-fn body(body: &str, dialect: &Dialect, observed_ns: i64) -> Event {
-    let stream = dialect.stream.clone();
+/// What a program says: a JSON object is taken apart, so that the policy of the stream finds its fields.
+pub(crate) fn said(body: &str, stream: String, observed_ns: i64) -> Event {
     let json = body.strip_prefix(CEE).unwrap_or(body).trim_start();
     if json.starts_with('{')
         && let Ok(document) = document::read(json.as_bytes())

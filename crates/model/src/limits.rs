@@ -87,6 +87,25 @@ pub const FILE_RECORD_BYTES_MAX: usize = 256 << 10;
 pub const FILES_GROUP_BYTES_MAX: usize = 1 << 20;
 /// Most files that are followed at the same time.
 pub const FILES_MAX: usize = 1_024;
+/// Bytes of a journal's entry that are kept, names included; the rest of a larger one is gone.
+pub const JOURNAL_ENTRY_BYTES_MAX: usize = 256 << 10;
+/// Bytes of an entry that large fields may take: small ones find room behind them.
+pub const JOURNAL_LARGE_BYTES_MAX: usize = 192 << 10;
+/// Bytes up to which a field is small.
+pub const JOURNAL_SMALL_BYTES_MAX: usize = 256;
+/// Fields of an entry, as many as systemd itself takes.
+pub const JOURNAL_FIELDS_MAX: usize = 1_024;
+/// Length that a field may say it has, as systemd bounds it: beyond it, what comes is no journal.
+pub const JOURNAL_FIELD_LENGTH_MAX: u64 = 768 << 20;
+/// Entries that are admitted at once, and their bytes.
+pub const JOURNAL_GROUP_ENTRIES_MAX: usize = 1_024;
+/// See [`JOURNAL_GROUP_ENTRIES_MAX`].
+pub const JOURNAL_GROUP_BYTES_MAX: usize = 512 << 10;
+/// Journals (boots of machines) of which is remembered how far they came; beyond it, the one that was quiet for longest is
+/// forgotten, and what it sends again is recorded again.
+pub const JOURNALS_MAX: usize = 4_096;
+/// How long one upload of a journal may last: what is durable by then is not taken again.
+pub const JOURNAL_UPLOAD_MAX: Duration = Duration::from_secs(3_600);
 /// Most listeners beside the one for HTTP.
 pub const LISTENERS_MAX: usize = 32;
 /// Rules that say how long streams are kept in the lake: each file is held against them.
@@ -295,6 +314,8 @@ const _: () = assert!(SYSLOG_MESSAGE_BYTES_MAX <= SYSLOG_GROUP_BYTES_MAX, "the l
 const _: () =
     assert!(SYSLOG_CONNECTIONS_PER_CLIENT_MAX <= SYSLOG_CONNECTIONS_MAX / 2, "one client leaves room for others");
 const _: () = assert!(FILE_RECORD_BYTES_MAX * 2 <= INTAKE_EVENT_BYTES_MAX, "a record of a file is an event");
+const _: () = assert!(JOURNAL_ENTRY_BYTES_MAX * 2 <= INTAKE_EVENT_BYTES_MAX, "an entry is an event");
+const _: () = assert!(JOURNAL_LARGE_BYTES_MAX < JOURNAL_ENTRY_BYTES_MAX, "small fields find room behind large ones");
 const _: () = assert!(INTAKE_EVENT_BYTES_MAX * 2 <= PAYLOAD_BYTES_MAX, "what clearing adds finds room");
 const _: () = assert!(SUBJECT_KEYS_MAX <= LOOKUP_TAGS_MAX, "each key is found by a tag at least");
 const _: () = assert!(LOOKUP_TAGS_MAX < u32::MAX as usize / 2, "places in a keystore's tables are 32 bits wide");

@@ -25,6 +25,9 @@ impl SourceId {
     /// What is read from files of logs.
     pub const FILES: Self = Self(*b"followed files..");
 
+    /// What is read from journals of systemd.
+    pub const JOURNAL: Self = Self(*b"followed journal");
+
     /// Names what comes with a token by the token's id, which is random and unrelated to the token. Never Dihya's own
     /// source, whatever the id is.
     #[must_use]

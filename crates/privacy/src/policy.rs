@@ -27,6 +27,23 @@ use crate::redact::{Explained, Finding, Found, Redactor};
 /// Changes whenever a rule finds more or less than before: stands in every receipt.
 pub const RULES_VERSION: u32 = 2;
 
+/// The stream of audit events that FHIR's senders name no other for.
+const FHIR_AUDIT: &str = "fhir-audit";
+/// What happens to its fields where the configuration names no stream that fits: references to patients look like nothing
+/// that is found in texts, and must not be stored in clear because somebody wrote no policy.
+const FHIR_FIELDS: [(&str, &str); 10] = [
+    ("fhir.patient", "subject patient"),
+    ("fhir.*.patient_name", "token"),
+    ("fhir.agent.who.reference", "subject actor"),
+    ("fhir.agent.who.identifier.value", "pseudonym self"),
+    ("fhir.agent.who.display", "token"),
+    ("fhir.agent.altId", "pseudonym self"),
+    ("fhir.agent.name", "token"),
+    ("fhir.entity.what.reference", "pseudonym patient"),
+    ("fhir.entity.name", "token"),
+    ("fhir.entity.query", "token"),
+];
+
 /// What stands in the place of a masked value.
 const MASK: &str = "***";
 
@@ -242,17 +259,18 @@ impl Policy {
         if let Some((path, message, _)) = config.check().into_iter().next() {
             return Err(crate::Error::Policy { path, message });
         }
-        let streams = config
-            .streams
-            .iter()
-            .map(|(pattern, stream)| Stream {
-                pattern: pattern.clone(),
-                class: config.class(&stream.class),
-                fields: rules(config, stream),
-                drops_unknown: stream.unknown == crate::config::Unknown::Drop,
-                decided: RwLock::default(),
-            })
-            .collect();
+        let made = |(pattern, stream): (&String, &StreamPolicy)| Stream {
+            pattern: pattern.clone(),
+            class: config.class(&stream.class),
+            fields: rules(config, stream),
+            drops_unknown: stream.unknown == crate::config::Unknown::Drop,
+            decided: RwLock::default(),
+        };
+        let mut streams: Vec<Stream> = config.streams.iter().map(made).collect();
+        if !streams.iter().any(|stream| matches_glob(&stream.pattern, FHIR_AUDIT)) {
+            let fields = FHIR_FIELDS.map(|(path, action)| (path.to_owned(), action.to_owned())).into();
+            streams.push(made((&FHIR_AUDIT.to_owned(), &StreamPolicy { fields, ..StreamPolicy::default() })));
+        }
         // The Debug form of a policy is ordered and complete, and its hash is compared with nothing but itself. How keys are
         // kept is no part of it.
         let Config { types, keep, streams: by_stream, classes, keystore: _ } = config;

@@ -28,6 +28,8 @@ pub struct Parts {
     pub losses: Arc<dyn Lose>,
     /// Takes events.
     pub receiver: Arc<intake::Receiver>,
+    /// Takes uploads of journals.
+    pub journals: Arc<intake::journal::Journals>,
     /// Answers questions about events.
     pub events: Arc<dyn Events>,
     /// The checks.

@@ -562,10 +562,12 @@ impl Fixture {
         let hearts = Arc::new(Hearts(Mutex::default(), Arc::clone(&ledger)));
         let vitals = Arc::new(Health::default());
         let tokens = Tokens::open(pool.clone(), clock.clone(), rng.clone()).await.expect("opens");
+        let receiver = Arc::new(intake::Receiver::new(ledger.clone(), clock.clone()));
         let parts = Parts {
             admit: ledger.clone(),
             losses: ledger.clone(),
-            receiver: Arc::new(intake::Receiver::new(ledger.clone(), clock.clone())),
+            journals: Arc::new(intake::journal::Journals::forgetful(Arc::clone(&receiver))),
+            receiver,
             events: Arc::new(Past),
             checks: board.clone(),
             incidents: cases.clone(),

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::error;
 
-use crate::api::{Peer, intake, otlp};
+use crate::api::{Peer, fhir, intake, otlp};
 use crate::app::App;
 use crate::limiter::client_key;
 use crate::problem::Problem;
@@ -60,8 +60,9 @@ pub(crate) async fn guard(
 fn shaped(shape: Shape, headers: &HeaderMap, problem: Problem) -> Response {
     match shape {
         Shape::Ours => problem.into_response(),
+        Shape::Fhir => fhir::refused(&problem),
         Shape::Elastic => intake::in_their_shape(headers, &problem),
-        Shape::Otlp | Shape::Grpc | Shape::Loki => otlp::refused(shape, headers, &problem),
+        Shape::Otlp | Shape::Grpc | Shape::Loki | Shape::Journal => otlp::refused(shape, headers, &problem),
     }
 }
 

@@ -8,12 +8,13 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use http::{Method, StatusCode};
-use model::limits::{CHECK_TIMEOUT_MAX, REQUEST_BODY_BYTES_MAX, REQUEST_TIMEOUT};
+use model::limits::{CHECK_TIMEOUT_MAX, JOURNAL_UPLOAD_MAX, REQUEST_BODY_BYTES_MAX, REQUEST_TIMEOUT};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::{
-    about, alerts, ask, checks, heartbeats, incidents, intake, ledger, notifications, otlp, silences, status, tokens,
+    about, alerts, ask, checks, fhir, heartbeats, incidents, intake, journal, ledger, notifications, otlp, silences,
+    status, tokens,
 };
 use crate::app::App;
 use crate::guard::{guard, stamp};
@@ -142,6 +143,10 @@ pub(crate) enum Shape {
     Grpc,
     /// Loki's: plain text.
     Loki,
+    /// FHIR's: `OperationOutcome`.
+    Fhir,
+    /// systemd-journal-remote's: plain text.
+    Journal,
 }
 
 /// What of a request reaches the ledger.
@@ -246,6 +251,17 @@ impl Route {
 
     const fn itself(mut self) -> Self {
         self.recorded = Recorded::Itself;
+        self
+    }
+
+    const fn shaped(mut self, shape: Shape) -> Self {
+        self.shape = shape;
+        self
+    }
+
+    /// Takes as long as a sender sends.
+    const fn lasting(mut self) -> Self {
+        self.timeout = JOURNAL_UPLOAD_MAX;
         self
     }
 
@@ -419,6 +435,23 @@ pub static ROUTES: &[Route] = &[
         || post(otlp::push),
         "Takes lines as Loki does, protobuf with snappy or JSON; answers when they are durable.",
     ),
+    foreign(
+        "/api/dihya/v1/fhir/AuditEvent",
+        Shape::Fhir,
+        || post(fhir::audit_events),
+        "Takes a FHIR R4 `AuditEvent`, or a `Bundle` of them, as JSON; answers when they are durable.",
+    ),
+    foreign("/api/dihya/v1/fhir", Shape::Fhir, || post(fhir::audit_events), "The same: a `Bundle` is sent here."),
+    foreign("/api/dihya/v1/fhir/", Shape::Fhir, || post(fhir::audit_events), "The same."),
+    read("/api/dihya/v1/fhir/metadata", Need::Open, Area::Events, || get(fhir::metadata), "Its CapabilityStatement.")
+        .shaped(Shape::Fhir),
+    foreign(
+        "/upload",
+        Shape::Journal,
+        || post(journal::upload),
+        "Takes a journal as `systemd-journal-upload` sends it, each entry once; answers when the last one is durable.",
+    )
+    .lasting(),
     read(
         "/api/dihya/v1/heartbeats/{id}",
         Need::Sign,

@@ -17,7 +17,7 @@ pub(crate) static ROOT: Spec = Spec {
     doc: "The whole file. Every part may be left out.",
     fields: &[
         FieldSpec::optional("server", Ty::Object(&server::config::SPEC), "", "Where Dihya answers."),
-        FieldSpec::optional("sources", Ty::Object(&intake::files::SPEC), "", "What Dihya itself fetches."),
+        FieldSpec::optional("sources", Ty::Object(&intake::sources::SPEC), "", "What Dihya itself fetches."),
         FieldSpec::optional("tenants", Ty::Map(&Ty::Object(&TENANT)), "", "Organisations whose data never mixes."),
         FieldSpec::optional("checks", probe::config::TY, "", "What is watched."),
         FieldSpec::optional("maintenance", probe::maintenance::TY, "", "When failures are expected."),

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use disk::Disk;
-use intake::files::{Ailments, Config, Means, follow};
-use model::{Clock, Feed, Rng};
+use intake::files::{Ailments, Durable, FilesConfig, Means, Records, follow};
+use model::{Clock, Feed, Rng, Tenant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -15,7 +15,6 @@ use crate::store::SOURCES_FILE;
 /// What following them is built on.
 pub(super) struct World<'a> {
     pub(super) pipeline: &'a Arc<Pipeline>,
-    pub(super) receiver: Arc<intake::Receiver>,
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) rng: &'a Arc<dyn Rng>,
     pub(super) disk: &'a Arc<dyn Disk>,
@@ -24,31 +23,42 @@ pub(super) struct World<'a> {
     pub(super) ailments: Arc<Ailments>,
 }
 
+impl World<'_> {
+    /// Returns what reads a tenant's records from a position on, and what tells where they end.
+    pub(super) fn readers(&self) -> (Box<Records>, Box<Durable>) {
+        let (records, ledger) = (Arc::clone(self.pipeline), self.pipeline.ledger().clone());
+        let durable = move |tenant: &Tenant| {
+            let status = ledger.status().ok()?;
+            let of = |log: &&ledger::LogStatus| log.origin.as_str().rsplit('/').next() == Some(tenant.as_str());
+            Some(status.logs.iter().find(of)?.durable)
+        };
+        let records = move |tenant: &Tenant, from| Ok(Box::new(records.events(tenant, from)?) as Box<dyn Feed>);
+        (Box::new(records), Box::new(durable))
+    }
+}
+
 /// Follows the files of a configuration, if it names any, until `halted` says so.
 pub(super) fn start(
-    config: Config,
+    config: Vec<FilesConfig>,
+    receiver: Arc<intake::Receiver>,
     world: World<'_>,
     halted: watch::Receiver<bool>,
     tasks: &mut JoinSet<&'static str>,
 ) {
-    if config.files.is_empty() {
+    if config.is_empty() {
         return;
     }
-    let (records, ledger) = (Arc::clone(world.pipeline), world.pipeline.ledger().clone());
+    let (records, durable) = world.readers();
     let means = Means {
-        receiver: world.receiver,
+        receiver,
         losses: Arc::clone(world.pipeline) as _,
         clock: Arc::clone(world.clock),
         rng: Arc::clone(world.rng),
         disk: Arc::clone(world.disk),
         kept: world.data_dir.join(SOURCES_FILE),
         key: world.key,
-        records: Box::new(move |tenant, from| Ok(Box::new(records.events(tenant, from)?) as Box<dyn Feed>)),
-        durable: Box::new(move |tenant| {
-            let status = ledger.status().ok()?;
-            let of = |log: &&ledger::LogStatus| log.origin.as_str().rsplit('/').next() == Some(tenant.as_str());
-            Some(status.logs.iter().find(of)?.durable)
-        }),
+        records,
+        durable,
         ailments: world.ailments,
     };
     tasks.spawn(async move {

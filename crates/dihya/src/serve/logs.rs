@@ -103,6 +103,8 @@ pub(super) struct Pulse {
     pub(super) scheduler: OnceLock<Arc<probe::Scheduler>>,
     /// Files that cannot be read.
     pub(super) files: Arc<intake::files::Ailments>,
+    /// Journals that cannot be followed.
+    pub(super) journals: Arc<intake::files::Ailments>,
     /// Since when each log has had records without a checkpoint, and up to which position that was.
     pub(super) behind: Mutex<BTreeMap<Origin, (Position, Duration)>>,
 }
@@ -143,6 +145,7 @@ impl Vitals for Pulse {
             }
         }
         found.extend(self.files.list());
+        found.extend(self.journals.list());
         // The canary tells of results that are wrong; this, of results that do not come.
         if self.scheduler.get().is_some_and(|scheduler| scheduler.is_silent(CANARY)) {
             found.push("checks: the canary gives no results".to_owned());

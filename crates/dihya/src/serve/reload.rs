@@ -37,7 +37,7 @@ struct Fixed {
     instance: String,
     tenants: Vec<Tenant>,
     retain: (std::time::Duration, u64),
-    sources: intake::files::Config,
+    sources: intake::sources::Config,
 }
 
 impl Fixed {

@@ -10,6 +10,8 @@ use alert::{Engine, SqliteState};
 use anyhow::Context as _;
 use disk::{Disk, OsClock, OsDisk, OsRng};
 use export::Outputs;
+use intake::files::Ailments;
+use intake::journal::Journals;
 use model::{
     AdminAct, Admit as _, Alert, Clock, ConfigLoad, Level, Private, RefusalKind, Rng, Signal, SteadyClock, Tenant,
 };
@@ -27,6 +29,7 @@ use super::beats::Beats;
 use super::checks::Board;
 use super::counted::Counter;
 use super::files;
+use super::journals;
 use super::logs::{Logs, PROOFS_AT_ONCE_MAX, Pulse};
 use super::opening::{self, Opening};
 use super::outputs;
@@ -143,6 +146,7 @@ impl Base {
             behind: Mutex::default(),
             scheduler: OnceLock::new(),
             files: Arc::default(),
+            journals: Arc::default(),
         }
     }
 
@@ -163,26 +167,29 @@ impl Base {
         tasks.spawn(async move { opening.run(source).await });
     }
 
-    /// Follows the files that the configuration names.
-    fn follow_files(
+    /// Follows what the configuration names.
+    fn follow(
         &self,
-        sources: intake::files::Config,
-        receiver: Arc<intake::Receiver>,
+        sources: intake::sources::Config,
+        (receiver, journals): (Arc<intake::Receiver>, &Arc<Journals>),
         pulse: &Pulse,
         halted: watch::Receiver<bool>,
         tasks: &mut JoinSet<&'static str>,
     ) {
-        let world = files::World {
+        journals::start(sources.journal, journals, &halted, tasks);
+        files::start(sources.files, receiver, self.world(&pulse.files), halted, tasks);
+    }
+
+    fn world(&self, ailments: &Arc<Ailments>) -> files::World<'_> {
+        files::World {
             pipeline: &self.pipeline,
-            receiver,
             clock: &self.clock,
             rng: &self.rng,
             disk: &self.disk,
             data_dir: &self.data_dir,
             key: self.token_key,
-            ailments: Arc::clone(&pulse.files),
-        };
-        files::start(sources, world, halted, tasks);
+            ailments: Arc::clone(ailments),
+        }
     }
 
     /// Returns what the routes of the ledger's logs read.
@@ -301,13 +308,13 @@ impl Running {
             Watching::start(loaded.checks, &tenants, &base, &control.state, started.firing, events, &mut tasks).await;
         let _ = pulse.scheduler.set(Arc::clone(&watching.scheduler)); // just made: nobody set it before
         let parts = server_parts(&base, &control, &watching, &engines, &logs, &pulse, &opening);
-        let receiver = Arc::clone(&parts.receiver);
+        let fetched = (Arc::clone(&parts.receiver), &Arc::clone(&parts.journals));
         let server = Server::bind(loaded.server, parts).await?;
         let (url, handle) = (server.url(), server.handle());
         // Before the first answer: a command that is started by it must find the way.
         let reach = write_reach(&handle, &*base.disk, &base.data_dir);
         let stop = serve_http(server, &mut tasks);
-        base.follow_files(loaded.sources, receiver, &pulse, stop.subscribe(), &mut tasks);
+        base.follow(loaded.sources, fetched, &pulse, stop.subscribe(), &mut tasks);
         base.lake(&opening, &tenants, &mut tasks);
         outputs.reload(&loaded.outputs, &tenants).await;
         base.metrics.config_loaded(true, base.clock.now());
@@ -418,10 +425,12 @@ fn server_parts(
         beats: Arc::clone(&watching.beats),
     });
     let people = Arc::new(Engines { by_tenant: engines.clone(), clock: Arc::clone(&base.clock) });
+    let receiver = Arc::new(intake::Receiver::new(Arc::clone(&base.pipeline) as _, Arc::clone(&base.clock)));
     server::Parts {
         admit: Arc::clone(&base.pipeline) as _,
         losses: Arc::clone(&base.pipeline) as _,
-        receiver: Arc::new(intake::Receiver::new(Arc::clone(&base.pipeline) as _, Arc::clone(&base.clock))),
+        journals: journals::open(Arc::clone(&receiver), base.world(&pulse.journals)),
+        receiver,
         events: Arc::new(Asked::new(Arc::clone(opening), Arc::clone(&base.pipeline))),
         checks: Arc::clone(&board) as _,
         incidents: Arc::clone(&people) as _,

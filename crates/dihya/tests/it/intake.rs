@@ -68,7 +68,7 @@ pub(crate) fn peers() -> PathBuf {
     from_environment("XDG_CACHE_HOME").or_else(cache).unwrap_or_default().join("dihya-peers")
 }
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     from_environment("DIHYA_PEERS_VENV").unwrap_or_else(|| peers().join("venv")).join("bin/python")
 }
 

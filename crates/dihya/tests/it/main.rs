@@ -6,8 +6,10 @@ mod broken;
 mod check;
 mod crash;
 mod elk;
+mod fhir;
 mod files;
 mod intake;
+mod journal;
 mod journey;
 mod keystore;
 #[path = "../../../../tests/peers/peers.rs"]

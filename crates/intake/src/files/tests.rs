@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::admission::tests::Door;
+use crate::sources::Config;
 
 /// A directory with files that are followed by hand, on a clock of its own.
 struct Bench {
@@ -308,7 +309,7 @@ async fn a_process_that_is_killed_goes_on_at_the_exact_byte() {
     for round in 0..3 {
         let mut tasks = tokio::task::JoinSet::new();
         let (halt, halted) = watch::channel(false);
-        tasks.spawn(follow(config.clone(), means(bench.dir.path(), &door), halted));
+        tasks.spawn(follow(config.files.clone(), means(bench.dir.path(), &door), halted));
         until(&door, write(0)).await;
         // More comes within the second in which no position is kept, and then the end without a word.
         let all = write(700);
@@ -324,7 +325,7 @@ async fn a_process_that_is_killed_goes_on_at_the_exact_byte() {
     }
     let mut tasks = tokio::task::JoinSet::new();
     let (_halt, halted) = watch::channel(false);
-    tasks.spawn(follow(config, means(bench.dir.path(), &door), halted));
+    tasks.spawn(follow(config.files, means(bench.dir.path(), &door), halted));
     until(&door, write(0)).await;
     let bodies: Vec<_> = door.events().into_iter().filter_map(|event| event.body).collect();
     let expected: Vec<Value> = (0..bodies.len()).map(|n| format!("line {n} of many").as_str().into()).collect();
@@ -342,13 +343,13 @@ async fn a_full_ledger_is_waited_for_and_a_torn_file_of_positions_loses_nothing(
     let door = Door::new(1);
     let (halt, halted) = watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(follow(config.clone(), means(bench.dir.path(), &door), halted));
+    tasks.spawn(follow(config.files.clone(), means(bench.dir.path(), &door), halted));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(door.events().is_empty(), "both or none");
     halt.send_replace(true);
     tasks.join_next().await.expect("a task").expect("ends well");
     let door = Door::new(10);
     let (_halt, halted) = watch::channel(false);
-    tasks.spawn(follow(config, means(bench.dir.path(), &door), halted));
+    tasks.spawn(follow(config.files, means(bench.dir.path(), &door), halted));
     until(&door, 2).await;
 }

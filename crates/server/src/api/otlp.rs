@@ -88,7 +88,7 @@ pub(crate) fn refused(shape: Shape, headers: &HeaderMap, problem: &Problem) -> R
     let export = Export { status, rejected: 0, message: problem.detail.clone(), retry_after };
     match shape {
         Shape::Grpc => grpc_error(export.grpc_code(), &export.message),
-        Shape::Loki => in_words(status, &export.message, retry_after),
+        Shape::Loki | Shape::Journal => in_words(status, &export.message, retry_after),
         _ => over_http(format(headers).unwrap_or(Format::Json), &export),
     }
 }
@@ -129,7 +129,7 @@ fn over_http(format: Format, export: &Export) -> Response {
     with(export.status, media_type, export.written(format), export.retry_after)
 }
 
-fn in_words(status: u16, message: &str, retry_after: Option<u32>) -> Response {
+pub(super) fn in_words(status: u16, message: &str, retry_after: Option<u32>) -> Response {
     with(status, "text/plain; charset=utf-8", format!("{message}\n").into_bytes(), retry_after)
 }
 

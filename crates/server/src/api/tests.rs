@@ -627,6 +627,8 @@ async fn events_come_in_over_our_route_and_over_elasticsearchs() {
     problem(&cloud("application/cloudevents+json", "{}").await, 400, None);
     problem(&cloud("application/cloudevents+avro", one).await, 415, None);
     problem(&fixture.send(request("POST", "/api/dihya/v1/events", "", "{}")).await, 401, None);
+    audit_events_come_in_as_to_a_fhir_server(&fixture, &sender).await;
+    journals_come_in_as_to_systemd_journal_remote(&fixture, &sender).await;
     let viewer = fixture.token(&[Role::Viewer]).await;
     problem(&fixture.send(request("POST", "/api/dihya/v1/events", &viewer, "{}")).await, 403, None);
 
@@ -849,4 +851,69 @@ async fn agents_of_opentelemetry_and_loki_are_answered_in_their_shapes() {
     assert_eq!(send("/loki/api/v1/push", &sender, "application/json", line).await.status, 429);
     let other = fixture.token(&[Role::Viewer]).await;
     assert_eq!(send("/loki/api/v1/push", &other, "", Vec::new()).await.status, 403);
+}
+
+async fn journals_come_in_as_to_systemd_journal_remote(fixture: &Fixture, sender: &str) {
+    let upload = async |path: &str, token: &str, kind: &'static str, body: &str| {
+        let mut sent = request("POST", path, token, body);
+        sent.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        fixture.send(sent).await
+    };
+    let kind = "application/vnd.fdo.journal";
+    let taken = upload("/upload", sender, kind, "MESSAGE=a\n\nMESSAGE=b\n\nnoise\n\n").await;
+    assert_eq!(taken.status, 202, "{}", taken.text);
+    assert!(
+        taken.text.starts_with("2 entries recorded, 0 were already, 1 refused; the first: expected"),
+        "{}",
+        taken.text
+    );
+    for (path, token, kind, body, status) in [
+        ("/upload", sender, kind, "MESSAGE=half", 400),
+        ("/upload?stream=a%20b", sender, kind, "MESSAGE=a\n\n", 400),
+        ("/upload?streams=a", sender, kind, "MESSAGE=a\n\n", 400),
+        ("/upload", sender, "text/plain", "MESSAGE=a\n\n", 415),
+        ("/upload", "", kind, "MESSAGE=a\n\n", 401),
+    ] {
+        let refused = upload(path, token, kind, body).await;
+        assert_eq!(refused.status, status, "{}", refused.text);
+        assert!(refused.text.ends_with('\n') && !refused.text.starts_with('{'), "in words: {}", refused.text);
+    }
+    let mut packed = request("POST", "/upload", sender, "x");
+    packed.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    packed.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    assert_eq!(fixture.send(packed).await.status, 415);
+}
+
+async fn audit_events_come_in_as_to_a_fhir_server(fixture: &Fixture, sender: &str) {
+    let one = json!({
+        "resourceType": "AuditEvent", "type": {"code": "rest"}, "recorded": "2026-11-28T09:30:00Z",
+        "agent": [{"requestor": true}], "source": {"observer": {"reference": "Device/his"}},
+    });
+    let batch = json!({"resourceType": "Bundle", "type": "batch", "entry": [{"resource": one}, {"resource": {}}]});
+    let (one, batch) = (one.to_string(), batch.to_string());
+    let base = "/api/dihya/v1/fhir";
+    let created = fixture.send(request("POST", &format!("{base}/AuditEvent?_format=json"), sender, &one)).await;
+    assert_eq!((created.status, created.json()["resourceType"].as_str()), (201, Some("OperationOutcome")));
+    let location = created.headers["location"].to_str().expect("is text");
+    assert!(location.starts_with(&format!("{base}/AuditEvent/")) && location.ends_with("/_history/1"), "{location}");
+    for path in [base, &format!("{base}/"), &format!("{base}/AuditEvent")] {
+        let taken = fixture.send(request("POST", path, sender, &batch)).await;
+        assert_eq!((taken.status, taken.headers["content-type"].as_bytes()), (200, &b"application/fhir+json"[..]));
+        assert_eq!(taken.json()["entry"][1]["response"]["status"], "400 Bad Request");
+    }
+    let mut xml = request("POST", base, sender, "<AuditEvent/>");
+    xml.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/fhir+xml"));
+    for (sent, status, code) in [
+        (xml, 415, "not-supported"),
+        (request("POST", base, "", &one), 401, "login"),
+        (request("POST", base, sender, "{}"), 400, "not-supported"),
+        (request("POST", &format!("{base}?stream=a%20b"), sender, &one), 400, "structure"),
+        (request("POST", &format!("{base}?streams=a"), sender, &one), 400, "structure"),
+        (request("POST", base, &fixture.token(&[Role::Viewer]).await, &one), 403, "forbidden"),
+    ] {
+        let refused = fixture.send(sent).await;
+        assert_eq!((refused.status, refused.json()["issue"][0]["code"].as_str()), (status, Some(code)));
+    }
+    let metadata = fixture.send(request("GET", &format!("{base}/metadata"), "", "")).await;
+    assert_eq!((metadata.status, metadata.json()["fhirVersion"].as_str()), (200, Some("4.0.1")));
 }
