@@ -8,13 +8,15 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use disk::{OsClock, OsDisk, OsRng};
 use futures_util::StreamExt as _;
 use lake::fault::NoFault;
 use lake::{Lake, Limits, Options, Query, Retention, RowsOut, World};
-use model::{BoxFuture, Event, Feed, Recorded, Refusal, Rng, SeededRng, Signal, SourceId, Tenant, Timestamp, Value};
+use model::{
+    BoxFuture, Clock as _, Event, Feed, Recorded, Refusal, Rng, SeededRng, Signal, SourceId, Tenant, Timestamp, Value,
+};
 
 /// The allocator of the product, so that what is measured is what runs.
 #[global_allocator]
@@ -40,6 +42,7 @@ struct Made {
 struct Generator {
     tenant: Tenant,
     rng: SeededRng,
+    clock: OsClock,
     made: Arc<Made>,
     raw_bytes: u64,
     /// Events to spread the day over.
@@ -117,7 +120,7 @@ impl Feed for Generator {
 
     fn read(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Recorded>, Refusal>> {
         Box::pin(async move {
-            let start = Instant::now();
+            let start = self.clock.monotonic();
             let mut records = Vec::with_capacity(max);
             while records.len() < max && self.made.raw_bytes.load(Ordering::Relaxed) < self.raw_bytes {
                 let number = self.made.events.fetch_add(1, Ordering::Relaxed);
@@ -127,7 +130,7 @@ impl Feed for Generator {
                 let signal = Signal { tenant: self.tenant.clone(), source: SourceId([1; 16]), body: event.into() };
                 records.push(Recorded { position: number, admitted_at, signal });
             }
-            let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let took = u64::try_from((self.clock.monotonic() - start).as_nanos()).unwrap_or(u64::MAX);
             self.made.nanos.fetch_add(took, Ordering::Relaxed);
             Ok(records)
         })
@@ -190,18 +193,19 @@ async fn searched(lake: &Lake, tenant: &Tenant, search: &str) -> u64 {
 /// Folds, commits and joins everything. Returns raw MB a second of processor time and by the wall, without making it.
 async fn fill(lake: &Lake, generator: Generator) -> (f64, f64) {
     let (tenant, made, wanted) = (generator.tenant.clone(), Arc::clone(&generator.made), generator.raw_bytes);
-    let (start, before) = (Instant::now(), cpu());
+    let clock = generator.clock;
+    let (start, before) = (clock.monotonic(), cpu());
     let running = {
         let lake = lake.clone();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(async move { lake.run(Box::new(generator)).await.map(|_| ()) });
         tasks
     };
-    let mut upkeep = Instant::now();
+    let mut upkeep = clock.monotonic();
     while made.raw_bytes.load(Ordering::Relaxed) < wanted {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        if upkeep.elapsed() > Duration::from_secs(60) {
-            upkeep = Instant::now();
+        if clock.monotonic() - upkeep > Duration::from_secs(60) {
+            upkeep = clock.monotonic();
             lake.upkeep(&tenant).await.expect("is kept up");
         }
     }
@@ -214,16 +218,13 @@ async fn fill(lake: &Lake, generator: Generator) -> (f64, f64) {
     drop(running);
     let making = made.nanos.load(Ordering::Relaxed) as f64 / 1e9;
     let megabytes = made.raw_bytes.load(Ordering::Relaxed) as f64 / 1e6;
-    (megabytes / (cpu() - before - making), megabytes / (start.elapsed().as_secs_f64() - making))
+    (megabytes / (cpu() - before - making), megabytes / ((clock.monotonic() - start).as_secs_f64() - making))
 }
 
 async fn run(dir: PathBuf, gb: f64, asks: usize) -> String {
-    let world = World {
-        disk: Arc::new(OsDisk),
-        clock: Arc::new(OsClock::default()),
-        rng: Arc::new(OsRng),
-        fault: Arc::new(NoFault),
-    };
+    let clock = OsClock::default();
+    let world =
+        World { disk: Arc::new(OsDisk), clock: Arc::new(clock), rng: Arc::new(OsRng), fault: Arc::new(NoFault) };
     let tenant = Tenant::default();
     let options = Options {
         dir: dir.join("lake"),
@@ -235,11 +236,12 @@ async fn run(dir: PathBuf, gb: f64, asks: usize) -> String {
     };
     let lake = Lake::open(world, options).await.expect("opens");
     let made = Arc::new(Made::default());
-    let start = (Timestamp::now().as_second() / 3_600 - 25) * 3_600;
+    let start = (clock.now().as_second() / 3_600 - 25) * 3_600;
     let raw_bytes = (gb * 1e9) as u64;
     let generator = Generator {
         tenant: tenant.clone(),
         rng: SeededRng::new(7),
+        clock,
         made: Arc::clone(&made),
         raw_bytes,
         events_about: raw_bytes / 470,
@@ -268,10 +270,10 @@ async fn run(dir: PathBuf, gb: f64, asks: usize) -> String {
     for (name, question, rows, is_sql) in questions {
         let mut took = Vec::new();
         for _ in 0..asks {
-            let start = Instant::now();
+            let start = clock.monotonic();
             let found =
                 if is_sql { asked(&lake, &tenant, question).await } else { searched(&lake, &tenant, question).await };
-            took.push(start.elapsed().as_secs_f64() * 1e3);
+            took.push((clock.monotonic() - start).as_secs_f64() * 1e3);
             assert_eq!(found, rows, "{name}");
         }
         figures.push(format!("\"{name}\":{}", spread(took)));
