@@ -12,6 +12,7 @@ mod journey;
 mod keystore;
 #[path = "../../../../tests/peers/peers.rs"]
 mod peers;
+mod planted;
 mod privacy;
 mod program;
 mod real;

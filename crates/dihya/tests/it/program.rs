@@ -162,6 +162,15 @@ impl Server {
         self.ended()
     }
 
+    /// The same, with all that it has logged.
+    pub(crate) fn stop_and_hear(mut self) -> (Option<i32>, Vec<Value>) {
+        self.signal("-TERM");
+        let code = self.ended();
+        // Its end of the pipe is closed, and so the rest comes to an end.
+        let rest: Vec<Value> = self.log.iter().collect();
+        (code, std::mem::take(&mut self.seen).into_iter().chain(rest).collect())
+    }
+
     /// Waits until it has ended.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         self.child.wait().expect("it ends").code()
