@@ -22,6 +22,8 @@ const ROUNDS: usize = 16;
 const WAYS: usize = 9;
 /// Of so many values one is also asked for, sent wrongly and told people of.
 const ALSO: usize = 149;
+/// Questions take longer than wrong requests, so each kind of value is asked for once.
+const KINDS_ASKED: usize = 26;
 
 const CLEARING: &str =
     "privacy:\n  streams:\n    person-*:\n      fields: {user.id: subject, note: seal, from: pseudonym self}\n";
@@ -98,7 +100,7 @@ impl Run {
         stored(&server, COUNT);
         let also: Vec<&Planted> = planted.iter().step_by(ALSO).collect();
         eprintln!("XX sent");
-        ask(&server, &also);
+        ask(&server, &also[..KINDS_ASKED]);
         eprintln!("XX asked");
         send_wrongly(&server, &also);
         tell_people(&server, &also);
@@ -131,7 +133,7 @@ impl Run {
         let bulk = lines_of(&bulk, |p| format!("{{\"create\":{{\"_index\":\"person-a\"}}}}\n{}", document(p)));
         post("/_bulk", "application/x-ndjson", bulk.as_bytes());
         let lines = lines_of(&lines, |p| document(p).to_string());
-        post("/api/dihya/v1/events?stream=lines", "application/x-ndjson", lines.as_bytes());
+        post("/api/dihya/v1/events?stream=person-c", "application/x-ndjson", lines.as_bytes());
         let array: Vec<Value> = array.into_iter().map(document).collect();
         post("/api/dihya/v1/events?stream=person-b", "application/json", Value::Array(array).to_string().as_bytes());
         post("/v1/logs", "application/json", otlp_as_json(&otlp_json).to_string().as_bytes());
@@ -244,7 +246,8 @@ fn ask(server: &Server, values: &[&Planted]) {
     for planted in values {
         let (key, value) = (planted.key, &planted.value);
         ask("/api/dihya/v1/search", json!({"query": format!("{key}:\"{value}\"")}));
-        ask("/api/dihya/v1/search", json!({"query": format!("user.id:\"{value}\" -{key}:{value}*")}));
+        let word = value.split([' ', ',', '"']).next().unwrap_or_default();
+        ask("/api/dihya/v1/search", json!({"query": format!("user.id:\"{value}\" -{key}:{word}*")}));
         ask("/api/dihya/v1/search", json!({"query": format!("\"{}\"", planted.text.replace('"', "'"))}));
         ask("/api/dihya/v1/search/histogram", json!({"query": format!("attributes.{key}=\"{value}\"")}));
         ask("/api/dihya/v1/search/values", json!({"field": "service", "query": format!("{key}>\"{value}\"")}));
@@ -261,7 +264,7 @@ fn send_wrongly(server: &Server, values: &[&Planted]) {
     let admin = server.token();
     for planted in values {
         let (text, value) = (&planted.text, &planted.value);
-        let escaped: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let escaped: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let post = |path: &str, kind: &str, body: &str| {
             request_raw(&server.address, path, &admin, &format!("application/{kind}"), body)
         };
@@ -323,6 +326,7 @@ fn searched(policy: &str) -> Searcher {
     searcher.read(&run.place.path("data"));
     searcher.read(&run.place.path("out"));
     searcher.look(run.said.as_bytes(), "standard error", 0);
+    std::process::Command::new("cp").args(["-r"]).arg(run.place.path("")).arg(format!("/work/t/planted-{}", policy.len())).status().expect("XX"); // XX
     searcher
 }
 
@@ -333,7 +337,6 @@ fn nothing_of_ten_thousand_values_lies_anywhere() {
     let found = searcher.found();
     let told = found
         .iter()
-        .take(60)
         .map(|(at, places)| format!("{}: {:?} in {places:?}\n", planted[*at].key, planted[*at].value));
     let told: String = told.collect();
     assert!(told.is_empty(), "{} of {COUNT} values lie there:\n{told}", found.len());

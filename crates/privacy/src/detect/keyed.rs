@@ -80,7 +80,9 @@ const OF_FORMS: u64 = NIR
     | HEALTH;
 /// All that is judged here.
 const OF_VALUES: u64 =
-    OF_FORMS | PERSON | MAYBE_PERSON | USERNAME | MAYBE_USERNAME | DOB | ADDRESS | PHONE_KEY | GEO | HEALTH_TEXT;
+    OF_FORMS | PERSON | MAYBE_PERSON | USERNAME | MAYBE_USERNAME | DOB | ADDRESS | PHONE_KEY | GEO | HEALTH_TEXT | CARE_ROLE;
+/// Shortest name of a field that is a role and nothing else: `ms`, `dr` and `pr` are also other things.
+const ROLE_BYTES_MIN: usize = 5;
 
 /// Names of persons and users.
 fn who(text: &str, key: &Key, at: usize, value: &Value) -> Option<Hit> {
@@ -97,6 +99,11 @@ fn who(text: &str, key: &Key, at: usize, value: &Value) -> Option<Hit> {
         if let Some(hit) = person::under_key(text, value.range.clone(), value.quoted, sure, value.in_query) {
             return Some(hit);
         }
+    }
+    // `"patient":"Dupont"`, as `patient Dupont` in prose: any word with a capital.
+    let is_role = bits & CARE_ROLE != 0 && key.whole && key.end - key.start >= ROLE_BYTES_MIN;
+    if is_role && (value.quoted || !spaced) && starts_high(text, value.range.start) {
+        return person::under_key(text, value.range.clone(), value.quoted, true, value.in_query);
     }
     if bits & (USERNAME | MAYBE_USERNAME) != 0 && key.whole | (bits & USERNAME != 0) {
         let prose = spaced && !value.quoted && !key.quoted;

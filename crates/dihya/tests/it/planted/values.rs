@@ -39,7 +39,7 @@ const KINDS: [Kind; 26] = [
     ("authorization", "{\"authorization\":\"Bearer {}\",\"path\":\"/v2/me\"}", jwt),
     ("api_key", "token expired for session; api_key={} rotated", secret),
     ("password", "export DB_PASSWORD={} && ./run.sh", password),
-    ("dsn", "connexion postgres://{}@db.internal:5432/erp refusée", credentials),
+    ("dsn", "connexion {} refusée", dsn),
     ("siret", "facture F-2026-0042 SIRET {} TVA ok", siret),
     ("rpps", "prescription validée par le prescripteur RPPS {}", rpps),
     ("numero_fiscal", "déclaration du contribuable numéro fiscal {} reçue", nif),
@@ -75,7 +75,7 @@ fn needles(key: &str, value: &str) -> Vec<String> {
         // A street is one person's here, and a first name is anybody's.
         "shipping_address" => value.split([' ', ',']).nth(2).unwrap_or(value).to_owned(),
         "customer_name" => value.rsplit(' ').next().unwrap_or(value).to_owned(),
-        "dsn" => value.rsplit(':').next().unwrap_or(value).to_owned(),
+        "dsn" => value.split([':', '@']).nth(2).unwrap_or(value).to_owned(),
         // All of them begin alike.
         "authorization" => value.rsplit('.').next().unwrap_or(value).to_owned(),
         _ => value.to_owned(),
@@ -214,8 +214,8 @@ fn password(g: &Gen) -> String {
     g.letters(WORD, 12)
 }
 
-fn credentials(g: &Gen) -> String {
-    format!("{}:{}", g.letters("abcdefgh", 6), g.letters(WORD, 12))
+fn dsn(g: &Gen) -> String {
+    format!("postgres://{}:{}@db.internal:5432/erp", g.letters("abcdefgh", 6), g.letters(WORD, 12))
 }
 
 fn siret(g: &Gen) -> String {
