@@ -19,6 +19,7 @@ mod real;
 mod reload;
 mod rotate;
 mod search;
+mod senders;
 #[path = "../../../../tests/skip.rs"]
 mod skip;
 mod start;

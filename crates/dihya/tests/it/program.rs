@@ -84,10 +84,15 @@ impl Server {
     }
 
     /// The same, with a command that the caller prepared.
-    pub(crate) fn start_as(mut command: Command, place: &Place, args: &[&str]) -> Self {
+    pub(crate) fn start_as(command: Command, place: &Place, args: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", command, place, args)
+    }
+
+    /// The same, at an address that others know.
+    pub(crate) fn start_at(address: &str, mut command: Command, place: &Place, args: &[&str]) -> Self {
         let data = place.path("data");
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--listen", address, "--data-dir"])
             .arg(&data)
             .args(args)
             .stdout(Stdio::null())
