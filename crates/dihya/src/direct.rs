@@ -211,8 +211,16 @@ fn cleared(alert: Alert, data_dir: &Path, redactor: &Arc<privacy::Redactor>, os:
     });
     let clearer = Clearer::new(Arc::clone(redactor), key);
     Alert {
-        labels: alert.labels.iter().map(|(name, value)| (clearer.label_name(name), clearer.label(name, value))).collect(),
-        annotations: alert.annotations.iter().map(|(name, text)| (clearer.label_name(name), clearer.annotation(name, text))).collect(),
+        labels: alert
+            .labels
+            .iter()
+            .map(|(name, value)| (clearer.label_name(name), clearer.label(name, value)))
+            .collect(),
+        annotations: alert
+            .annotations
+            .iter()
+            .map(|(name, text)| (clearer.label_name(name), clearer.annotation(name, text)))
+            .collect(),
         generator_url: alert.generator_url.as_deref().map(|text| redactor.redact(text).into_owned()),
         ..alert
     }

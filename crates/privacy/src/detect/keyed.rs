@@ -79,8 +79,17 @@ const OF_FORMS: u64 = NIR
     | PLATE
     | HEALTH;
 /// All that is judged here.
-const OF_VALUES: u64 =
-    OF_FORMS | PERSON | MAYBE_PERSON | USERNAME | MAYBE_USERNAME | DOB | ADDRESS | PHONE_KEY | GEO | HEALTH_TEXT | CARE_ROLE;
+const OF_VALUES: u64 = OF_FORMS
+    | PERSON
+    | MAYBE_PERSON
+    | USERNAME
+    | MAYBE_USERNAME
+    | DOB
+    | ADDRESS
+    | PHONE_KEY
+    | GEO
+    | HEALTH_TEXT
+    | CARE_ROLE;
 /// Shortest name of a field that is a role and nothing else: `ms`, `dr` and `pr` are also other things.
 const ROLE_BYTES_MIN: usize = 5;
 

@@ -18,6 +18,20 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 )
 
+// again is an exporter that does not give up: the SDK's own counts a refused connection as final.
+type again struct{ sdk.Exporter }
+
+// Export sends the records, however often it takes.
+func (e again) Export(ctx context.Context, records []sdk.Record) error {
+	for {
+		err := e.Exporter.Export(ctx, records)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
 // patience is how long it tries again while nobody answers.
 const patience = time.Minute
 
@@ -44,7 +58,7 @@ func run(transport, address, token, path string) error {
 	}
 	// Batches one after another; a full queue would drop records, so each batch is flushed before the next is made.
 	const batch = 200
-	processor := sdk.NewBatchProcessor(exporter, sdk.WithMaxQueueSize(2*batch), sdk.WithExportMaxBatchSize(batch),
+	processor := sdk.NewBatchProcessor(again{exporter}, sdk.WithMaxQueueSize(2*batch), sdk.WithExportMaxBatchSize(batch),
 		sdk.WithExportInterval(50*time.Millisecond), sdk.WithExportTimeout(patience))
 	provider := sdk.NewLoggerProvider(sdk.WithProcessor(processor),
 		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", "go-"+transport))))
