@@ -264,6 +264,7 @@ fn send_wrongly(server: &Server, values: &[&Planted]) {
     let admin = server.token();
     for planted in values {
         let (text, value) = (&planted.text, &planted.value);
+        let quoted = text.replace('\'', "''");
         let escaped: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let post = |path: &str, kind: &str, body: &str| {
             request_raw(&server.address, path, &admin, &format!("application/{kind}"), body)
@@ -279,8 +280,8 @@ fn send_wrongly(server: &Server, values: &[&Planted]) {
             post("/v1/logs", "x-protobuf", text),
             post("/loki/api/v1/push", "json", text),
             post("/api/dihya/v1/search", "json", &json!({"query": format!("({text}")}).to_string()),
-            sql(format!("SELEC '{value}'")),
-            sql(format!("SELECT CAST('{value}' AS DATE)")),
+            sql(format!("SELEC '{quoted}'")),
+            sql(format!("SELECT CAST('{quoted}' AS DATE)")),
             post("/api/dihya/v1/alerts", "json", text),
             post(&format!("/api/dihya/v1/{escaped}"), "json", text),
             get(&format!("/api/dihya/v1/checks/{escaped}"), &admin),

@@ -19,7 +19,8 @@ const UNDER_WAY_MAX: usize = 1_200;
 const READ_LINES: &str = r#"
 const readline = require("node:readline");
 const [server, token, way] = process.argv.slice(1);
-const lines = readline.createInterface({input: process.stdin, crlfDelay: Infinity});
+// Made where it is read: lines that come before are lost.
+const lines = () => readline.createInterface({input: process.stdin, crlfDelay: Infinity});
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 "#;
 
@@ -30,7 +31,7 @@ const client = new Client({node: server, auth: {apiKey: token}, maxRetries: 300,
   const info = await client.info();
   if (!info.version.number.startsWith("8.")) throw new Error(info.version.number);
   const result = await client.helpers.bulk({
-    datasource: lines, concurrency: 2, flushBytes: 8192, flushInterval: 100,
+    datasource: lines(), concurrency: 2, flushBytes: 8192, flushInterval: 100,
     onDocument: () => ({create: {_index: "node-2026.11.28"}}),
     onDrop: (dropped) => { console.error(dropped.status, dropped.error); process.exitCode = 1; },
   });
@@ -57,14 +58,13 @@ const exporter = {
   forceFlush: () => inner.forceFlush?.() ?? Promise.resolve(),
   shutdown: () => inner.shutdown(),
 };
-const processor = new BatchLogRecordProcessor(exporter, {maxQueueSize: 400, maxExportBatchSize: 200, exportTimeoutMillis: 120000});
+const processor = new BatchLogRecordProcessor({exporter, maxQueueSize: 400, maxExportBatchSize: 200, exportTimeoutMillis: 120000});
 const resource = resourceFromAttributes({"service.name": `node-${way}`});
-let provider;
-try { provider = new LoggerProvider({resource, processors: [processor]}); } catch (error) { console.error(error); process.exit(1); }
+const provider = new LoggerProvider({resource, processors: [processor]});
 (async () => {
   const logger = provider.getLogger("sender");
   let n = 0;
-  for await (const line of lines) {
+  for await (const line of lines()) {
     logger.emit({body: line, severityNumber: 17, attributes: {"client.ip": "203.0.113.77"}});
     if (++n % 200 === 0) await provider.forceFlush();
   }

@@ -110,7 +110,7 @@ fn who(text: &str, key: &Key, at: usize, value: &Value) -> Option<Hit> {
         }
     }
     // `"patient":"Dupont"`, as `patient Dupont` in prose: any word with a capital.
-    let is_role = bits & CARE_ROLE != 0 && key.whole && key.end - key.start >= ROLE_BYTES_MIN;
+    let is_role = bits & CARE_ROLE != 0 && stands_alone(text, key) && key.end - key.start >= ROLE_BYTES_MIN;
     if is_role && (value.quoted || !spaced) && starts_high(text, value.range.start) {
         return person::under_key(text, value.range.clone(), value.quoted, true, value.in_query);
     }
@@ -125,6 +125,12 @@ fn who(text: &str, key: &Key, at: usize, value: &Value) -> Option<Hit> {
         return username::at(text.as_bytes(), value.range.clone(), bits & USERNAME == 0);
     }
     None
+}
+
+/// Tells whether a key is its word and no more: `patient`, `attributes.patient`, and `-patient` of a question.
+fn stands_alone(text: &str, key: &Key) -> bool {
+    let before = text.as_bytes().get(..key.start).unwrap_or_default();
+    key.whole || matches!(before, [.., b'.'] | [b'-'] | [.., b' ' | b'(', b'-'])
 }
 
 fn starts_high(text: &str, at: usize) -> bool {
