@@ -210,11 +210,18 @@ fn cleared(alert: Alert, data_dir: &Path, redactor: &Arc<privacy::Redactor>, os:
         key
     });
     let clearer = Clearer::new(Arc::clone(redactor), key);
-    let text = |text: String| redactor.redact(&text).into_owned();
     Alert {
-        labels: alert.labels.into_iter().map(|(name, value)| (clearer.label(&name), clearer.label(&value))).collect(),
-        annotations: alert.annotations.into_iter().map(|(name, value)| (clearer.label(&name), text(value))).collect(),
-        generator_url: alert.generator_url.map(text),
+        labels: alert
+            .labels
+            .iter()
+            .map(|(name, value)| (clearer.label_name(name), clearer.label(name, value)))
+            .collect(),
+        annotations: alert
+            .annotations
+            .iter()
+            .map(|(name, text)| (clearer.label_name(name), clearer.annotation(name, text)))
+            .collect(),
+        generator_url: alert.generator_url.as_deref().map(|text| redactor.redact(text).into_owned()),
         ..alert
     }
 }

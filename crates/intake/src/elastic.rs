@@ -39,6 +39,15 @@ pub fn licence() -> Value {
         "issuer": "dihya", "start_date_in_millis": -1}})
 }
 
+/// Returns what `GET /_xpack` says: Filebeat 7 asks there whether an index needs a lifecycle policy, and does not begin
+/// without an answer.
+#[must_use]
+pub fn features() -> Value {
+    let mut features = licence();
+    features["features"] = json!({"ilm": {"available": false, "enabled": false}});
+    features
+}
+
 /// Returns an index lifecycle policy: retention is Dihya's own business, and an agent need not make one.
 #[must_use]
 pub fn policy(name: &str) -> Value {

@@ -201,6 +201,8 @@ enum Style {
     Keyed,
     /// The same inside a regular expression, brackets escaped.
     Pattern,
+    /// `[email]`: free text that has a name of its own, which counts as in free text.
+    Noted,
 }
 
 impl Clearer {
@@ -389,8 +391,20 @@ impl Clearer {
 
     /// Returns a label's value as [`Self::clear`] stores it, so that a matcher or a query can be asked in clear.
     #[must_use]
-    pub fn label(&self, value: &str) -> String {
-        cut(&self.text(value, Style::Keyed), limits::LABEL_VALUE_BYTES_MAX)
+    pub fn label(&self, name: &str, value: &str) -> String {
+        cut(&self.under(name, value, Style::Keyed), limits::LABEL_VALUE_BYTES_MAX)
+    }
+
+    /// Returns an annotation as [`Self::clear`] stores it.
+    #[must_use]
+    pub fn annotation(&self, name: &str, text: &str) -> String {
+        cut(&self.under(name, text, Style::Noted), limits::ANNOTATION_BYTES_MAX)
+    }
+
+    /// Returns a name of a label or an annotation as [`Self::clear`] stores it.
+    #[must_use]
+    pub fn label_name(&self, name: &str) -> String {
+        cut(&self.text(name, Style::Keyed), limits::NAME_BYTES_MAX)
     }
 
     fn name(&self, kind: Kind, field: &Field, value: &Value) -> Result<Public, Error> {
@@ -414,11 +428,22 @@ impl Clearer {
         let Value::Map(mut parts) = matcher else { return Value::Null };
         let is_pattern = matches!(parts.get("op"), Some(Value::Text(op)) if op.ends_with('~'));
         let style = if is_pattern { Style::Pattern } else { Style::Keyed };
+        let name = match parts.get("name") {
+            Some(Value::Text(name)) => name.clone(),
+            _ => String::new(),
+        };
         for (part, value) in parts.iter_mut() {
             if part != "op" {
                 let raw = std::mem::replace(value, Value::Null);
-                let style = if part == "value" { style } else { Style::Keyed };
-                *value = self.value(raw, style, limits::LABEL_VALUE_BYTES_MAX, 0);
+                *value = match (part == "value", raw) {
+                    // Each alternative is a value of the label.
+                    (true, Value::Text(text)) if is_pattern => {
+                        let ways: Vec<String> = text.split('|').map(|way| self.under(&name, way, style)).collect();
+                        Value::Text(cut(&ways.join("|"), limits::LABEL_VALUE_BYTES_MAX))
+                    }
+                    (true, Value::Text(text)) => Value::Text(self.label(&name, &text)),
+                    (_, raw) => self.value(raw, Style::Keyed, limits::LABEL_VALUE_BYTES_MAX, 0),
+                };
             }
         }
         Value::Map(parts)
@@ -445,7 +470,13 @@ impl Clearer {
                 let cleared = entries.into_iter().map(|(key, value)| {
                     // Keys are told apart as labels are: two persons under one token would lose one of them.
                     let name = cut(&self.text(&key, Style::Keyed), limits::NAME_BYTES_MAX);
-                    let inner = self.value(value, style_of(&key, style), bytes_max.min(max_of(&key)), depth + 1);
+                    let bytes_max = bytes_max.min(max_of(&key));
+                    let inner = match value {
+                        Value::Text(text) if matches!(style, Style::Keyed | Style::Noted) => {
+                            Value::Text(cut(&self.under(&key, &text, style), bytes_max))
+                        }
+                        value => self.value(value, style_of(&key, style), bytes_max, depth + 1),
+                    };
                     (name, inner)
                 });
                 Value::Map(cleared.collect())
@@ -454,12 +485,27 @@ impl Clearer {
         }
     }
 
+    /// Clears a text that stands under a name: what the name says counts as in free text (`rpps`, `last_name`).
+    fn under(&self, name: &str, text: &str, style: Style) -> String {
+        let is_free = |quote: &char| !text.contains(*quote) && !name.contains(*quote);
+        let quote = ['"', '\'', '`'].into_iter().find(is_free);
+        let (Some(quote), false) = (quote, name.is_empty() || text.contains('\n') || self.redactor.is_declared(text))
+        else {
+            return self.text(text, style);
+        };
+        let head = format!("{quote}{name}{quote}:{quote}");
+        let cleared = self.text(&format!("{head}{text}{quote}"), style);
+        let inner = cleared.strip_prefix(&head).and_then(|rest| rest.strip_suffix(quote));
+        // A name that says it is nobody's number does not make it so: labels say less than fields.
+        self.text(inner.unwrap_or(text), style)
+    }
+
     fn text(&self, text: &str, style: Style) -> String {
         if self.redactor.is_declared(text) || is_timestamp(text) {
             return text.to_owned();
         }
         let token = |kind: Type, written: &str, understood: &str| match style {
-            Style::Plain => self.redactor.replacement(kind, understood),
+            Style::Plain | Style::Noted => self.redactor.replacement(kind, understood),
             Style::Keyed => format!("[{}:{}]", kind.as_str(), self.hash(kind, written)).into(),
             Style::Pattern => format!("\\[{}:{}\\]", kind.as_str(), self.hash(kind, understood)).into(),
         };
@@ -497,7 +543,7 @@ fn publish(kind: Kind, field: &Field, value: Value) -> Result<Public, Error> {
 fn style_of(name: &str, outer: Style) -> Style {
     match name {
         "labels" | "group_labels" | "common_labels" | "key" | "group_key" => Style::Keyed,
-        "annotations" | "common_annotations" => Style::Plain,
+        "annotations" | "common_annotations" => Style::Noted,
         _ => outer,
     }
 }
@@ -632,11 +678,58 @@ mod tests {
         assert!(cleared.labels["user"].starts_with("[email:") && cleared.labels["user"].len() == 24);
         assert_ne!(cleared.labels["user"], other.labels["user"]);
         assert_eq!(cleared.labels["instance"], "10.0.0.5:80");
-        assert_eq!(cleared.labels["user"], clearer().label("ana@example.org"));
+        assert_eq!(cleared.labels["user"], clearer().label("user", "ana@example.org"));
         assert_eq!(cleared.annotations["summary"], "call [email]");
         assert_eq!(cleared.generator_url.as_deref(), Some("http://[url-credentials]@h/?token=[secret]"));
         assert_eq!(cleared.channel.as_deref(), Some("ops@example.org"));
-        assert_eq!(clearer().label(&cleared.labels["user"]), cleared.labels["user"]);
+        assert_eq!(clearer().label("user", &cleared.labels["user"]), cleared.labels["user"]);
+    }
+
+    /// A search over the data directory found numbers, names and passwords that only their label's name tells.
+    #[test]
+    fn what_a_labels_name_says_of_its_value_counts() {
+        let planted = [
+            ("rpps", "10642495542"),
+            ("last_name", "Dikugudaka"),
+            ("password", "H3kxJgacyYCp"),
+            ("passport", "44HG77846"),
+            ("username", "jcpkdbbj38"),
+        ];
+        let mut raw = alert(&planted);
+        raw.labels.insert("alertname".into(), "Down".into());
+        raw.annotations = planted.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let cleared = again_alert(&clear(raw).expect("clears"));
+        let matcher = |op, name: &str, value: &str| Matcher { name: name.into(), op, value: value.into() };
+        let at = Timestamp::UNIX_EPOCH;
+        let change = SilenceChange {
+            id: "s-1".into(),
+            action: SilenceAction::Set,
+            matchers: planted
+                .iter()
+                .flat_map(|(name, value)| {
+                    [matcher(MatchOp::Equal, name, value), matcher(MatchOp::Matches, name, &format!("web|{value}"))]
+                })
+                .collect(),
+            starts_at: at,
+            ends_at: at,
+            created_by: String::new(),
+            comment: String::new(),
+            at,
+        };
+        let change = again(&clear(change).expect("clears"), |body| match body {
+            Body::Silence(change) => Some(change),
+            _ => None,
+        });
+        for (which, (name, value)) in planted.iter().enumerate() {
+            let label = &cleared.labels[*name];
+            assert!(label.starts_with('[') && label.len() > 20, "{name}: {label}");
+            assert!(!cleared.annotations[*name].contains(value), "{name}");
+            assert_eq!(change.matchers[2 * which].value, *label, "{name}");
+            let escaped = label.replace('[', "\\[").replace(']', "\\]");
+            assert_eq!(change.matchers[2 * which + 1].value, format!("web|{escaped}"), "{name}");
+            assert_eq!(clearer().label(name, label), *label, "cleared again");
+        }
+        assert_eq!(cleared.labels["alertname"], "Down");
     }
 
     #[test]
@@ -726,7 +819,7 @@ mod tests {
         };
         let cleared = clear(change).expect("clears");
         let change = again(&cleared, |body| if let Body::Silence(change) = body { Some(change) } else { None });
-        let token = clearer().label("ana@example.org");
+        let token = clearer().label("user", "ana@example.org");
         assert_eq!(change.matchers[0].value, token);
         let escaped = token.replace('[', "\\[").replace(']', "\\]");
         assert_eq!(change.matchers[1].value, format!("{escaped}|web.*"));
@@ -823,15 +916,15 @@ mod tests {
         #[test]
         fn distinct_label_values_stay_distinct(a in "(ana|bob|[a-z]{1,6})@[a-z]{1,4}\\.(fr|org)", b in "(ana|bob|[a-z]{1,6})@[a-z]{1,4}\\.(fr|org)") {
             let clearer = clearer();
-            prop_assert_eq!(a == b, clearer.label(&a) == clearer.label(&b));
+            prop_assert_eq!(a == b, clearer.label("user", &a) == clearer.label("user", &b));
         }
 
         // A record made from a record carries labels that were cleared before: another token would be another alert.
         #[test]
-        fn clearing_a_label_twice_changes_nothing(text in r#"([0-9]{1,6}|[@:=\[\]"'&%+ ./()_-]|a@b\.fr|0612345678|token|key|[A-Z]{2}|\\u0040|%40|://|é|Bearer [a-z]{6}|\[email(:[0-9a-f]{16})?\]|203\.0\.113\.9|2001:db8::1|u:p@){0,16}"#) {
+        fn clearing_a_label_twice_changes_nothing(name in "(last_name|user|password|x|'|)", text in r#"([0-9]{1,6}|[@:=\[\]"'&%+ ./()_-]|a@b\.fr|0612345678|token|key|[A-Z]{2}|\\u0040|%40|://|é|Bearer [a-z]{6}|\[email(:[0-9a-f]{16})?\]|203\.0\.113\.9|2001:db8::1|u:p@){0,16}"#) {
             let clearer = clearer();
-            let once = clearer.label(&text);
-            prop_assert_eq!(clearer.label(&once), once);
+            let once = clearer.label(&name, &text);
+            prop_assert_eq!(clearer.label(&name, &once), once);
         }
     }
 }

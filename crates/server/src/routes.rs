@@ -411,10 +411,13 @@ pub static ROUTES: &[Route] = &[
         .itself(),
     elastic(Method::PUT, "/{index}/_bulk", || put(intake::bulk), "The same.").itself(),
     elastic(Method::GET, "/_license", || get(intake::licence), "A basic licence, which agents ask for."),
+    elastic(Method::GET, "/_xpack", || get(intake::features), "What is built in: no lifecycle policies are needed."),
     elastic(Method::GET, "/_ilm/policy/{name}", || get(intake::policy), "A lifecycle policy: there is always one."),
     elastic(Method::PUT, "/_ilm/policy/{name}", || put(intake::policy), "Acknowledged, and not kept."),
     elastic(Method::GET, "/_index_template/{name}", || get(intake::template), "A template: there is always one."),
     elastic(Method::PUT, "/_index_template/{name}", || put(intake::template), "Acknowledged, and not kept."),
+    elastic(Method::GET, "/_template/{name}", || get(intake::template), "A template of the older kind: the same."),
+    elastic(Method::PUT, "/_template/{name}", || put(intake::template), "Acknowledged, and not kept."),
     elastic(Method::GET, "/_data_stream/{name}", || get(intake::template), "A data stream: there is always one."),
     elastic(Method::PUT, "/_data_stream/{name}", || put(intake::template), "Acknowledged, and not kept."),
     foreign(

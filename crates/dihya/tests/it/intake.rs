@@ -27,7 +27,7 @@ pub(crate) fn events(place: &Place) -> Vec<Value> {
     rows.into_iter().filter(|row| row["kind"] == "event").map(|row| row["body"].clone()).collect()
 }
 
-fn files_below(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).expect("lists").map(|entry| entry.expect("lists").path());
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

@@ -14,12 +14,14 @@ mod journey;
 mod keystore;
 #[path = "../../../../tests/peers/peers.rs"]
 mod peers;
+mod planted;
 mod privacy;
 mod program;
 mod real;
 mod reload;
 mod rotate;
 mod search;
+mod senders;
 #[path = "../../../../tests/skip.rs"]
 mod skip;
 mod start;

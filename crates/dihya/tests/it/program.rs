@@ -84,10 +84,15 @@ impl Server {
     }
 
     /// The same, with a command that the caller prepared.
-    pub(crate) fn start_as(mut command: Command, place: &Place, args: &[&str]) -> Self {
+    pub(crate) fn start_as(command: Command, place: &Place, args: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", command, place, args)
+    }
+
+    /// The same, at an address that others know.
+    pub(crate) fn start_at(address: &str, mut command: Command, place: &Place, args: &[&str]) -> Self {
         let data = place.path("data");
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--listen", address, "--data-dir"])
             .arg(&data)
             .args(args)
             .stdout(Stdio::null())
@@ -160,6 +165,15 @@ impl Server {
     pub(crate) fn stop(mut self) -> Option<i32> {
         self.signal("-TERM");
         self.ended()
+    }
+
+    /// The same, with all that it has logged.
+    pub(crate) fn stop_and_hear(mut self) -> (Option<i32>, Vec<Value>) {
+        self.signal("-TERM");
+        let code = self.ended();
+        // Its end of the pipe is closed, and so the rest comes to an end.
+        let rest: Vec<Value> = self.log.iter().collect();
+        (code, std::mem::take(&mut self.seen).into_iter().chain(rest).collect())
     }
 
     /// Waits until it has ended.

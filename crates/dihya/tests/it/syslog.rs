@@ -12,13 +12,13 @@ use crate::skip::skip;
 
 const RSYSLOG: &str = "/usr/sbin/rsyslogd";
 /// Lines of each kind that are shipped.
-const LINES: usize = 500;
+pub(crate) const LINES: usize = 500;
 
 /// A daemon that ends with its test.
-struct Daemon(Child);
+pub(crate) struct Daemon(Child);
 
 impl Daemon {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs"))
     }
 }
@@ -32,7 +32,7 @@ impl Drop for Daemon {
 
 /// Lines as sshd and nginx write them, and what this machine itself has logged; each has its number, so that each can be
 /// found again.
-fn lines(from: usize) -> Vec<String> {
+pub(crate) fn lines(from: usize) -> Vec<String> {
     let own = ["/var/log/dpkg.log", "/var/log/alternatives.log", "/var/log/apt/history.log"];
     let own: String = own.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
     let mut own = own.lines().filter(|line| !line.is_empty()).map(str::to_owned).cycle();
@@ -49,7 +49,7 @@ fn lines(from: usize) -> Vec<String> {
 }
 
 /// Returns how many events there are of each number that the lines begin with.
-fn numbers(kept: &[Value]) -> BTreeMap<usize, usize> {
+pub(crate) fn numbers(kept: &[Value]) -> BTreeMap<usize, usize> {
     let mut numbers = BTreeMap::new();
     for event in kept {
         let number = event["body"].as_str().and_then(|body| body.split(' ').next()?.parse().ok());

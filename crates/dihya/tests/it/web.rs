@@ -18,15 +18,20 @@ pub(crate) struct Answer {
 /// One request on a connection of its own.
 pub(crate) fn request(address: &str, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Answer {
     let body = body.map(Value::to_string).unwrap_or_default();
-    send(address, (method, path), token, "application/json", &body)
+    send(address, (method, path), token, "application/json", body.as_bytes())
 }
 
 /// A POST of something that is not JSON.
 pub(crate) fn request_raw(address: &str, path: &str, token: &str, media_type: &str, body: &str) -> Answer {
+    request_bytes(address, path, token, media_type, body.as_bytes())
+}
+
+/// A POST of something that is not text.
+pub(crate) fn request_bytes(address: &str, path: &str, token: &str, media_type: &str, body: &[u8]) -> Answer {
     send(address, ("POST", path), Some(token), media_type, body)
 }
 
-fn send(address: &str, (method, path): (&str, &str), token: Option<&str>, media_type: &str, body: &str) -> Answer {
+fn send(address: &str, (method, path): (&str, &str), token: Option<&str>, media_type: &str, body: &[u8]) -> Answer {
     let auth = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{auth}Content-Type: {media_type}\r\nContent-Length: {}\r\n\
@@ -37,7 +42,7 @@ fn send(address: &str, (method, path): (&str, &str), token: Option<&str>, media_
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(head.as_bytes())?;
-        stream.write_all(body.as_bytes())?;
+        stream.write_all(body)?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -79,8 +79,19 @@ const OF_FORMS: u64 = NIR
     | PLATE
     | HEALTH;
 /// All that is judged here.
-const OF_VALUES: u64 =
-    OF_FORMS | PERSON | MAYBE_PERSON | USERNAME | MAYBE_USERNAME | DOB | ADDRESS | PHONE_KEY | GEO | HEALTH_TEXT;
+const OF_VALUES: u64 = OF_FORMS
+    | PERSON
+    | MAYBE_PERSON
+    | USERNAME
+    | MAYBE_USERNAME
+    | DOB
+    | ADDRESS
+    | PHONE_KEY
+    | GEO
+    | HEALTH_TEXT
+    | CARE_ROLE;
+/// Shortest name of a field that is a role and nothing else: `ms`, `dr` and `pr` are also other things.
+const ROLE_BYTES_MIN: usize = 5;
 
 /// Names of persons and users.
 fn who(text: &str, key: &Key, at: usize, value: &Value) -> Option<Hit> {
@@ -98,6 +109,11 @@ fn who(text: &str, key: &Key, at: usize, value: &Value) -> Option<Hit> {
             return Some(hit);
         }
     }
+    // `"patient":"Dupont"`, as `patient Dupont` in prose: any word with a capital.
+    let is_role = bits & CARE_ROLE != 0 && stands_alone(text, key) && key.end - key.start >= ROLE_BYTES_MIN;
+    if is_role && (value.quoted || !spaced) && starts_high(text, value.range.start) {
+        return person::under_key(text, value.range.clone(), value.quoted, true, value.in_query);
+    }
     if bits & (USERNAME | MAYBE_USERNAME) != 0 && key.whole | (bits & USERNAME != 0) {
         let prose = spaced && !value.quoted && !key.quoted;
         if prose && bits & USERNAME == 0 && text.as_bytes().get(at) == Some(&b':') {
@@ -109,6 +125,12 @@ fn who(text: &str, key: &Key, at: usize, value: &Value) -> Option<Hit> {
         return username::at(text.as_bytes(), value.range.clone(), bits & USERNAME == 0);
     }
     None
+}
+
+/// Tells whether a key is its word and no more: `patient`, `attributes.patient`, and `-patient` of a question.
+fn stands_alone(text: &str, key: &Key) -> bool {
+    let before = text.as_bytes().get(..key.start).unwrap_or_default();
+    key.whole || matches!(before, [.., b'.'] | [b'-'] | [.., b' ' | b'(', b'-'])
 }
 
 fn starts_high(text: &str, at: usize) -> bool {

@@ -85,6 +85,11 @@ pub(crate) async fn licence(headers: HeaderMap) -> Response {
     shaped(&headers, 200, elastic::licence().to_string())
 }
 
+/// Says what is built in.
+pub(crate) async fn features(headers: HeaderMap) -> Response {
+    shaped(&headers, 200, elastic::features().to_string())
+}
+
 /// Answers for a lifecycle policy.
 pub(crate) async fn policy(method: Method, Path(name): Path<String>, headers: HeaderMap) -> Response {
     named(&method, &headers, elastic::policy(&name))

@@ -669,11 +669,14 @@ async fn agents_find_the_elasticsearch_that_they_ask_for() {
     for (method, path, pointer) in [
         ("GET", "/", "/version/number"),
         ("GET", "/_license", "/license/status"),
+        ("GET", "/_xpack", "/features/ilm/available"),
         ("GET", "/_ilm/policy/filebeat", "/filebeat/version"),
         ("PUT", "/_ilm/policy/filebeat", "/acknowledged"),
         ("GET", "/_index_template/filebeat-8.15.0", "/index_templates/0/name"),
         ("PUT", "/_index_template/filebeat-8.15.0", "/acknowledged"),
         ("PUT", "/_data_stream/filebeat-8.15.0", "/acknowledged"),
+        ("GET", "/_template/filebeat-7.17.0", "/index_templates/0/name"),
+        ("PUT", "/_template/filebeat-7.17.0", "/acknowledged"),
     ] {
         let answer = ask(method, path).await;
         assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text);
