@@ -148,6 +148,16 @@ impl Shard {
 }
 
 impl View {
+    /// Returns how many batches, from the first, have no more than so many bytes together; one, however large it is.
+    fn oldest(&self, bytes_max: usize) -> usize {
+        let mut bytes = 0;
+        let fits = |hot: &&Hot| {
+            bytes += hot.bytes;
+            bytes <= bytes_max
+        };
+        self.hot.iter().take_while(fits).count().max(self.hot.len().min(1))
+    }
+
     fn push(&mut self, mut new: Hot) -> Result<usize, Error> {
         let mut freed = 0;
         // Like a counter in binary: each row is copied a dozen times at most, however slowly rows come.
@@ -423,20 +433,31 @@ impl Lake {
     /// # Errors
     /// When the tenant is unknown or the commit fails; the rows are still in memory and in the ledger then.
     pub async fn flush(&self, tenant: &Tenant) -> Result<(), Error> {
-        self.flush_shard(self.shard(tenant)?).await
+        let shard = self.shard(tenant)?;
+        let until = shard.view().hot.last().map_or(0, |hot| hot.next);
+        while self.commit_some(shard).await? < until {}
+        Ok(())
     }
 
     async fn flush_shard(&self, shard: &Shard) -> Result<(), Error> {
+        self.commit_some(shard).await.map(drop)
+    }
+
+    /// Commits the oldest rows of a tenant, as many as one commit sorts in memory, and returns the first position that the
+    /// table has not.
+    async fn commit_some(&self, shard: &Shard) -> Result<Position, Error> {
         let _turn = self.0.write_turns.acquire().await;
         let mut table = shard.table.lock().await;
         self.recover(shard, &mut table).await?;
         let (hot, next) = {
             let mut view = shard.view();
-            view.writing = view.hot.len();
-            (view.hot.clone(), view.next)
+            view.writing = view.oldest((self.bound() / 2).min(LAKE_FLUSH_BYTES));
+            let (taken, left) = view.hot.split_at(view.writing);
+            let next = if left.is_empty() { view.next } else { taken.last().map_or(0, |hot| hot.next) };
+            (taken.to_vec(), next)
         };
         if hot.is_empty() && next.saturating_sub(table.next()) < LAKE_SILENT_RECORDS_MAX {
-            return Ok(());
+            return Ok(table.next());
         }
         let add = self.write(shard, hot).await?;
         self.die(Point::Written)?;
@@ -446,7 +467,7 @@ impl Lake {
         self.settled(shard, &table);
         shard.commits.fetch_add(1, Ordering::Relaxed);
         debug!(version = table.version(), "committed to the lake");
-        Ok(())
+        Ok(table.next())
     }
 
     /// After a commit of which nothing is known, finds out: what is in the log leaves memory, the rest stays.

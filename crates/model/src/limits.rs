@@ -113,9 +113,10 @@ pub const LAKE_RULES_MAX: usize = 1_000;
 
 /// Bytes of rows that the lake holds in memory for all tenants: at the bound it reads no more of the ledger, and the
 /// ledger keeps what is not read.
-pub const LAKE_HOT_BYTES_MAX: usize = 256 << 20;
+pub const LAKE_HOT_BYTES_MAX: usize = 128 << 20;
 
-/// Bytes of one tenant's rows in memory that make a commit due, however young they are.
+/// Bytes of one tenant's rows in memory that make a commit due, however young they are, and most that one commit takes: it
+/// sorts them, which takes as much again twice.
 pub const LAKE_FLUSH_BYTES: usize = 64 << 20;
 
 /// Most records that the lake reads at once: each may be a payload of the largest size.

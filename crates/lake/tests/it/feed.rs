@@ -236,7 +236,9 @@ fn what_does_not_fit_into_memory_waits_in_the_ledger() {
             lake.durable_position(&tenant("other")).expect("a tenant") == 1
         })
         .await;
+        // Of what lies in memory a commit takes a part, and a flush is as many commits as it takes.
         lake.flush(&default).await.expect("commits");
+        assert_eq!((lake.hot_bytes(), count(&lake, "default").await), (0, 5_000));
         assert!(lake.verify(&default).await.expect("reads").is_sound());
     });
 }
