@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::limits::{JOURNAL_GROUP_BYTES_MAX, JOURNAL_GROUP_ENTRIES_MAX};
+use model::limits::{JOURNAL_GROUP_BYTES_MAX, JOURNAL_GROUP_ENTRIES_MAX, JOURNALS_MAX};
 use model::{Clock, Kind, Lose, SourceId, Tenant};
 use tokio::sync::watch;
 use tracing::warn;
@@ -79,6 +79,22 @@ pub struct Sender {
 /// How far journals had come when a sender began: what it sends in another order than theirs is no repetition.
 #[derive(Debug, Default)]
 struct Begun(HashMap<String, u64>);
+
+impl Begun {
+    /// Tells whether an entry came before the sender began, which `next` says for a journal that is new here. A sender that
+    /// brings more journals than are remembered has those beyond recorded: rather twice than not at all.
+    fn has(&mut self, journal: &str, number: u64, next: impl FnOnce() -> u64) -> bool {
+        if let Some(next) = self.0.get(journal) {
+            return number < *next;
+        }
+        if self.0.len() >= JOURNALS_MAX {
+            return false;
+        }
+        let next = next();
+        self.0.insert(journal.to_owned(), next);
+        number < next
+    }
+}
 
 impl Journals {
     /// Makes one that remembers what it took.
@@ -145,10 +161,10 @@ impl Journals {
         }
         let journal = |place: &Place| Journal::new(sender, &place.journal);
         for number in 0..entries.len() {
-            let came = places.get(number).and_then(Option::as_ref).is_some_and(|place| {
-                let next = begun.0.entry(place.journal.clone());
-                place.number < *next.or_insert_with(|| self.memory.next(&journal(place)))
-            });
+            let came = places
+                .get(number)
+                .and_then(Option::as_ref)
+                .is_some_and(|place| begun.has(&place.journal, place.number, || self.memory.next(&journal(place))));
             if !came {
                 fresh.push(number);
             }

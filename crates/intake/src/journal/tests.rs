@@ -131,6 +131,17 @@ async fn what_is_sent_again_is_recorded_once_over_kills() {
     assert!(format!("{third:?}").contains("remembers: true"));
 }
 
+/// Whoever sends chooses of how many journals its entries say that they are.
+#[test]
+fn a_sender_of_endless_journals_takes_no_endless_memory() {
+    let mut begun = Begun::default();
+    for number in 0..JOURNALS_MAX + 10 {
+        assert_eq!(begun.has(&number.to_string(), 4, || 5), number < JOURNALS_MAX, "{number}");
+    }
+    assert_eq!(begun.0.len(), JOURNALS_MAX);
+    assert!(begun.has("0", 4, || 0) && !begun.has("0", 5, || 0), "what was known when it began stays");
+}
+
 #[tokio::test]
 async fn a_torn_memory_loses_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
