@@ -49,7 +49,7 @@ struct Request {
     reply: oneshot::Sender<Result<Arc<Group>, Error>>,
 }
 
-/// An append that is being encoded.
+/// An append that is being encoded. When it is in the queue, or came to nothing, this ends and wakes the writer.
 struct Coming<'a>(&'a Wires);
 
 impl<'a> Coming<'a> {
@@ -498,7 +498,7 @@ impl Ledger {
 }
 
 /// A thread of the writer. There are two: while one waits for the disk, the other places and writes what comes, and goes
-/// to the disk with it as soon as the first is back.
+/// to the disk with it as soon as the first is back, and what is being encoded by then is on board.
 fn write_loop(wires: &Wires, writer: &Mutex<Writer>) {
     let _guard = StopOnPanic(wires, WRITER);
     loop {
