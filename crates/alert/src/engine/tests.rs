@@ -19,6 +19,10 @@ use crate::notification::{Notification, Reason};
 use crate::send::SendAlert;
 use crate::state::{IncidentFilter, IncidentState, NotificationFilter, NotificationState, Page, SqliteState};
 
+/// How long something may take that does not happen at all if it has not by then: a machine that builds beside its tests
+/// needs half a minute for what takes one second alone.
+const HANGS_AFTER: Duration = Duration::from_secs(180);
+
 /// A ledger in memory: durable as long as the test holds it.
 #[derive(Clone)]
 struct Ledger(Arc<Inner>);
@@ -173,8 +177,7 @@ impl Ear {
                 grown.await;
             }
         };
-        let patience = Duration::from_secs(60);
-        let heard = tokio::time::timeout(patience, enough).await;
+        let heard = tokio::time::timeout(HANGS_AFTER, enough).await;
         heard.unwrap_or_else(|_| panic!("heard {} of {count}", self.heard().len()))
     }
 }
@@ -288,7 +291,7 @@ async fn quiet(engine: &Engine, house: &House) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), done).await.expect("becomes quiet");
+    tokio::time::timeout(HANGS_AFTER, done).await.expect("becomes quiet");
 }
 
 fn all() -> Page {
@@ -331,7 +334,7 @@ async fn a_full_disk_is_said_and_waited_for() {
     let house = House::new(YAML);
     let (engine, state) = house.start().await;
     state.fill_up().await;
-    let full = tokio::time::timeout(Duration::from_secs(20), async {
+    let full = tokio::time::timeout(HANGS_AFTER, async {
         tokio::join!(engine.disk_full(), async {
             for n in 0..50 {
                 house.ledger.fire(&format!("alertname=A n={n}"));
@@ -417,7 +420,7 @@ async fn a_channel_that_panics_or_is_gone_is_tried_again() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), tried).await.expect("is tried");
+    tokio::time::timeout(HANGS_AFTER, tried).await.expect("is tried");
     house.mail.panics.store(false, Ordering::SeqCst);
     house.mail.hears(2).await;
     let told = engine.notifications(&NotificationFilter::default(), &all()).await.expect("lists");
@@ -442,11 +445,11 @@ async fn what_nobody_takes_is_given_up_with_a_reason() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), attempted(1)).await.expect("is tried");
+    tokio::time::timeout(HANGS_AFTER, attempted(1)).await.expect("is tried");
     clock.advance(Duration::from_secs(4 * 86_400));
     // A reload looks at everything anew.
     engine.reload(house.setup());
-    tokio::time::timeout(Duration::from_secs(10), attempted(2)).await.expect("is given up");
+    tokio::time::timeout(HANGS_AFTER, attempted(2)).await.expect("is given up");
     let given_up = async {
         let failed = NotificationFilter { state: Some(NotificationState::Failed), ..NotificationFilter::default() };
         loop {
@@ -456,7 +459,7 @@ async fn what_nobody_takes_is_given_up_with_a_reason() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let told = tokio::time::timeout(Duration::from_secs(10), given_up).await.expect("is given up");
+    let told = tokio::time::timeout(HANGS_AFTER, given_up).await.expect("is given up");
     let last = told.attempts.last().expect("one").clone();
     assert_eq!((last.outcome, last.reason.as_str()), (Outcome::Failed, "given up after 1 attempts: nobody there"));
     engine.stop().await;
@@ -489,7 +492,7 @@ async fn killed_anywhere_nothing_is_lost() {
             for n in 0..20 {
                 house.ledger.fire(&format!("alertname=A n={n}"));
             }
-            tokio::time::timeout(Duration::from_secs(10), fault.died.notified())
+            tokio::time::timeout(HANGS_AFTER, fault.died.notified())
                 .await
                 .unwrap_or_else(|_| panic!("{point:?} is not passed"));
             drop(engine);
@@ -558,7 +561,7 @@ async fn a_lost_control_state_is_made_again_row_for_row() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), caught_up).await.expect("catches up");
+    tokio::time::timeout(HANGS_AFTER, caught_up).await.expect("catches up");
     engine.stop().await;
     state.close().await;
     let records = lock(&house.ledger.0.records).clone();
@@ -634,7 +637,7 @@ async fn people_take_note_close_and_are_refused_with_a_reason() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), listed).await.expect("is listed");
+    tokio::time::timeout(HANGS_AFTER, listed).await.expect("is listed");
     assert!(engine.resolve(&incident_id("01ORPHAN"), "ana", "gone").await.expect("closes").resolved_at.is_some());
     let over = engine.acknowledge(&incident_id("01ORPHAN"), "ana", "").await.expect_err("is over");
     assert_eq!(over.to_string(), "the incident is over already");
@@ -747,7 +750,7 @@ async fn a_full_ledger_is_waited_for_and_a_broken_one_ends_everything() {
     quiet(&engine, &house).await;
     house.ledger.refuse(&[RefusalKind::Stop]);
     house.ledger.fire("alertname=A n=2");
-    let failed = tokio::time::timeout(Duration::from_secs(10), engine.failed()).await.expect("fails");
+    let failed = tokio::time::timeout(HANGS_AFTER, engine.failed()).await.expect("fails");
     assert_eq!(failed.kind(), RefusalKind::Stop);
     assert_eq!(failed.to_string(), "could not admit decisions");
     house.pager.dead.store(true, Ordering::SeqCst);
@@ -840,7 +843,7 @@ async fn a_stream_of_other_records_keeps_no_alert_back() {
     let parts = Parts::new(Arc::new(state.clone()), Box::new(feed), Arc::new(ledger), house.setup(), clock, rng);
     let engine = Engine::start(parts).await.expect("starts");
     house.ledger.fire("alertname=A n=1");
-    let heard = tokio::time::timeout(Duration::from_secs(20), house.mail.hears(1)).await;
+    let heard = tokio::time::timeout(HANGS_AFTER, house.mail.hears(1)).await;
     flows.store(false, Ordering::SeqCst);
     assert_eq!(heard.expect("is told while records stream").len(), 1);
     engine.stop().await;
@@ -879,7 +882,7 @@ async fn channels_are_tested_on_their_schedule_and_a_failure_is_heard_through_an
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("ends");
+    tokio::time::timeout(HANGS_AFTER, ended).await.expect("ends");
     engine.stop().await;
 }
 
@@ -966,7 +969,7 @@ async fn who_has_it_is_known_after_a_restart() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), kept).await.expect("is kept");
+    tokio::time::timeout(HANGS_AFTER, kept).await.expect("is kept");
     // As in a crash.
     drop(engine);
     state.close().await;
@@ -1048,7 +1051,7 @@ async fn what_has_been_over_for_ninety_days_is_forgotten() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), forgotten).await.expect("is forgotten");
+    tokio::time::timeout(HANGS_AFTER, forgotten).await.expect("is forgotten");
     engine.stop().await;
 }
 
@@ -1073,7 +1076,7 @@ async fn alerts_that_find_no_room_are_counted_and_recorded() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), said).await.expect("is said");
+    tokio::time::timeout(HANGS_AFTER, said).await.expect("is said");
     assert_eq!(engine.counters().alerts_dropped, 3);
     engine.stop().await;
 }
@@ -1091,7 +1094,7 @@ async fn what_some_recipients_have_holds_up_nothing() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), tried).await.expect("is tried");
+    tokio::time::timeout(HANGS_AFTER, tried).await.expect("is tried");
     // What follows in the same lane is told meanwhile, or at once after.
     let mut over = alert("alertname=A n=1", house.clock.now());
     over.ends_at = Some(over.starts_at);
@@ -1122,7 +1125,7 @@ async fn recipients_who_put_off_for_ever_are_given_up() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), given_up).await.expect("is given up");
+    tokio::time::timeout(HANGS_AFTER, given_up).await.expect("is given up");
     assert_eq!(engine.counters().attempts_retried, 23);
     engine.stop().await;
 }

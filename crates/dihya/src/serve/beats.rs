@@ -205,7 +205,7 @@ mod tests {
         };
         tokio::select! {
             () = life.beats.run() => {}
-            written = tokio::time::timeout(Duration::from_secs(30), written) => written.expect("is written"),
+            written = tokio::time::timeout(Duration::from_secs(120), written) => written.expect("is written"),
         }
         assert_eq!(rows(&life), 0);
         life.beat("a");

@@ -79,7 +79,7 @@ impl Running {
 
 /// Fails rather than hangs.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("in time")
+    tokio::time::timeout(Duration::from_secs(120), future).await.expect("in time")
 }
 
 async fn read(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
