@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::skip::skip;
 
@@ -15,7 +15,8 @@ use crate::skip::skip;
 pub(crate) struct Peers {
     info: Value,
     talk: Mutex<Option<(ChildStdin, BufReader<ChildStdout>)>>,
-    child: Child,
+    /// Nothing where there is no Python.
+    child: Option<Child>,
 }
 
 /// How often to try to start servers.
@@ -28,6 +29,12 @@ impl Peers {
     /// When they do not start, and under `CI=true` when one is not installed.
     #[expect(clippy::print_stdout, reason = "CI counts the real parts in what tests print")]
     pub(crate) fn start(names: &[&str]) -> Self {
+        if let Err(error) = Command::new("python3").arg("--version").output() {
+            let why = format!("no python3, which starts it: {error}");
+            names.iter().for_each(|name| skip(&format!("{name}: {why}")));
+            let info = names.iter().map(|name| ((*name).to_owned(), json!({ "missing": why }))).collect();
+            return Self { info: Value::Object(info), talk: Mutex::default(), child: None };
+        }
         // A server that does not come up in its time on a busy machine, or whose port was taken meanwhile, is tried again.
         let (child, talk, info) =
             (0..STARTS_MAX).find_map(|_| Self::launch(names)).expect("tests/peers/up says why not");
@@ -37,7 +44,7 @@ impl Peers {
                 Some(why) => skip(&format!("{name}: {why}")),
             }
         }
-        Self { info, talk: Mutex::new(Some(talk)), child }
+        Self { info, talk: Mutex::new(Some(talk)), child: Some(child) }
     }
 
     /// Starts the parts once; `None` when one of them did not come up, which is said on standard error.
@@ -87,7 +94,7 @@ impl Peers {
 impl Drop for Peers {
     fn drop(&mut self) {
         drop(self.talk.get_mut().map(Option::take)); // the end of its standard input is the word to stop
-        let _ = self.child.wait();
+        let _ = self.child.as_mut().map(Child::wait);
     }
 }
 

@@ -146,7 +146,11 @@ impl Disk for OsDisk {
         let mut entries = Vec::new();
         for entry in fail("list", path, std::fs::read_dir(path))? {
             let entry = fail("list", path, entry)?;
-            let metadata = fail("measure", path, entry.metadata())?;
+            let metadata = match entry.metadata() {
+                // It went while the directory was read, as segments and files on their way to their name do.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => fail("measure", path, metadata)?,
+            };
             let len = if metadata.is_dir() { 0 } else { metadata.len() };
             // A name that is not UTF-8 is none of ours: nothing here makes one.
             if let Ok(name) = entry.file_name().into_string() {
@@ -227,6 +231,26 @@ mod tests {
 
     use super::*;
     use crate::{read, write_atomic};
+
+    /// A segment that is deleted while the directory is listed is none of the directory's failings.
+    #[test]
+    fn what_goes_while_a_directory_is_listed_is_not_in_it() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    for n in 0..50 {
+                        std::fs::write(dir.path().join(format!("{n}.tmp")), b"x").expect("writes");
+                    }
+                    (0..50).for_each(|n| std::fs::remove_file(dir.path().join(format!("{n}.tmp"))).expect("removes"));
+                }
+            });
+            let failed = (0..2_000).find_map(|_| OsDisk.list(dir.path()).err());
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
+    }
 
     #[test]
     fn files_are_written_atomically_and_for_the_owner_alone() {

@@ -1,5 +1,6 @@
 //! `dihya alert send` when no server runs, and when one runs and does not answer.
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::journey::config;
@@ -145,7 +146,7 @@ fn a_server_that_does_not_answer_gets_it_with_its_next_start() {
     let file = place.put("dihya.yaml", &config(&service, &hook, ""));
     let server = Server::start(&place, &["--config", &file]);
     // It hangs, and never comes to look.
-    server.signal("-STOP");
+    server.signal(Signal::STOP);
     let output = run(&[
         "alert",
         "send",

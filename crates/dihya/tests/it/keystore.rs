@@ -8,6 +8,7 @@ use disk::{OsDisk, OsRng};
 use model::{StepClock, Tenant, Timestamp};
 use privacy::Keystore;
 use privacy::keystore::{Class, Means, Want};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::intake::{agent_token, events};
@@ -80,11 +81,11 @@ fn the_passphrase_is_changed_with_and_without_a_server_and_persons_stay_who_they
     config(&place, &format!("passphrase: \"${{file:{two}}}\""));
     let mut server = Server::start(&place, &["--config", &file]);
     config(&place, &format!("passphrase: \"${{file:{three}}}\""));
-    server.signal("-HUP");
+    server.signal(Signal::HUP);
     let refused = server.logged("refused the configuration, the old one stays in force");
     assert_eq!(refused["field"], "privacy", "the one before is not named: {refused:#}");
     config(&place, &format!("passphrase: \"${{file:{three}}}\", previous: \"${{file:{two}}}\""));
-    server.signal("-HUP");
+    server.signal(Signal::HUP);
     server.logged("put a keystore under another passphrase");
     server.logged("configuration in force");
     assert_eq!(send(&server, &place, "second"), person, "the same keys");

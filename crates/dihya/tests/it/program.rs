@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::web;
@@ -156,20 +157,19 @@ impl Server {
         run(&[args, &["--url", &url, "--data-dir", &data]].concat())
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill runs");
-        assert!(status.success());
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is ours");
     }
 
     /// Asks it to stop and returns the exit code.
     pub(crate) fn stop(mut self) -> Option<i32> {
-        self.signal("-TERM");
+        self.signal(Signal::TERM);
         self.ended()
     }
 
     /// The same, with all that it has logged.
     pub(crate) fn stop_and_hear(mut self) -> (Option<i32>, Vec<Value>) {
-        self.signal("-TERM");
+        self.signal(Signal::TERM);
         let code = self.ended();
         // Its end of the pipe is closed, and so the rest comes to an end.
         let rest: Vec<Value> = self.log.iter().collect();
@@ -196,7 +196,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+            self.signal(Signal::TERM);
             for _ in 0..250 {
                 if !matches!(self.child.try_wait(), Ok(None)) {
                     return;

@@ -1,5 +1,6 @@
 //! A new configuration while everything runs.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::journey::config;
@@ -26,7 +27,7 @@ fn a_bad_file_leaves_the_old_one_in_force_and_a_good_one_takes_effect() {
     });
 
     place.put("dihya.yaml", &good.replace("  shop:", "  till:"));
-    server.signal("-HUP");
+    server.signal(Signal::HUP);
     server.logged("configuration in force");
     eventually("the new check", || {
         let token = server.token();

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::program::{Place, Server, eventually, run, text, verify};
@@ -155,7 +156,7 @@ fn local_commands_work_with_a_certificate_for_another_name() {
     let made = rcgen::generate_simple_self_signed(vec!["watch.example".to_owned()]).expect("a certificate");
     place.put("cert.pem", &made.cert.pem());
     place.put("key.pem", &made.signing_key.serialize_pem());
-    server.signal("-HUP");
+    server.signal(Signal::HUP);
     let before = std::fs::read_to_string(place.path("data/reach.json")).expect("written down");
     eventually("the other certificate", || {
         let now = std::fs::read_to_string(place.path("data/reach.json")).ok()?;
@@ -221,9 +222,8 @@ fn on_a_terminal_it_says_where_it_is_and_how_to_go_on() {
         let said = std::fs::read_to_string(&log).ok()?;
         said.contains("To go on").then_some(said)
     });
-    let pid = std::fs::read_to_string(pid).expect("its process id");
-    let ended = std::process::Command::new("kill").arg(pid.trim()).status().expect("kill runs");
-    assert!(ended.success());
+    let pid = std::fs::read_to_string(pid).expect("its process id").trim().parse().expect("a number");
+    kill_process(Pid::from_raw(pid).expect("not zero"), Signal::TERM).expect("it is ours");
     let _ = child.wait();
     for expected in ["listens on", "/status", "admin-token", "dhy_", "dihya check"] {
         assert!(said.contains(expected), "{expected} in {said}");

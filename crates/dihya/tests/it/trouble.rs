@@ -1,5 +1,6 @@
 //! Disks that are full or read-only, and the ways of stopping.
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::program::{Place, Server, dihya, eventually, run, text, verify};
@@ -209,7 +210,7 @@ fn a_second_signal_ends_it_at_once_and_the_ledger_recovers() {
     let mut server = Server::start(&place, &[]);
     let incidents = server.get("/api/dihya/v1/incidents");
     assert!(incidents["items"].is_array());
-    server.signal("-INT");
+    server.signal(Signal::INT);
     assert_eq!(server.ended(), Some(0));
 }
 
