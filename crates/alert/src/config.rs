@@ -16,6 +16,7 @@ mod read;
 mod tree;
 
 use read::Reader;
+pub(crate) use read::nearest;
 
 /// What `alerting:` says.
 #[derive(Clone, Debug, PartialEq)]

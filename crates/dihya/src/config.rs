@@ -316,6 +316,10 @@ impl Reading<'_> {
             Ok(checks) => checks,
             Err(issues) => {
                 for issue in issues {
+                    let rests_on = issue.rests_on.as_deref();
+                    if rests_on.is_some_and(|key| self.problems.iter().any(|known| is_within(&known.path, key))) {
+                        continue;
+                    }
                     self.report(&root, &issue.path, issue.message, issue.suggestion);
                 }
                 probe::Config::default()
@@ -368,7 +372,7 @@ impl Reading<'_> {
     }
 
     fn outputs(&mut self, root: &Node, json: &Value, tenants: &Tenants) -> export::config::Configs {
-        let outputs = self.typed(root, json, "outputs", export::config::read);
+        let outputs = self.each(root, json, "outputs", export::config::read);
         let tenants: Vec<_> = tenants.keys().collect();
         for (path, message, suggestion) in export::config::check(&outputs, &tenants) {
             self.report(root, format!("outputs.{path}").trim_end_matches('.'), message, suggestion);
@@ -400,7 +404,8 @@ impl Reading<'_> {
             let search = ::lake::Query { search: search.to_owned(), ..::lake::Query::default() };
             if let Err(::lake::Error::Search(wrong)) = search.check() {
                 let message = format!("cannot be read at column {}: expected {}", wrong.column, wrong.expected);
-                self.report(root, &format!("checks.{id}.query"), message, None);
+                let suggestion = Some("write words and field:value, as in `service:auth error`".to_owned());
+                self.report(root, &format!("checks.{id}.query"), message, suggestion);
             }
         }
     }
@@ -476,7 +481,7 @@ impl Reading<'_> {
                 root,
                 &format!("checks.{CANARY}"),
                 "the name is taken by Dihya's own check of its checkers",
-                None,
+                Some("give the check another name".to_owned()),
             );
         }
         json["checks"][CANARY] = serde_json::json!({"kind": "canary", "name": "Checkers", "interval": "30s"});
@@ -484,7 +489,7 @@ impl Reading<'_> {
 
     /// The declared channels, and `log`, which is there without being declared.
     fn channels(&mut self, root: &Node, json: &Value) -> BTreeMap<String, alert::channel::config::Config> {
-        let mut channels = self.typed(root, json, "channels", alert::channel::config::read);
+        let mut channels = self.each(root, json, "channels", alert::channel::config::read);
         for (name, channel) in &channels {
             for (path, message, suggestion) in channel.check() {
                 self.report(root, &format!("channels.{name}.{path}"), message, suggestion);
@@ -512,14 +517,18 @@ impl Reading<'_> {
                     channels.insert(implicit.name.clone(), channel);
                 }
                 Err(problems) => {
-                    self.problems.extend(problems.into_iter().map(|(path, message, suggestion)| {
+                    for (path, message, suggestion) in problems {
                         let common = global.and_then(|global| Some((global, path.strip_prefix("global.")?)));
                         let (span, path) = match common {
                             Some((global, below)) => (span_at(global, below), format!("alerting.{path}")),
-                            None => (span_at(&implicit.node, &path), format!("alerting.{}.{path}", implicit.path)),
+                            None => (span_at(&implicit.node, &path), format!("{}.{path}", implicit.path)),
                         };
-                        Problem { span, path: path.trim_end_matches('.').to_owned(), message, suggestion }
-                    }));
+                        let path = path.trim_end_matches('.').to_owned();
+                        // A reference that leads nowhere is said once, and not also as the empty text that it left.
+                        if !self.problems.iter().any(|known| known.path == path && known.span == span) {
+                            self.problems.push(Problem { span, path, message, suggestion });
+                        }
+                    }
                 }
             }
         }
@@ -583,6 +592,24 @@ impl Reading<'_> {
                 T::default()
             }
         }
+    }
+
+    /// Gives each entry of a part to its owner by itself: one that cannot be read hides nothing of the others.
+    fn each<T>(
+        &mut self,
+        root: &Node,
+        json: &Value,
+        key: &str,
+        read: impl Fn(&Value) -> Result<BTreeMap<String, T>, serde_json::Error>,
+    ) -> BTreeMap<String, T> {
+        let mut entries = BTreeMap::new();
+        for (name, entry) in json[key].as_object().into_iter().flatten() {
+            match read(&serde_json::json!({ name: entry })) {
+                Ok(read) => entries.extend(read),
+                Err(error) => self.report(root, &format!("{key}.{name}"), error.to_string(), None),
+            }
+        }
+        entries
     }
 
     /// Adds a problem that the owner of a part found, unless the tables found its cause below the same path.
@@ -721,6 +748,57 @@ mod tests {
         assert!(!of_checks.contains("there is no check web"), "{of_checks}");
     }
 
+    /// A fault hid others of the same check, channel and receiver, and one channel's those of all others.
+    #[test]
+    fn no_problem_hides_another_of_the_same_check_channel_or_receiver() {
+        let problems = read_text(
+            "channels:\n  mail: {kind: email, server: localhost, from: notanaddress, to: []}\n  hook: {kind: hok}\n  \
+             log: {kind: log, rotate_size: 10}\nchecks:\n  \
+             g: {kind: htttp, depends_on: nothere, conditions: 'status ==', severity: hot}\n  \
+             h: {kind: tcp, address: 5, depends_on: nothere, labels: {a-b: 5}}\n  \
+             i: {kind: http, url: 'http://a', depends_on: [g, h, gg], interval: 2x, timeout: 4m}\n  \
+             j: {kind: search, query: '(a', labels: 5}\nmaintenance:\n  w: {checks: [nobody, i], at: '25:00', zone: Europe/Pariss}\n\
+             alerting:\n  route: {receiver: r}\n  receivers:\n    - name: r\n      webhook_configs:\n        \
+             - {url: nope, bogus: 1}\n        - {url: 'http://h', url_file: /run/x}\n        - {url: '${env:NONE}'}\n",
+        );
+        let problems = problems.err().unwrap_or_default();
+        let places: Vec<_> = problems.iter().map(|p| p.split(": ").nth(1).unwrap_or_default()).collect();
+        assert_eq!(
+            places,
+            [
+                "channels.mail.server",
+                "channels.mail.from",
+                "channels.mail.to",
+                "channels.hook.kind",
+                "channels.log.rotate_size",
+                "checks.g.kind",
+                "checks.g.depends_on.0",
+                "checks.g.conditions.0",
+                "checks.g.severity",
+                "checks.h.address",
+                "checks.h.depends_on.0",
+                "checks.h.labels.a-b",
+                "checks.i.depends_on.2",
+                "checks.i.interval",
+                "checks.j.query",
+                "checks.j.labels",
+                "maintenance.w.checks.0",
+                "maintenance.w.at",
+                "maintenance.w.zone",
+                "alerting.receivers.0.webhook_configs.0.url",
+                "alerting.receivers.0.webhook_configs.0.bogus",
+                "alerting.receivers.0.webhook_configs.1.url",
+                "alerting.receivers.0.webhook_configs.2.url",
+            ],
+            "{}",
+            problems.join("\n")
+        );
+        for problem in &problems {
+            assert!(problem.ends_with(')'), "without a suggestion: {problem}");
+        }
+        assert!(problems.iter().any(|p| p.contains("there is no check gg (did you mean g?)")), "{problems:?}");
+    }
+
     /// A message repeats the value that cannot be used, and with it went the password that stood in it.
     #[test]
     fn a_problem_repeats_no_credentials() {
@@ -799,9 +877,10 @@ mod tests {
         assert_eq!(
             problems.err().unwrap_or_default(),
             [
-                "3:28: checks.b.query: cannot be read at column 10: expected a closing bracket",
+                "3:28: checks.b.query: cannot be read at column 10: expected a closing bracket (write words and field:value, as in \
+                 `service:auth error`)",
                 "4:28: checks.c.query: cannot be read at column 11: expected a level (trace, debug, info, warning, error, \
-                 critical) or its number",
+                 critical) or its number (write words and field:value, as in `service:auth error`)",
                 "5:3: checks.d.query: the key query is missing, expected text (add `query: TEXT`)",
                 "6:39: checks.e.window: events between two runs would not be counted (make it as long as interval)",
             ]

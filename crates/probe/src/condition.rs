@@ -108,6 +108,20 @@ impl Conditions {
         if issues.is_empty() { Ok(compiled) } else { Err(issues) }
     }
 
+    /// Finds what is no expression, where it is not known which facts there are.
+    pub(crate) fn parse(conditions: &[String], degraded_if: &[String]) -> Vec<Issue> {
+        let mut issues = Vec::new();
+        for (key, texts) in [("conditions", conditions), ("degraded_if", degraded_if)] {
+            for (index, text) in texts.iter().enumerate() {
+                for term in split::terms(text) {
+                    let wrong = ENV.compile(term).err().map(|errors| Issue::new("", syntax(&errors)));
+                    issues.extend(wrong.map(|issue| issue.below(&format!("{key}.{index}"))));
+                }
+            }
+        }
+        issues
+    }
+
     /// Returns the names of the facts that the conditions read.
     #[must_use]
     pub const fn reads(&self) -> &Arc<BTreeSet<String>> {

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use crate::condition::Conditions;
+use crate::condition::{Conditions, cut};
 use crate::kind::{self, Kind, Probe};
 use crate::maintenance::{self, Windows};
 use crate::track::Thresholds;
@@ -197,21 +197,24 @@ impl Config {
         let declared = || checks.as_object().into_iter().flatten();
         let is_off = |(_, json): &(&String, &Json)| json.get("enabled").and_then(Json::as_bool) == Some(false);
         let off: HashSet<&str> = declared().filter(is_off).map(|(id, _)| id.as_str()).collect();
+        let mut edges = Vec::new();
         for (id, json) in declared() {
             ids.insert(id.as_str());
-            let json = match without_disabled(json, &off) {
-                Ok(json) => json,
-                Err(issue) => {
-                    issues.push(issue.below(&format!("checks.{id}")));
-                    continue;
-                }
-            };
+            let mut found = Vec::new();
+            let json = without_disabled(json, &off).unwrap_or_else(|issue| {
+                found.push(issue);
+                Cow::Borrowed(json)
+            });
             let json = guarded(json);
-            match read_check(id, &json, &mut compiled) {
-                Ok(None) => {}
-                Ok(Some(check)) => config.checks.push(Arc::new(check)),
-                Err(found) => issues.extend(found.into_iter().map(|issue| issue.below(&format!("checks.{id}")))),
+            if !off.contains(id.as_str()) {
+                edges.push(Edges::of(id, &json));
             }
+            match read_check(id, &json, &mut compiled) {
+                Ok(Some(check)) if found.is_empty() => config.checks.push(Arc::new(check)),
+                Ok(_) => {}
+                Err(more) => found.extend(more),
+            }
+            issues.extend(found.into_iter().map(|issue| issue.below(&format!("checks.{id}"))));
         }
         if ids.len() > CHECKS_MAX {
             issues.push(Issue::new("checks", format!("at most {CHECKS_MAX} checks")));
@@ -221,14 +224,13 @@ impl Config {
             Ok(windows) => config.windows = windows,
             Err(found) => issues.extend(found),
         }
-        for (check, windows) in maintenance::named(&config.windows) {
-            if !ids.contains(check) {
-                let unknown =
-                    windows.iter().map(|window| unknown_check(format!("maintenance.{window}.checks"), check, &ids));
-                issues.extend(unknown);
+        // From the file: a window or a check that has problems of its own names others all the same.
+        for (path, name) in maintenance::named(maintenance) {
+            if !ids.contains(name) {
+                issues.push(unknown_check(path, name, &ids));
             }
         }
-        issues.extend(check_edges(&config.checks, &ids));
+        issues.extend(check_edges(&edges, &ids));
         if issues.is_empty() { Ok(config) } else { Err(issues) }
     }
 
@@ -256,7 +258,7 @@ pub fn check(checks: &Json, maintenance: &Json) -> Vec<Issue> {
 
 #[derive(Deserialize)]
 struct Common {
-    kind: String,
+    kind: Option<String>,
     name: Option<String>,
     #[serde(default)]
     description: String,
@@ -343,8 +345,11 @@ fn without_disabled<'a>(json: &'a Json, off: &HashSet<&str>) -> Result<Cow<'a, J
 fn read_check(id: &str, json: &Json, compiled: &mut Compiled) -> Result<Option<Check>, Vec<Issue>> {
     let common: Common = read(json)?;
     let mut issues = check_common(id, &common);
-    let Some(kind) = kind::find(&common.kind.to_ascii_lowercase()) else {
-        issues.push(Issue::new("kind", "unknown kind"));
+    let Some(kind) = common.kind.as_ref().and_then(|kind| kind::find(&kind.to_ascii_lowercase())) else {
+        issues.push(Issue::new("kind", "unknown kind").suggest("write http, tcp or another that the reference lists"));
+        // Which facts there are is not known, but what is no expression is none for any kind.
+        let written = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default();
+        issues.extend(Conditions::parse(&written(&common.conditions), &written(&common.degraded_if)));
         return Err(issues);
     };
     let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
@@ -354,22 +359,15 @@ fn read_check(id: &str, json: &Json, compiled: &mut Compiled) -> Result<Option<C
         issues.extend(found);
         Arc::default()
     });
-    let probe = match (kind.build)(json) {
-        Ok(probe) => probe,
-        Err(found) => {
-            issues.extend(found);
-            return Err(issues);
-        }
-    };
+    let probe = (kind.build)(json).map_err(|found| issues.extend(found)).ok();
     let interval = common.interval.unwrap_or(INTERVAL_DEFAULT);
-    let cadence = probe.cadence().unwrap_or(interval);
+    let cadence = probe.as_ref().and_then(|probe| probe.cadence()).unwrap_or(interval);
     let timeout = common.timeout.unwrap_or_else(|| TIMEOUT_DEFAULT.min(cadence));
     if timeout > cadence {
-        issues.push(Issue::new("timeout", "longer than the interval, so that runs would be skipped"));
+        let issue = Issue::new("timeout", "longer than the interval, so that runs would be skipped");
+        issues.push(issue.suggest("make it as long as the interval at most").rests_on("interval"));
     }
-    if !issues.is_empty() {
-        return Err(issues);
-    }
+    let (Some(probe), true) = (probe, issues.is_empty()) else { return Err(issues) };
     let retry = (cadence / 4).clamp(RETRY_MIN, RETRY_MAX).min(cadence);
     Ok(common.enabled.unwrap_or(true).then(|| Check {
         id: id.into(),
@@ -400,13 +398,15 @@ fn check_common(id: &str, common: &Common) -> Vec<Issue> {
     let sound = |c: char| c.is_alphanumeric() || "._-".contains(c);
     if id.is_empty() || id.len() > NAME_BYTES_MAX || !id.chars().all(sound) {
         let what = format!("an id has letters, digits, `.`, `_` and `-`, at most {NAME_BYTES_MAX} bytes");
-        issues.push(Issue::new("", what));
+        let fitting: String = id.chars().map(|c| if sound(c) { c } else { '-' }).take(32).collect();
+        issues.push(Issue::new("", what).suggest(format!("write {}", if id.is_empty() { "a-name" } else { &fitting })));
     }
     if common.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
         issues.push(Issue::new("name", format!("expected 1 to {NAME_BYTES_MAX} bytes")));
     }
     if common.tenant.as_ref().is_some_and(|name| Tenant::new(name).is_err()) {
-        issues.push(Issue::new("tenant", "not a tenant's name"));
+        issues
+            .push(Issue::new("tenant", "not a tenant's name").suggest("write small letters, digits, dots and dashes"));
     }
     if common.sector.as_ref().is_some_and(|sector| sector.parse::<Sector>().is_err()) {
         issues.push(Issue::new("sector", "expected health, education, ecommerce or none"));
@@ -418,7 +418,12 @@ fn check_common(id: &str, common: &Common) -> Vec<Issue> {
         issues.push(Issue::new("labels", format!("at most {LABELS_MAX} labels")));
     }
     for label in common.labels.keys().filter(|label| !model::label::is_label_name(label)) {
-        issues.push(Issue::new(format!("labels.{label}"), "a label's name has letters, digits and `_`"));
+        let fitting: String = label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let issue = Issue::new(format!("labels.{label}"), "a label's name has letters, digits and `_`");
+        issues.push(match model::label::is_label_name(&fitting) {
+            true => issue.suggest(format!("write {fitting}")),
+            false => issue.suggest(format!("write label_{fitting}")),
+        });
     }
     if common.interval.is_some_and(|interval| interval < CHECK_INTERVAL_MIN) {
         issues.push(Issue::new("interval", "expected at least 1s"));
@@ -429,26 +434,50 @@ fn check_common(id: &str, common: &Common) -> Vec<Issue> {
     issues
 }
 
+/// What a check names of others, whatever else is wrong with it.
+struct Edges<'a> {
+    id: &'a str,
+    /// The key and the place in its list, and the name.
+    named: Vec<(String, String)>,
+}
+
+impl<'a> Edges<'a> {
+    fn of(id: &'a str, json: &Json) -> Self {
+        let is_group = json.get("kind").and_then(Json::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("group"));
+        let keys = ["depends_on", "members"].into_iter().filter(|key| is_group || *key != "members");
+        let named =
+            keys.flat_map(|key| texts(json.get(key)).map(move |(at, name)| (format!("{key}.{at}"), name.to_owned())));
+        Self { id, named: named.collect() }
+    }
+}
+
+/// Yields the texts of a key that holds one or several, with their places.
+pub(crate) fn texts(json: Option<&Json>) -> impl Iterator<Item = (usize, &str)> {
+    let items = match json {
+        Some(Json::Array(items)) => items.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    items.iter().enumerate().filter_map(|(at, item)| Some((at, item.as_str()?)))
+}
+
 /// Checks that what `depends_on` and groups name is there, and that nothing waits for itself.
-fn check_edges(checks: &[Arc<Check>], ids: &HashSet<&str>) -> Vec<Issue> {
+fn check_edges(checks: &[Edges<'_>], ids: &HashSet<&str>) -> Vec<Issue> {
     let mut issues = Vec::new();
     let mut edges: HashMap<&str, Vec<&str>> = HashMap::new();
     for check in checks {
-        let named = [("depends_on", check.depends_on.as_slice()), ("members", check.probe.members())];
-        for (key, names) in named {
-            for name in names {
-                if ids.contains(name.as_str()) {
-                    edges.entry(&check.id).or_default().push(name);
-                } else {
-                    issues.push(unknown_check(format!("checks.{}.{key}", check.id), name, ids));
-                }
+        for (key, name) in &check.named {
+            if ids.contains(name.as_str()) {
+                edges.entry(check.id).or_default().push(name);
+            } else {
+                issues.push(unknown_check(format!("checks.{}.{key}", check.id), name, ids));
             }
         }
     }
     let mut done: BTreeMap<&str, bool> = BTreeMap::new();
     for check in checks {
         // Depth first with an explicit stack: the graph is the operator's, and may be deep.
-        let mut stack = vec![(&*check.id, false)];
+        let mut stack = vec![(check.id, false)];
         while let Some((id, leave)) = stack.pop() {
             if leave {
                 done.insert(id, true);
@@ -457,7 +486,8 @@ fn check_edges(checks: &[Arc<Check>], ids: &HashSet<&str>) -> Vec<Issue> {
             match done.get(id) {
                 Some(true) => {}
                 Some(false) => {
-                    issues.push(Issue::new(format!("checks.{id}"), "depends on itself, through what it depends on"));
+                    let issue = Issue::new(format!("checks.{id}"), "depends on itself, through what it depends on");
+                    issues.push(issue.suggest("take one of them out of depends_on or members"));
                     return issues;
                 }
                 None => {
@@ -472,11 +502,24 @@ fn check_edges(checks: &[Arc<Check>], ids: &HashSet<&str>) -> Vec<Issue> {
 }
 
 fn unknown_check(path: String, name: &str, ids: &HashSet<&str>) -> Issue {
-    let issue = Issue::new(path, "there is no such check");
-    let nearest = ids.iter().map(|id| (distance(name, id), *id)).min();
-    match nearest {
-        Some((near, id)) if near <= 2 => issue.suggest(format!("did you mean {id}?")),
-        _ => issue,
+    /// How many of the checks there are are told, where none is near.
+    const TOLD_MAX: usize = 8;
+    let issue = Issue::new(path, format!("there is no check {}", cut(name, NAME_BYTES_MAX)));
+    let budget = (name.chars().count() / 3).clamp(2, 3);
+    let mut near: Vec<_> = ids.iter().map(|id| (distance(name, id), *id)).filter(|(far, _)| *far <= budget).collect();
+    near.sort_unstable();
+    if let Some((least, _)) = near.first().copied() {
+        let nearest: Vec<_> = near.iter().take_while(|(far, _)| *far == least).map(|(_, id)| *id).take(3).collect();
+        return issue.suggest(format!("did you mean {}?", nearest.join(" or ")));
+    }
+    let mut known: Vec<_> = ids.iter().copied().collect();
+    known.sort_unstable();
+    let more = known.len().saturating_sub(TOLD_MAX);
+    known.truncate(TOLD_MAX);
+    match (known.is_empty(), more) {
+        (true, _) => issue.suggest("declare it under checks"),
+        (false, 0) => issue.suggest(format!("there are {}", known.join(", "))),
+        (false, more) => issue.suggest(format!("there are {} and {more} more", known.join(", "))),
     }
 }
 
@@ -509,16 +552,26 @@ pub struct Issue {
     pub message: String,
     /// What to write instead, where that can be guessed.
     pub suggestion: Option<String>,
+    /// The path of another key that the issue rests on: there is none where that could not be read.
+    pub rests_on: Option<String>,
 }
 
 impl Issue {
     /// Makes an issue without a suggestion.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), suggestion: None }
+        Self { path: path.into(), message: message.into(), suggestion: None, rests_on: None }
+    }
+
+    /// Says what other key the issue rests on.
+    #[must_use]
+    pub fn rests_on(mut self, key: &str) -> Self {
+        self.rests_on = Some(key.to_owned());
+        self
     }
 
     pub(crate) fn below(mut self, path: &str) -> Self {
         self.path = if self.path.is_empty() { path.to_owned() } else { format!("{path}.{}", self.path) };
+        self.rests_on = self.rests_on.map(|key| format!("{path}.{key}"));
         self
     }
 

@@ -4,7 +4,6 @@
 //! still knows. Times are civil times of a zone, so a window at 02:30 stays at 02:30 across a change of the clocks; in
 //! the night that has no 02:30 it begins as much later, in the one that has two it begins at the first.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
@@ -15,7 +14,7 @@ use model::config::{FieldSpec, Spec, Ty};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::config::{Issue, de};
+use crate::config::{Issue, de, texts};
 
 const DAY_MS: u64 = 86_400_000;
 /// Longest recurring window.
@@ -99,15 +98,11 @@ impl Windows {
         let mut windows = Vec::new();
         let mut issues = Vec::new();
         for (id, json) in json.as_object().into_iter().flatten() {
-            match Raw::deserialize(json)
-                .map_err(|error| Issue::new("", error.to_string()))
-                .and_then(|raw| read(id, raw))
-            {
+            let raw = Raw::deserialize(json).map_err(|error| vec![Issue::new("", error.to_string())]);
+            match raw.and_then(|raw| read(id, raw)) {
                 Ok(window) => windows.push(window),
-                Err(mut issue) => {
-                    let key = if issue.path.is_empty() { String::new() } else { format!(".{}", issue.path) };
-                    issue.path = format!("maintenance.{id}{key}");
-                    issues.push(issue);
+                Err(found) => {
+                    issues.extend(found.into_iter().map(|issue| issue.below(&format!("maintenance.{id}"))));
                 }
             }
         }
@@ -164,40 +159,70 @@ fn is_month_day(date: Date, day: i8) -> bool {
     if day < 0 { date.day() - date.days_in_month() - 1 == day } else { date.day() == day }
 }
 
-fn read(id: &str, raw: Raw) -> Result<Window, Issue> {
-    let zone = match &raw.zone {
+fn read(id: &str, raw: Raw) -> Result<Window, Vec<Issue>> {
+    let mut issues = Vec::new();
+    let zone = match raw.zone.as_deref().map(TimeZone::get) {
         None => TimeZone::UTC,
-        Some(name) => TimeZone::get(name)
-            .map_err(|_| Issue::new("zone", "unknown time zone").suggest("write an IANA name such as Europe/Paris"))?,
+        Some(zone) => zone.unwrap_or_else(|_| {
+            issues.push(Issue::new("zone", "unknown time zone").suggest("write an IANA name such as Europe/Paris"));
+            TimeZone::UTC
+        }),
     };
     let when = match (&raw.start, &raw.at) {
-        (Some(start), None) => once(start, &raw, &zone)?,
-        (None, Some(at)) => {
-            let at: Time = at.parse().map_err(|_| Issue::new("at", "expected a time of day such as 02:30"))?;
-            let weekdays = raw.days.iter().map(|day| weekday(day)).collect::<Result<_, _>>()?;
-            let duration = raw.duration.unwrap_or(Duration::from_secs(3_600));
-            if duration.is_zero() || duration.as_millis() > DURATION_MAX_MS.into() {
-                return Err(Issue::new("duration", "expected more than nothing and at most 7d"));
-            }
-            let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::ZERO);
-            When::Recurring { zone, at, weekdays, month_days: raw.days_of_month, duration }
+        (Some(start), None) => once(start, &raw, &zone).map_err(|issue| issues.push(issue)).ok(),
+        (None, Some(at)) => recurring(at, &raw, zone, &mut issues),
+        _ => {
+            let issue = Issue::new("", "expected either `start` (once) or `at` (recurring)");
+            issues.push(issue.suggest("write one of them, such as `at: \"02:30\"`"));
+            None
         }
-        _ => return Err(Issue::new("", "expected either `start` (once) or `at` (recurring)")),
     };
-    Ok(Window { id: id.to_owned(), reason: raw.reason, checks: raw.checks, when })
+    match when {
+        Some(when) if issues.is_empty() => {
+            Ok(Window { id: id.to_owned(), reason: raw.reason, checks: raw.checks, when })
+        }
+        _ => Err(issues),
+    }
+}
+
+fn recurring(at: &str, raw: &Raw, zone: TimeZone, issues: &mut Vec<Issue>) -> Option<When> {
+    let at = at.parse::<Time>().map_err(|_| {
+        let issue = Issue::new("at", "expected a time of day such as 02:30");
+        issues.push(issue.suggest("write hours from 00 to 23 and minutes from 00 to 59, such as \"02:30\""));
+    });
+    let mut weekdays = Vec::new();
+    for day in &raw.days {
+        match weekday(day) {
+            Ok(day) => weekdays.push(day),
+            Err(issue) => issues.push(issue),
+        }
+    }
+    let duration = raw.duration.unwrap_or(Duration::from_secs(3_600));
+    if duration.is_zero() || duration.as_millis() > DURATION_MAX_MS.into() {
+        issues.push(Issue::new("duration", "expected more than nothing and at most 7d").suggest("write 1h"));
+    }
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::ZERO);
+    Some(When::Recurring { zone, at: at.ok()?, weekdays, month_days: raw.days_of_month.clone(), duration })
 }
 
 fn once(start: &str, raw: &Raw, zone: &TimeZone) -> Result<When, Issue> {
-    let start = instant(start, zone).map_err(|message| Issue::new("start", message))?;
+    let start =
+        instant(start, zone).map_err(|message| Issue::new("start", message).suggest("write 2026-12-01T22:00"))?;
     let end = match (&raw.end, raw.duration) {
-        (Some(end), None) => instant(end, zone).map_err(|message| Issue::new("end", message))?,
+        (Some(end), None) => {
+            instant(end, zone).map_err(|message| Issue::new("end", message).suggest("write 2026-12-01T23:00"))?
+        }
         (None, Some(duration)) => {
             start.checked_add(duration).map_err(|_| Issue::new("duration", "ends beyond what times can say"))?
         }
-        _ => return Err(Issue::new("", "expected either `end` or `duration` beside `start`")),
+        _ => {
+            return Err(
+                Issue::new("", "expected either `end` or `duration` beside `start`").suggest("add `duration: 1h`")
+            );
+        }
     };
     if end <= start {
-        return Err(Issue::new("end", "ends before it begins"));
+        return Err(Issue::new("end", "ends before it begins").suggest("write a time after `start`"));
     }
     Ok(When::Once { start, end })
 }
@@ -220,15 +245,13 @@ fn weekday(day: &str) -> Result<Weekday, Issue> {
         .ok_or_else(|| Issue::new("days", "expected mon, tue, wed, thu, fri, sat or sun"))
 }
 
-/// Returns the windows by the ids that they name, for the check that those exist.
-pub(crate) fn named(windows: &Windows) -> BTreeMap<&str, Vec<&str>> {
-    let mut named: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for window in windows.iter() {
-        for check in window.checks.iter().filter(|check| *check != "*") {
-            named.entry(check).or_default().push(&window.id);
-        }
-    }
-    named
+/// Yields what the windows name, each with its path, for the check that those exist.
+pub(crate) fn named(json: &Json) -> impl Iterator<Item = (String, &str)> {
+    let windows = json.as_object().into_iter().flatten();
+    windows.flat_map(|(window, json)| {
+        let named = texts(json.get("checks")).filter(|(_, check)| *check != "*");
+        named.map(move |(at, check)| (format!("maintenance.{window}.checks.{at}"), check))
+    })
 }
 
 #[cfg(test)]
@@ -307,8 +330,9 @@ mod tests {
             let issues = Windows::read(&json!({ "w": window })).expect_err("refused");
             assert_eq!(issues[0].path, path, "{window}");
         }
-        let windows = Windows::read(&json!({"w": {"checks": ["a", "*"], "at": "02:00"}})).expect("valid");
-        assert_eq!(named(&windows).into_iter().collect::<Vec<_>>(), [("a", vec!["w"])]);
+        let json = json!({"w": {"checks": ["a", "*"], "at": "02:00"}});
+        let windows = Windows::read(&json).expect("valid");
+        assert_eq!(named(&json).collect::<Vec<_>>(), [("maintenance.w.checks.0".to_owned(), "a")]);
         assert_eq!(windows.iter().next().expect("one").checks(), ["a", "*"]);
         assert_eq!(Windows::read(&Json::Null), Ok(Windows::default()));
     }

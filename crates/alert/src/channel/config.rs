@@ -303,7 +303,11 @@ impl Config {
                     let known =
                         http::HeaderName::try_from(name).is_ok() && http::HeaderValue::try_from(value.expose()).is_ok();
                     if !known || OURS.contains(&name.to_ascii_lowercase().as_str()) {
-                        problems.push(wrong(&format!("headers.{name}"), "cannot send this header", None));
+                        problems.push(wrong(
+                            &format!("headers.{name}"),
+                            "cannot send this header",
+                            Some("remove it, or write a name of letters, digits and dashes that is not ours to set"),
+                        ));
                     }
                 }
                 let token = webhook.bearer_token.as_ref().map(|token| http::HeaderValue::try_from(token.expose()));
@@ -311,7 +315,7 @@ impl Config {
                     problems.push(wrong(
                         "bearer_token",
                         "holds a line break or another character that no header may",
-                        None,
+                        Some("write the token alone into the file or variable"),
                     ));
                 }
             }
@@ -373,20 +377,19 @@ fn check_email(email: &EmailConfig, problems: &mut Vec<Wrong>) {
         problems.push(wrong("from", "expected an e-mail address", Some("write Dihya <dihya@example.org>")));
     }
     if email.to.is_empty() {
-        problems.push(wrong("to", "expected at least one e-mail address", None));
+        problems.push(wrong("to", "expected at least one e-mail address", Some("write ops@example.org")));
     }
-    for (i, to) in email.to.iter().enumerate().filter(|(_, to)| !address(to)) {
-        let _ = to;
-        problems.push(wrong(&format!("to.{i}"), "expected an e-mail address", None));
+    for (i, _) in email.to.iter().enumerate().filter(|(_, to)| !address(to)) {
+        problems.push(wrong(&format!("to.{i}"), "expected an e-mail address", Some("write ops@example.org")));
     }
     if email.reply_to.as_deref().is_some_and(|text| !address(text)) {
-        problems.push(wrong("reply_to", "expected an e-mail address", None));
+        problems.push(wrong("reply_to", "expected an e-mail address", Some("write ops@example.org")));
     }
     if split_address(&email.server).is_none() {
         problems.push(wrong("server", "expected host:port", Some("write smtp.example.org:587")));
     }
     if email.username.is_some() != email.password.is_some() {
-        problems.push(wrong("username", "username and password go together", None));
+        problems.push(wrong("username", "username and password go together", Some("write both, or neither")));
     }
     if email.tls == SmtpTls::None && email.password.is_some() && !is_local(host_of(&email.server)) {
         problems.push(wrong("tls", "cannot send a password in clear to another machine", Some("write tls: required")));
@@ -396,7 +399,7 @@ fn check_email(email: &EmailConfig, problems: &mut Vec<Wrong>) {
 fn check_url(text: &str, problems: &mut Vec<Wrong>) {
     let fits = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if !fits {
-        problems.push(wrong("url", "expected a URL with http or https", None));
+        problems.push(wrong("url", "expected a URL with http or https", Some("write https://HOST/PATH")));
     }
 }
 
@@ -406,7 +409,11 @@ fn check_proxy(text: Option<&str>, problems: &mut Vec<Wrong>) {
         url.scheme() == "http" && url.has_host() && url.username().is_empty() && url.password().is_none()
     });
     if !fits {
-        problems.push(wrong("proxy", "expected http://host:port without user and password", None));
+        problems.push(wrong(
+            "proxy",
+            "expected http://host:port without user and password",
+            Some("write http://HOST:3128"),
+        ));
     }
 }
 

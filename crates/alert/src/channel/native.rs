@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::config::{Config, Wrong, read, wrong};
+use crate::config::nearest;
 
 /// Reads a file that a configuration names, for `*_file` keys; `None` when it cannot.
 pub type ReadFile<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -21,7 +22,7 @@ pub fn native(
     global: Option<&Value>,
     read_file: ReadFile<'_>,
 ) -> Result<Config, Vec<Wrong>> {
-    let mut taker = Taker { problems: Vec::new(), places: Vec::new(), read_file };
+    let mut taker = Taker { problems: Vec::new(), places: Vec::new(), unread: Vec::new(), read_file };
     let mut entry = taker.object(entry, "");
     let mut global = global.map(|value| taker.object(value, "global")).unwrap_or_default();
     entry.remove("send_resolved");
@@ -31,19 +32,57 @@ pub fn native(
         "slack_configs" => chat(&mut taker, &mut entry, &mut global, "slack", "api_url", "slack_api_url"),
         "msteamsv2_configs" => chat(&mut taker, &mut entry, &mut global, "teams", "webhook_url", ""),
         _ => {
-            taker.problems.push(wrong("", "this kind of receiver is not supported yet", None));
+            let hint = Some("remove it, or tell the same people through webhook_configs");
+            taker.problems.push(wrong("", "this kind of receiver is not supported yet", hint));
             Value::Null
         }
     };
     taker.refuse(&entry, "");
-    if !taker.problems.is_empty() {
-        return Err(taker.problems);
-    }
+    // What is wrong with the keys hides nothing that is wrong with their values.
     let config = read(&json!({"x": channel})).ok().and_then(|mut read| read.remove("x"));
-    let config = config.ok_or_else(|| vec![wrong("", "cannot read this receiver", None)])?;
-    let problems = config.check();
-    if problems.is_empty() { Ok(config) } else { Err(taker.in_their_words(problems)) }
+    let found = config.as_ref().map(|config| taker.in_their_words(config.check())).unwrap_or_default();
+    taker.problems.extend(found);
+    match config {
+        Some(config) if taker.problems.is_empty() => Ok(config),
+        None if taker.problems.is_empty() => Err(vec![wrong("", "cannot read this receiver", None)]),
+        _ => Err(taker.problems),
+    }
 }
+
+/// The keys that are done, for the nearest of them to be told of where one is misspelt.
+const KEYS: [&str; 28] = [
+    "api_url",
+    "auth_password",
+    "auth_username",
+    "authorization",
+    "basic_auth",
+    "bearer_token",
+    "ca_file",
+    "credentials",
+    "enable_http2",
+    "follow_redirects",
+    "from",
+    "hello",
+    "http_config",
+    "max_alerts",
+    "password",
+    "proxy_url",
+    "require_tls",
+    "send_resolved",
+    "smarthost",
+    "timeout",
+    "tls_config",
+    "to",
+    "type",
+    "url",
+    "url_file",
+    "username",
+    "webhook_url",
+    "webhook_url_file",
+];
+
+/// What stands for a text that could not be read, so that the rest is looked at all the same.
+const STAND_IN: &str = "stand-in";
 
 /// The keys of entries whose values are secrets.
 pub const SECRETS: [&str; 6] = [
@@ -60,6 +99,8 @@ struct Taker<'a> {
     problems: Vec<Wrong>,
     /// A key of ours and the path of Alertmanager's that its value came from.
     places: Vec<(&'static str, String)>,
+    /// The paths whose values are missing or could not be read: that is said, and [`STAND_IN`] stands for them.
+    unread: Vec<String>,
     read_file: ReadFile<'a>,
 }
 
@@ -70,7 +111,8 @@ impl Taker<'_> {
             let ours = key.split('.').next().unwrap_or_default();
             self.places.iter().find(|(place, _)| *place == ours).map(|(_, theirs)| theirs.clone())
         };
-        problems.into_iter().map(|(key, message, hint)| (theirs(&key).unwrap_or(key), message, hint)).collect()
+        let theirs = problems.into_iter().map(|(key, message, hint)| (theirs(&key).unwrap_or(key), message, hint));
+        theirs.filter(|(path, _, _)| !self.unread.contains(path)).collect()
     }
 
     fn object(&mut self, value: &Value, path: &str) -> Object {
@@ -93,29 +135,33 @@ impl Taker<'_> {
             Some(Value::String(text)) => Some(text),
             Some(Value::Number(number)) => Some(number.to_string()),
             Some(_) => {
-                self.problems.push(wrong(&below(path, key), "expected text", None));
-                None
+                return self.stand_in(&below(path, key), &below(path, key), "expected text", "write it in quotes");
             }
         };
         match (text, file) {
             (Some(_), Some(_)) => {
                 let message = format!("at most one of {key} and {key_file} may be there");
-                self.problems.push(wrong(&below(path, key), &message, None));
-                None
+                self.stand_in(&below(path, key), &below(path, key), &message, "keep one of them")
             }
             (None, Some(Value::String(file))) => {
                 let read = (self.read_file)(&file).map(|text| text.trim().to_owned());
-                if read.is_none() {
-                    self.problems.push(wrong(&below(path, &key_file), "could not read the file", None));
-                }
-                read
+                read.or_else(|| {
+                    let hint = "write the path of a file that is there";
+                    self.stand_in(&below(path, key), &below(path, &key_file), "could not read the file", hint)
+                })
             }
             (None, Some(_)) => {
-                self.problems.push(wrong(&below(path, &key_file), "expected a path", None));
-                None
+                self.stand_in(&below(path, key), &below(path, &key_file), "expected a path", "write it in quotes")
             }
             (text, None) => text,
         }
+    }
+
+    /// Says what is wrong at `path` and returns what stands for the text of `key`.
+    fn stand_in(&mut self, key: &str, path: &str, message: &str, hint: &str) -> Option<String> {
+        self.problems.push(wrong(path, message, Some(hint)));
+        self.unread.push(key.to_owned());
+        Some(STAND_IN.to_owned())
     }
 
     fn flag(&mut self, map: &mut Object, path: &str, key: &str) -> Option<bool> {
@@ -123,7 +169,7 @@ impl Taker<'_> {
             Value::Null => None,
             Value::Bool(flag) => Some(flag),
             _ => {
-                self.problems.push(wrong(&below(path, key), "expected true or false", None));
+                self.problems.push(wrong(&below(path, key), "expected true or false", Some("write true")));
                 None
             }
         }
@@ -199,29 +245,48 @@ impl Taker<'_> {
         // Alertmanager's `ca_file` is a path for us too, so it is not read here.
         let file = tls.remove("ca_file").filter(|file| !file.is_null());
         if file.as_ref().is_some_and(|file| !file.is_string()) {
-            self.problems.push(wrong(&below(path, "ca_file"), "expected a path", None));
+            self.problems.push(wrong(&below(path, "ca_file"), "expected a path", Some("write it in quotes")));
         }
         self.refuse(&tls, path);
-        file.map(|file| ("ca_file".to_owned(), file))
+        file.filter(Value::is_string).map(|file| ("ca_file".to_owned(), file))
     }
 
     fn refuse(&mut self, rest: &Object, path: &str) {
         for key in rest.keys() {
-            self.problems.push(wrong(&below(path, key), &format!("{key} is not supported yet"), None));
+            let near = nearest(key, &KEYS).map(|near| format!("did you mean {near}?"));
+            let hint = near.as_deref().unwrap_or("remove the key");
+            self.problems.push(wrong(&below(path, key), &format!("{key} is not supported yet"), Some(hint)));
         }
     }
 
-    fn require(&mut self, text: Option<String>, key: &str) -> String {
-        text.unwrap_or_else(|| {
-            self.problems.push(wrong(key, &format!("{key} is missing"), None));
-            String::new()
+    /// `ours` is the key of ours that the value is for.
+    fn require(&mut self, text: Option<String>, key: &str, ours: &'static str) -> String {
+        text.or_else(|| {
+            self.places.insert(0, (ours, key.to_owned()));
+            self.stand_in(key, key, &format!("{key} is missing"), &format!("add `{key}:`"))
         })
+        .unwrap_or_default()
+    }
+
+    /// Alertmanager has no bound; ours is that of a channel.
+    fn max_alerts(&mut self, entry: &mut Object) -> Option<(String, Value)> {
+        let max = entry.remove("max_alerts").filter(|max| !max.is_null())?;
+        if !max.is_u64() {
+            self.problems.push(wrong("max_alerts", "expected a whole number", Some("write 0 for all")));
+            return None;
+        }
+        Some(("max_alerts".to_owned(), max))
     }
 
     /// Alertmanager's 0s is no limit of its own; ours is the default.
     fn timeout(&mut self, entry: &mut Object) -> Option<(String, Value)> {
-        let timeout = self.text(entry, "", "timeout").filter(|text| text != "0s");
-        timeout.map(|text| ("timeout".to_owned(), text.into()))
+        let timeout = self.text(entry, "", "timeout").filter(|text| text != "0s" && text != STAND_IN)?;
+        if model::config::parse_duration(&timeout).is_err() {
+            let hint = Some("write a number and a unit such as 10s");
+            self.problems.push(wrong("timeout", "expected a duration", hint));
+            return None;
+        }
+        Some(("timeout".to_owned(), timeout.into()))
     }
 }
 
@@ -236,8 +301,8 @@ fn webhook(taker: &mut Taker<'_>, entry: &mut Object, global: &mut Object) -> Va
     let mut channel = http.map(|(http, path)| taker.http(http, path)).unwrap_or_default();
     let url = taker.text(entry, "", "url");
     channel.insert("kind".to_owned(), "webhook".into());
-    channel.insert("url".to_owned(), taker.require(url, "url").into());
-    channel.extend(entry.remove("max_alerts").map(|max| ("max_alerts".to_owned(), max)));
+    channel.insert("url".to_owned(), taker.require(url, "url", "url").into());
+    channel.extend(taker.max_alerts(entry));
     channel.extend(taker.timeout(entry));
     Value::Object(channel)
 }
@@ -255,7 +320,7 @@ fn chat(
         for key in ["bearer_token", "bearer_token_file", "authorization", "basic_auth"] {
             if http.remove(key).is_some() {
                 let message = format!("{key} is not supported yet for chats, whose address is the secret");
-                taker.problems.push(wrong(&below(path, key), &message, None));
+                taker.problems.push(wrong(&below(path, key), &message, Some("remove the key")));
             }
         }
         channel = taker.http(http, path);
@@ -264,7 +329,7 @@ fn chat(
     taker.places.push(("url", own.as_ref().map_or_else(|| below("global", global_key), |_| key.to_owned())));
     let url = own.or_else(|| taker.text(global, "global", global_key));
     channel.insert("kind".to_owned(), kind.into());
-    channel.insert("url".to_owned(), taker.require(url, key).into());
+    channel.insert("url".to_owned(), taker.require(url, key, "url").into());
     channel.extend(taker.timeout(entry));
     Value::Object(channel)
 }
@@ -276,10 +341,10 @@ fn email(taker: &mut Taker<'_>, entry: &mut Object, global: &mut Object) -> Valu
     let password = taker.setting(entry, global, "auth_password", "password");
     let hello = taker.setting(entry, global, "hello", "hello");
     let to = taker.text(entry, "", "to");
-    let from = taker.require(from, "from");
-    let server = taker.require(server, "smarthost");
+    let from = taker.require(from, "from", "from");
+    let server = taker.require(server, "smarthost", "server");
     let to: Vec<String> =
-        taker.require(to, "to").split(',').map(|to| to.trim().to_owned()).filter(|to| !to.is_empty()).collect();
+        taker.require(to, "to", "to").split(',').map(|to| to.trim().to_owned()).filter(|to| !to.is_empty()).collect();
     taker.places.push(("to", "to".to_owned()));
     let own = taker.flag(entry, "", "require_tls");
     let require_tls = own.or_else(|| taker.flag(global, "global", "smtp_require_tls"));
@@ -400,23 +465,29 @@ mod tests {
                 "webhook_configs",
                 json!({"url": "https://h/", "url_file": "/run/secret", "payload": {}}),
                 json!({}),
-                vec!["url: at most one", "url: url is missing", "payload: payload is not supported yet"],
+                vec!["url: at most one", "payload: payload is not supported yet"],
             ),
             (
                 "webhook_configs",
                 json!({"url": {}, "http_config": {"oauth2": {}, "tls_config": {"cert_file": "x"}}}),
                 json!({}),
-                vec![
-                    "http_config.tls_config.cert_file: ",
-                    "http_config.oauth2: ",
-                    "url: expected text",
-                    "url: url is missing",
-                ],
+                vec!["http_config.tls_config.cert_file: ", "http_config.oauth2: ", "url: expected text"],
             ),
             ("webhook_configs", json!({"url": "gopher://h"}), json!({}), vec!["url: expected a URL"]),
-            ("webhook_configs", json!({"url": "https://h/", "max_alerts": "x"}), json!({}), vec![": cannot read"]),
-            ("webhook_configs", json!({"url_file": "/nowhere"}), json!({}), vec!["url_file: could not", "url: "]),
-            ("webhook_configs", json!({"url_file": 7}), json!({}), vec!["url_file: expected a path", "url: "]),
+            (
+                "webhook_configs",
+                json!({"url": "nope", "bogus": 1, "timeout": "soon"}),
+                json!({}),
+                vec!["timeout: expected a duration", "bogus: bogus is not supported yet", "url: expected a URL"],
+            ),
+            (
+                "webhook_configs",
+                json!({"url": "https://h/", "max_alerts": "x"}),
+                json!({}),
+                vec!["max_alerts: expected a whole number"],
+            ),
+            ("webhook_configs", json!({"url_file": "/nowhere"}), json!({}), vec!["url_file: could not"]),
+            ("webhook_configs", json!({"url_file": 7}), json!({}), vec!["url_file: expected a path"]),
             (
                 "slack_configs",
                 json!({"api_url": "https://h/", "title": "{{ . }}", "http_config": {"bearer_token": 5}}),
@@ -427,7 +498,7 @@ mod tests {
                 "slack_configs",
                 json!({"http_config": {"authorization": {"credentials": "x"}, "proxy_url": "foo"}}),
                 json!({"slack_api_url": "https://h/"}),
-                vec!["http_config.authorization: authorization is not"],
+                vec!["http_config.authorization: authorization is not", "http_config.proxy_url: expected http://"],
             ),
             // What `global` says is wrong there, and under Alertmanager's names.
             (
@@ -445,6 +516,7 @@ mod tests {
                 vec![
                     "global.http_config.enable_http2: expected true or false",
                     "global.http_config.follow_redirects: follow_redirects: true is not supported yet",
+                    "global.http_config.bearer_token: holds a line break",
                 ],
             ),
             (
@@ -468,6 +540,8 @@ mod tests {
                     "require_tls: expected true or false",
                     "global.smtp_tls_config.ca_file: expected a path",
                     "global.smtp_tls_config.insecure_skip_verify: insecure_skip_verify is not supported yet",
+                    "to: expected an e-mail address",
+                    "auth_username: username and password go together",
                 ],
             ),
             (
@@ -488,6 +562,7 @@ mod tests {
                 vec![
                     "global.smtp_auth_password_file: could not read",
                     "tls_config.server_name: server_name is not supported yet",
+                    "global.smtp_auth_username: username and password go together",
                 ],
             ),
             ("email_configs", json!({"html": "x"}), json!({}), vec!["from: ", "smarthost: ", "to: ", "html: "]),

@@ -56,7 +56,7 @@ impl Reader {
         for (key, span, _) in object.entries {
             let below = object.below(key);
             if later.contains(&key.as_str()) {
-                self.report(*span, &below, format!("{key} is not supported yet"), None);
+                self.report(*span, &below, format!("{key} is not supported yet"), Some("remove the key".to_owned()));
             } else if !known.contains(&key.as_str()) {
                 let suggestion = nearest(key, known).map(|near| format!("did you mean {near}?"));
                 self.report(*span, &below, format!("unknown key, expected one of {}", known.join(", ")), suggestion);
@@ -99,7 +99,7 @@ impl Reader {
             Tree::Float(float) => Some(float.to_string()),
             Tree::Bool(bool) => Some(bool.to_string()),
             Tree::Null | Tree::List(_) | Tree::Map(_) => {
-                self.report(node.span, path, "expected text", None);
+                self.report(node.span, path, "expected text", Some("write it in quotes".to_owned()));
                 None
             }
         }
@@ -110,7 +110,7 @@ impl Reader {
         if let Tree::Bool(bool) = node.tree {
             return Some(bool);
         }
-        self.report(node.span, &object.below(key), "expected true or false", None);
+        self.report(node.span, &object.below(key), "expected true or false", Some("write true".to_owned()));
         None
     }
 
@@ -141,7 +141,7 @@ impl Reader {
 }
 
 /// Returns the one of `words` that `word` was most likely meant to be, if it is near.
-fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     words.iter().map(|known| (distance(word, known), *known)).min().filter(|(far, _)| *far <= 2).map(|(_, near)| near)
 }
 

@@ -128,7 +128,10 @@ fn receivers(reader: &mut Reader, root: &Object<'_>, channels: &BTreeSet<String>
         let path = format!("alerting.receivers.{i}");
         let Some(object) = reader.object(node, &path, &RECEIVER_KEYS, &RECEIVER_LATER) else { continue };
         let Some(name) = reader.text(&object, "name").filter(|name| !name.is_empty()) else {
-            reader.report(node.span, &object.below("name"), "a receiver needs a name", None);
+            let suggestion = Some("add `name:`, which routes use".to_owned());
+            reader.report(node.span, &object.below("name"), "a receiver needs a name", suggestion);
+            // What is wrong inside is said all the same.
+            receiver(reader, &object, &format!("receiver-{i}"), channels);
             continue;
         };
         let receiver = receiver(reader, &object, &name, channels);
@@ -185,7 +188,7 @@ fn language(reader: &mut Reader, object: &Object<'_>) -> Option<Language> {
     };
     if language.is_none() {
         let span = object.get("language").map_or(object.span, |node| node.span);
-        reader.report(span, &object.below("language"), "expected en or fr", None);
+        reader.report(span, &object.below("language"), "expected en or fr", Some("write en".to_owned()));
     }
     language
 }

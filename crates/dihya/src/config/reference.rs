@@ -83,11 +83,21 @@ pub(crate) enum Resolved {
     Whole(String),
 }
 
+/// A reference that could not be followed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// Which one, and why.
+    pub(crate) why: String,
+    /// What to do about it.
+    pub(crate) suggestion: String,
+}
+
 /// Replaces the references in `text`; `$${` stands for `${`.
 ///
 /// # Errors
 /// Says which reference could not be followed and why.
-pub(crate) fn resolve(text: &str, sources: &dyn Sources) -> Result<Resolved, String> {
+pub(crate) fn resolve(text: &str, sources: &dyn Sources) -> Result<Resolved, Broken> {
+    let broken = |why: String, suggestion: String| Broken { why, suggestion };
     let mut out = String::new();
     let mut rest = text;
     let mut references = 0_usize;
@@ -105,14 +115,22 @@ pub(crate) fn resolve(text: &str, sources: &dyn Sources) -> Result<Resolved, Str
         };
         match inside.split_once(':') {
             Some(("env", name)) => {
-                out.push_str(&sources.env(name).ok_or_else(|| format!("the environment has no {name}"))?);
+                let value = sources.env(name).ok_or_else(|| {
+                    let suggestion = format!("set {name} where Dihya is started, or write ${{file:PATH}}");
+                    broken(format!("the environment has no {name}"), suggestion)
+                });
+                out.push_str(&value?);
             }
             Some(("file", path)) => {
-                let value = sources.file(path).map_err(|why| format!("cannot read the file {path}: {why}"))?;
+                let value = sources.file(path).map_err(|why| {
+                    let suggestion = "write the path of a file that Dihya may read".to_owned();
+                    broken(format!("cannot read the file {path}: {why}"), suggestion)
+                })?;
                 out.push_str(value.trim_end_matches(['\r', '\n']));
             }
             Some((word, _)) if !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-                return Err(format!("unknown reference {word}, expected ${{env:NAME}} or ${{file:PATH}}"));
+                let why = format!("unknown reference {word}, expected ${{env:NAME}} or ${{file:PATH}}");
+                return Err(broken(why, "write ${env:NAME}, or $${ where no reference is meant".to_owned()));
             }
             // `${1}` and the like belong to regular expressions and templates.
             _ => {
@@ -187,7 +205,9 @@ pub(crate) mod tests {
             ("${env:TOKEN}${file:/none}", "cannot read the file /none: there is no such file"),
             ("${evn:X}", "unknown reference evn, expected ${env:NAME} or ${file:PATH}"),
         ] {
-            assert_eq!(resolve(text, &sources), Err(expected.to_owned()), "{text}");
+            let broken = resolve(text, &sources).expect_err("leads nowhere");
+            assert_eq!(broken.why, expected, "{text}");
+            assert!(!broken.suggestion.is_empty());
         }
     }
 

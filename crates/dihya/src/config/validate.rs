@@ -68,7 +68,10 @@ impl Validator<'_> {
                 items
                     .iter()
                     .enumerate()
-                    .map(|(i, node)| self.value(node, item, &join(path, &i.to_string()), node.span))
+                    .map(|(i, node)| {
+                        let value = self.value(node, item, &join(path, &i.to_string()), node.span);
+                        or_stand_in(value, item)
+                    })
                     .collect(),
             ),
             other => {
@@ -85,7 +88,7 @@ impl Validator<'_> {
             Tree::Map(entries) => entries,
             other => {
                 let message = format!("expected names with values, found {}", kind_of(other));
-                self.report(node.span, path, message, None);
+                self.report(node.span, path, message, Some("write {NAME: VALUE}".to_owned()));
                 return Tree::Map(Vec::new());
             }
         };
@@ -97,9 +100,10 @@ impl Validator<'_> {
             let path = join(path, key);
             if key.is_empty() || key.len() > limits::NAME_BYTES_MAX || key.chars().any(char::is_control) {
                 let message = format!("expected a name of 1 to {} bytes", limits::NAME_BYTES_MAX);
-                self.report(*span, &path, message, None);
+                self.report(*span, &path, message, Some("write a name such as web-1".to_owned()));
             }
-            out.push((key.clone(), *span, self.value(node, item, &path, *span)));
+            let value = self.value(node, item, &path, *span);
+            out.push((key.clone(), *span, or_stand_in(value, item)));
         }
         Tree::Map(out)
     }
@@ -115,7 +119,8 @@ impl Validator<'_> {
             Tree::Null => &[],
             Tree::Map(entries) => entries,
             other => {
-                self.report(node.span, path, format!("expected keys with values, found {}", kind_of(other)), None);
+                let message = format!("expected keys with values, found {}", kind_of(other));
+                self.report(node.span, path, message, Some("write {KEY: VALUE}".to_owned()));
                 return Tree::Map(Vec::new());
             }
         };
@@ -139,6 +144,7 @@ impl Validator<'_> {
                 None => {
                     let known = fields.iter().map(|field| field.key);
                     let suggestion = nearest(key, known.clone()).map(|near| format!("did you mean {near}?"));
+                    let suggestion = suggestion.or_else(|| Some("remove the key".to_owned()));
                     let known: Vec<&str> = known.collect();
                     self.report(*span, &below, format!("unknown key, expected {}", words(&known)), suggestion);
                 }
@@ -149,6 +155,11 @@ impl Validator<'_> {
                 let message = format!("the key {} is missing, expected {}", field.key, describe(&field.ty));
                 let suggestion = example(&field.ty).map(|example| format!("add `{}: {example}`", field.key));
                 self.report(at, &join(path, field.key), message, suggestion);
+            }
+            if !out.iter().any(|(key, _, _)| key == field.key)
+                && let Some(tree) = stand_in(&field.ty)
+            {
+                out.push((field.key.to_owned(), at, Node { span: at, tree }));
             }
         }
         Tree::Map(out)
@@ -181,6 +192,8 @@ impl Validator<'_> {
                         }
                         None => likely(node, variants).map(|word| format!("add `{tag}: {word}`")),
                     };
+                    let suggestion =
+                        suggestion.or_else(|| Some(format!("for example `{tag}: {}`", words_known.first()?)));
                     let expected = words(&words_known);
                     let message = match word {
                         Some((_, word)) => format!("unknown {tag} {word}, expected {expected}"),
@@ -222,8 +235,8 @@ impl Validator<'_> {
             Ok(Resolved::Literal(value)) => Text { value, shown: true, whole_reference: false },
             Ok(Resolved::Mixed(value)) => Text { value, shown: false, whole_reference: false },
             Ok(Resolved::Whole(value)) => Text { value, shown: false, whole_reference: true },
-            Err(why) => {
-                self.report(span, path, why, None);
+            Err(broken) => {
+                self.report(span, path, broken.why, Some(broken.suggestion));
                 Text { value: String::new(), shown: false, whole_reference: true }
             }
         }
@@ -246,7 +259,7 @@ impl Validator<'_> {
                 if matches!(ty, Ty::Cel) && !text.shown {
                     // It would be in each result, and in what people are sent.
                     let message = "a condition is shown with its results, so it cannot hold a reference";
-                    self.report(node.span, path, message, None);
+                    self.report(node.span, path, message, Some("write the value itself".to_owned()));
                     return Tree::Null;
                 }
                 (Tree::Text(text.value), text.shown)
@@ -264,7 +277,8 @@ impl Validator<'_> {
                 };
                 let why = why.map(|why| format!(": {why}")).unwrap_or_default();
                 let message = format!("expected {}, found {found}{why}", describe(ty));
-                self.report(node.span, path, message, suggestion.filter(|_| shown));
+                let suggestion = suggestion.filter(|_| shown).or_else(|| instance(ty));
+                self.report(node.span, path, message, suggestion);
                 Tree::Null
             }
         }
@@ -280,6 +294,57 @@ fn likely(node: &Node, variants: &[(&'static str, &'static Spec)]) -> Option<&'s
     let mut fitting = variants.iter().filter(|(_, spec)| fits(spec));
     let (word, _) = fitting.next()?;
     fitting.next().is_none().then_some(*word)
+}
+
+/// Returns a value of the type for one that is missing or cannot be used: its owner reads all the rest, so that one problem
+/// hides no other. What the owner finds wrong with it is not said, since the tables said it at the same path, and with
+/// any problem nothing comes in force.
+fn stand_in(ty: &Ty) -> Option<Tree> {
+    let text = |text: &str| Tree::Text(text.to_owned());
+    Some(match ty {
+        Ty::Text | Ty::Secret => text("stand-in"),
+        Ty::Bool => Tree::Bool(false),
+        Ty::Int { min, .. } => Tree::Int(*min),
+        Ty::Float { min, .. } => Tree::Float(*min),
+        Ty::Duration { min_ms, max_ms } => text(&duration_text(30_000.clamp(*min_ms, *max_ms))),
+        Ty::Size => text("64MiB"),
+        Ty::Url(schemes) => text(&format!("{}://stand-in.invalid/", schemes.first().unwrap_or(&"https"))),
+        Ty::Address => text("stand-in.invalid:1"),
+        Ty::Path => text("/stand-in"),
+        Ty::Enum(known) => text(known.first()?),
+        Ty::Cel => text("true"),
+        Ty::Regex => text("."),
+        Ty::TimeZone => text("UTC"),
+        Ty::List(_) | Ty::OneOrMore(_) => Tree::List(Vec::new()),
+        Ty::Map(_) => Tree::Map(Vec::new()),
+        Ty::Object(_) | Ty::Tagged { .. } | Ty::Any => return None,
+    })
+}
+
+/// Puts a stand-in where a list or a map would have a hole.
+fn or_stand_in(value: Node, ty: &Ty) -> Node {
+    match (&value.tree, stand_in(ty)) {
+        (Tree::Null, Some(tree)) => Node { span: value.span, tree },
+        _ => value,
+    }
+}
+
+/// Says what could stand there, where it is not plain what was meant.
+fn instance(ty: &Ty) -> Option<String> {
+    match ty {
+        Ty::Bool
+        | Ty::Int { .. }
+        | Ty::Duration { .. }
+        | Ty::Size
+        | Ty::Url(_)
+        | Ty::Address
+        | Ty::Enum(_)
+        | Ty::TimeZone => example(ty).map(|example| format!("for example {example}")),
+        Ty::Float { min, max } => Some(format!("for example {}", f64::midpoint(*min, *max))),
+        Ty::Regex => Some("put a backslash before a sign that stands for itself".to_owned()),
+        Ty::OneOrMore(item) => instance(item),
+        _ => None,
+    }
 }
 
 /// A value that could stand there.
@@ -355,10 +420,22 @@ fn admit(tree: &Tree, ty: &Ty, base: &Path) -> Result<Tree, Wrong> {
         (Ty::Regex, Tree::Text(text)) => {
             regex::Regex::new(text).map(|_| tree.clone()).map_err(|error| Wrong::because(last_line(&error.to_string())))
         }
-        (Ty::TimeZone, Tree::Text(text)) => {
-            jiff::tz::TimeZone::get(text).map(|_| tree.clone()).map_err(|_| Wrong::because("the zone is not known"))
-        }
+        (Ty::TimeZone, Tree::Text(text)) => jiff::tz::TimeZone::get(text).map(|_| tree.clone()).map_err(|_| Wrong {
+            why: Some("the zone is not known".to_owned()),
+            suggestion: nearest_zone(text).map(|zone| format!("write {zone}")),
+        }),
         _ => Err(Wrong::default()),
+    }
+}
+
+/// Returns the zone that a text nearly names, or whose last part it is: `Europe/Pariss`, `Paris`.
+fn nearest_zone(text: &str) -> Option<String> {
+    let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+    let of_city = |zone: &&String| zone.rsplit_once('/').is_some_and(|(_, city)| city.eq_ignore_ascii_case(text));
+    let mut of_city = known.iter().filter(of_city);
+    match (of_city.next(), of_city.next()) {
+        (Some(zone), None) => Some(zone.clone()),
+        _ => nearest(text, known.iter().map(String::as_str)).map(str::to_owned),
     }
 }
 
@@ -373,7 +450,8 @@ fn duration(tree: &Tree, min_ms: u64, max_ms: u64) -> Result<Tree, Wrong> {
         Tree::Int(seconds) if *seconds > 0 => return Err(Wrong::write(format!("{seconds}s"))),
         _ => return Err(Wrong::default()),
     };
-    let parsed = parse_duration(&text).map_err(|_| Wrong { why: None, suggestion: spelt(&text) })?;
+    let parsed = parse_duration(&text)
+        .map_err(|_| Wrong { why: None, suggestion: spelt(&text).or_else(|| with_unit(&text)) })?;
     let ms = u64::try_from(parsed.as_millis()).unwrap_or(u64::MAX);
     if (min_ms..=max_ms).contains(&ms) {
         return Ok(Tree::Text(text));
@@ -398,6 +476,12 @@ fn spelt(text: &str) -> Option<String> {
     };
     let written = format!("{number}{unit}");
     parse_duration(&written).is_ok().then(|| format!("write {written}"))
+}
+
+/// Says which units a number with another one could have: `2x` is `2s`, `2m` or `2h`.
+fn with_unit(text: &str) -> Option<String> {
+    let digits: String = text.trim().chars().take_while(char::is_ascii_digit).take(9).collect();
+    (!digits.is_empty()).then(|| format!("write {digits}s, {digits}m or {digits}h"))
 }
 
 fn address_of_web(text: &str, schemes: &[&str]) -> Result<(), Wrong> {
@@ -657,24 +741,24 @@ mod tests {
                 1:1: inner.must: the key must is missing, expected text (add `must: TEXT`)
                 1:9: inner.mst: unknown key, expected must or may (did you mean must?)
                 2:8: level: expected info or warning, found `warn` (write warning)
-                3:8: ratio: expected a number from 0 to 1, found 2
-                4:7: size: expected a size such as 64MiB, found `much`
-                5:7: zone: expected a time zone such as Europe/Paris, found `Paris`: the zone is not known
-                6:8: regex: expected a regular expression, found `(`: unclosed group
+                3:8: ratio: expected a number from 0 to 1, found 2 (for example 0.5)
+                4:7: size: expected a size such as 64MiB, found `much` (for example 64MiB)
+                5:7: zone: expected a time zone such as Europe/Paris, found `Paris`: the zone is not known (write Europe/Paris)
+                6:8: regex: expected a regular expression, found `(`: unclosed group (put a backslash before a sign that stands for itself)
                 7:6: cel: expected a CEL expression, found 1 (write "1")
                 8:8: words: expected a list, found text (start each item with a dash)
-                9:1: extra: unknown key, expected inner, level, ratio, size, zone, regex, cel, words, some, free or checks
+                9:1: extra: unknown key, expected inner, level, ratio, size, zone, regex, cel, words, some, free or checks (remove the key)
                 12:11: checks.a.kind: unknown kind htp, expected http or tcp (did you mean http?)
                 14:5: checks.a.intervall: unknown key, expected interval or retries (did you mean interval?)
                 15:3: checks.b.kind: the key kind is missing, expected http or tcp (add `kind: http`)
                 16:24: checks.c.url: expected a URL that starts with http or https, found `example.org` (write http://example.org)
                 16:47: checks.c.interval: expected a duration such as 30s, from 1s to 1d, found 30 (write 30s)
-                16:60: checks.c.retries: expected a whole number from 0 to 10, found 11
-                16:64: checks.c.address: unknown key, expected interval, retries, url, password or ca_file
+                16:60: checks.c.retries: expected a whole number from 0 to 10, found 11 (for example 0)
+                16:64: checks.c.address: unknown key, expected interval, retries, url, password or ca_file (remove the key)
                 17:27: checks.d.address: expected host:port, found `::1:22` (write [::1]:22)
-                18:6: checks.e: expected keys with values, found 5
+                18:6: checks.e: expected keys with values, found 5 (write {KEY: VALUE})
                 19:27: checks.f.address: expected host:port, found `nowhere`: it names no port (write nowhere:PORT)
-                20:3: checks.: expected a name of 1 to 128 bytes
+                20:3: checks.: expected a name of 1 to 128 bytes (write a name such as web-1)
             "#]],
         );
     }
@@ -687,19 +771,19 @@ mod tests {
              c: {kind: http, url: 'http://h', password: '${env:NONE}', retries: '${env:BAD}'}\n  \
              d: {kind: http, url: 'http://h', password: 5}\n",
             expect![[r#"
-                2:24: checks.a.url: expected a URL that starts with http or https, found another text behind the reference: the scheme is ftp
+                2:24: checks.a.url: expected a URL that starts with http or https, found another text behind the reference: the scheme is ftp (for example http://HOST)
                 2:58: checks.a.password: a secret stands in the open, expected a reference to it (write ${file:PATH} or ${env:NAME})
-                3:24: checks.b.url: expected a URL that starts with http or https, found another text behind the reference
+                3:24: checks.b.url: expected a URL that starts with http or https, found another text behind the reference (for example http://HOST)
                 3:48: checks.b.password: a secret stands in the open, expected a reference to it (write ${file:PATH} or ${env:NAME})
-                4:46: checks.c.password: the environment has no NONE
-                4:70: checks.c.retries: expected a whole number from 0 to 10, found another text behind the reference
+                4:46: checks.c.password: the environment has no NONE (set NONE where Dihya is started, or write ${file:PATH})
+                4:70: checks.c.retries: expected a whole number from 0 to 10, found another text behind the reference (for example 0)
                 5:46: checks.d.password: expected ${file:PATH} or ${env:NAME}, found 5
             "#]],
         );
         check(
             "cel: body.contains(\"${env:PW}\")\n",
             expect![[r#"
-                1:6: cel: a condition is shown with its results, so it cannot hold a reference
+                1:6: cel: a condition is shown with its results, so it cannot hold a reference (write the value itself)
             "#]],
         );
         let (_, problems) = run("checks: {a: {kind: http, url: '${env:BAD}', password: hunter2}}");
@@ -711,17 +795,17 @@ mod tests {
         check(
             "inner: [1]\nlevel: {}\nratio: .nan\nsize: -1\nzone: 5\nregex: 1\ncel: true\nwords: {a: 1}\nsome: [1, 1.5]\nchecks: []\n",
             expect![[r#"
-                1:8: inner: expected keys with values, found a list
-                2:8: level: expected info or warning, found keys with values
-                3:8: ratio: expected a number from 0 to 1, found NaN
-                4:7: size: expected a size such as 64MiB, found -1
-                5:7: zone: expected a time zone such as Europe/Paris, found 5
+                1:8: inner: expected keys with values, found a list (write {KEY: VALUE})
+                2:8: level: expected info or warning, found keys with values (for example info)
+                3:8: ratio: expected a number from 0 to 1, found NaN (for example 0.5)
+                4:7: size: expected a size such as 64MiB, found -1 (for example 64MiB)
+                5:7: zone: expected a time zone such as Europe/Paris, found 5 (for example Europe/Paris)
                 6:8: regex: expected a regular expression, found 1 (write "1")
                 7:6: cel: expected a CEL expression, found true (write "true")
                 8:8: words: expected a list, found keys with values (start each item with a dash)
                 9:8: some.0: expected text, found 1 (write "1")
                 9:11: some.1: expected text, found 1.5 (write it in quotes)
-                10:9: checks: expected names with values, found a list
+                10:9: checks: expected names with values, found a list (write {NAME: VALUE})
             "#]],
         );
         check(
@@ -737,9 +821,9 @@ mod tests {
             "inner: {must: }\nchecks:\n  a: {kind: 5}\n  b: {kind: http, url: 'http://'}\n  c:\n",
             expect![[r#"
             1:9: inner.must: expected text, found nothing
-            3:13: checks.a.kind: the key kind is missing, expected http or tcp
-            4:24: checks.b.url: expected a URL that starts with http or https, found `http://`: empty host
-            5:3: checks.c.kind: the key kind is missing, expected http or tcp
+            3:13: checks.a.kind: the key kind is missing, expected http or tcp (for example `kind: http`)
+            4:24: checks.b.url: expected a URL that starts with http or https, found `http://`: empty host (for example http://HOST)
+            5:3: checks.c.kind: the key kind is missing, expected http or tcp (for example `kind: http`)
         "#]],
         );
     }
@@ -775,6 +859,8 @@ mod tests {
             assert_eq!(admit(&short, bad), Err((false, Some(format!("write {good}")))), "{bad}");
         }
         assert_eq!(admit(&short, "soon"), Err((false, None)));
+        assert_eq!(admit(&short, "2x"), Err((false, Some("write 2s, 2m or 2h".into()))));
+        assert_eq!(admit(&Ty::TimeZone, "Europe/Pariss"), Err((true, Some("write Europe/Paris".into()))));
         assert!(admit(&short, "1h30m").is_ok());
         assert_eq!(describe(&short), "a duration such as 30s, from 1s to 1h30m");
         assert_eq!(duration_text(0), "0s");

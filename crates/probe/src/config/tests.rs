@@ -78,7 +78,11 @@ fn members_that_are_disabled_do_not_count() {
     let off = read(json!({"kind": "group", "members": ["b"], "at_least": 1, "enabled": false})).expect("sound");
     assert_eq!(&*off.expect("the other").id, "a");
     let unknown = read(json!({"kind": "group", "members": ["b", "nobody", "a"]})).expect_err("refused");
-    assert_eq!(unknown[0].message, "there is no such check");
+    assert_eq!(unknown[0].message, "there is no check nobody");
+    assert_eq!(
+        (unknown[0].path.as_str(), unknown[0].suggestion.as_deref()),
+        ("checks.g.members.0", Some("there are a, b, c, g"))
+    );
 }
 
 #[test]
@@ -114,8 +118,8 @@ fn all_problems_come_at_once_with_their_paths() {
             "checks.e.timeout",
             "checks.e.timeout",
             "checks.f",
-            "checks.h",
-            "checks.g.depends_on",
+            "checks.h.kind",
+            "checks.g.depends_on.0",
         ]
     );
     let many: serde_json::Map<_, _> = (0..70).map(|n| (format!("l{n}"), json!("x"))).collect();
@@ -129,10 +133,10 @@ fn what_is_named_must_be_there_and_nothing_waits_for_itself() {
     let issue = found.expect_err("unknown").remove(0);
     assert_eq!(
         (issue.path.as_str(), issue.suggestion.as_deref()),
-        ("checks.b.depends_on", Some("did you mean alpha?"))
+        ("checks.b.depends_on.0", Some("did you mean alpha?"))
     );
     let far = Config::read(&json!({"alpha": canary(), "b": {"kind": "canary", "depends_on": "zzzzzzz"}}), &Json::Null);
-    assert_eq!(far.expect_err("unknown")[0].suggestion, None);
+    assert_eq!(far.expect_err("unknown")[0].suggestion.as_deref(), Some("there are alpha, b"));
     let group = |members: Json| json!({"kind": "group", "members": members});
     for checks in [
         json!({"a": {"kind": "canary", "depends_on": "a"}}),
@@ -146,14 +150,41 @@ fn what_is_named_must_be_there_and_nothing_waits_for_itself() {
     assert_eq!(issues(diamond), []);
     let windows = json!({"w": {"checks": ["a", "x"], "at": "01:00"}, "v": {"checks": "a", "at": "25:00"}});
     let paths: Vec<_> = check(&json!({"a": canary()}), &windows).into_iter().map(|issue| issue.path).collect();
-    assert_eq!(paths, ["maintenance.v.at"]);
+    assert_eq!(paths, ["maintenance.v.at", "maintenance.w.checks.1"]);
     let windows = json!({"w": {"checks": ["a", "x"], "at": "01:00"}});
     let paths: Vec<_> = check(&json!({"a": canary()}), &windows).into_iter().map(|issue| issue.path).collect();
-    assert_eq!(paths, ["maintenance.w.checks"]);
+    assert_eq!(paths, ["maintenance.w.checks.1"]);
     let config = Config::read(&json!({"a": canary()}), &json!({"w": {"checks": "a", "at": "01:00"}})).expect("sound");
     let at = "2026-01-01T01:30:00Z".parse().expect("a time");
     assert_eq!(config.in_maintenance("a", at).map(|window| window.id.as_str()), Some("w"));
     assert_eq!(config.in_maintenance("b", at), None);
+}
+
+/// A kind that is not known hid conditions that are none, and a problem of a check hid what it depends on.
+#[test]
+fn no_problem_of_a_check_hides_another() {
+    let found = issues(json!({
+        "g": {"kind": "htttp", "depends_on": "nothere", "conditions": "status ==", "severity": "hot"},
+        "h": {"kind": "icmp", "host": "a b", "count": 99, "depends_on": ["g", "nothere"], "timeout": "90s"},
+        "m": {"kind": "group", "members": ["h", "nobody"], "interval": "10ms"},
+    }));
+    let paths: Vec<_> = found.iter().map(|(path, _)| path.as_str()).collect();
+    let expected = [
+        "checks.g.severity",
+        "checks.g.kind",
+        "checks.g.conditions.0",
+        "checks.h.host",
+        "checks.h.count",
+        "checks.h.timeout",
+        "checks.m.interval",
+        "checks.m.timeout",
+        "checks.g.depends_on.0",
+        "checks.h.depends_on.1",
+        "checks.m.members.1",
+    ];
+    for path in expected {
+        assert!(paths.contains(&path), "{path} in {paths:?}");
+    }
 }
 
 #[test]

@@ -78,8 +78,16 @@ struct Dns {
 fn build(json: &Json) -> Result<Arc<dyn Probe>, Vec<Issue>> {
     let raw: Raw = config::read(json)?;
     let record = raw.record.as_deref().unwrap_or("A").to_ascii_uppercase();
-    let Ok(record) = record.parse() else { return Err(vec![Issue::new("record", "not a type of DNS record")]) };
-    let Ok(mut name) = Name::from_utf8(&raw.query) else { return Err(vec![Issue::new("query", "not a DNS name")]) };
+    let mut issues = Vec::new();
+    let record = record.parse();
+    if record.is_err() {
+        issues.push(Issue::new("record", "not a type of DNS record").suggest("write A, AAAA, MX or TXT"));
+    }
+    let name = Name::from_utf8(&raw.query);
+    if name.is_err() {
+        issues.push(Issue::new("query", "not a DNS name").suggest("write example.org"));
+    }
+    let (Ok(record), Ok(mut name)) = (record, name) else { return Err(issues) };
     // What is asked for is a full name: search domains are for people at keyboards.
     name.set_fqdn(true);
     Ok(Arc::new(Dns { name, record, expect: raw.expect.unwrap_or_default(), dnssec: raw.dnssec, net: raw.net }))
@@ -177,14 +185,29 @@ mod tests {
             ("here.example", json!({"expect": "127.0.0.1"}), State::Up, ""),
             ("here.example", json!({"record": "TXT", "expect": ["v=1"]}), State::Up, ""),
             ("any.example", json!({"record": "ns", "expect": "NS.example"}), State::Up, ""),
-            ("here.example", json!({"expect": ["127.0.0.1", "10.0.0.1"]}), State::Down, "the answer lacks 1 of 2 expected values"),
-            ("gone.example", json!({}), State::Down, "rcode == 'NOERROR' does not hold: rcode = \"NXDOMAIN\"; 1 more do not"),
+            (
+                "here.example",
+                json!({"expect": ["127.0.0.1", "10.0.0.1"]}),
+                State::Down,
+                "the answer lacks 1 of 2 expected values",
+            ),
+            (
+                "gone.example",
+                json!({}),
+                State::Down,
+                "rcode == 'NOERROR' does not hold: rcode = \"NXDOMAIN\"; 1 more do not",
+            ),
             ("gone.example", json!({"conditions": "rcode == 'NXDOMAIN'"}), State::Up, ""),
             ("empty.example", json!({}), State::Down, "size(answers) > 0 does not hold: answers = []"),
             ("broken.example", json!({"conditions": "rcode == 'SERVFAIL'"}), State::Up, ""),
             ("refused.example", json!({"conditions": "rcode == 'REFUSED'"}), State::Up, ""),
             ("here.example", json!({"conditions": "ttl == 60"}), State::Up, ""),
-            ("silent.example", json!({"timeout": "200ms"}), State::Down, "no complete answer: no answer from the name server"),
+            (
+                "silent.example",
+                json!({"timeout": "200ms"}),
+                State::Down,
+                "no complete answer: no answer from the name server",
+            ),
         ] {
             let mut check = json!({"kind": "dns", "query": query, "resolver": names.address.to_string()});
             for (key, value) in extra.as_object().into_iter().flatten() {
@@ -204,7 +227,9 @@ mod tests {
         ] {
             assert_eq!(build(&check).err().expect("refused")[0].path, path, "{check}");
         }
-        for (rcode, name) in [(ResponseCode::FormErr, "FORMERR"), (ResponseCode::NotImp, "NOTIMP"), (ResponseCode::NotAuth, "RCODE9")] {
+        for (rcode, name) in
+            [(ResponseCode::FormErr, "FORMERR"), (ResponseCode::NotImp, "NOTIMP"), (ResponseCode::NotAuth, "RCODE9")]
+        {
             assert_eq!(code(rcode), name);
         }
     }

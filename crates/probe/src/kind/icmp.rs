@@ -82,11 +82,15 @@ const fn count() -> u16 {
 fn read(json: &Json) -> Result<Icmp, Vec<Issue>> {
     let Options { host, count, net } = config::read(json)?;
     let host = host.trim_matches(['[', ']']).to_owned();
+    let mut issues = Vec::new();
     if host.is_empty() || host.contains(['/', ' ', '@']) {
-        return Err(vec![Issue::new("host", "expected a name or an address without a port")]);
+        issues.push(Issue::new("host", "expected a name or an address without a port").suggest("write example.org"));
     }
     if !(1..=20).contains(&count) {
-        return Err(vec![Issue::new("count", "expected between 1 and 20")]);
+        issues.push(Issue::new("count", "expected between 1 and 20").suggest("write 3"));
+    }
+    if !issues.is_empty() {
+        return Err(issues);
     }
     Ok(Icmp { host, count, net })
 }

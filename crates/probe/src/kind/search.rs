@@ -28,7 +28,11 @@ static SPEC: Spec = Spec {
     name: "search check",
     doc: "Counts the events of the check's tenant that fit a query, over a window; down unless `count == 0`, or what `conditions` say, holds. A running server only.",
     fields: &[
-        FieldSpec::required("query", Ty::Text, "What to look for, as in `dihya search`: `service:auth severity>=error`."),
+        FieldSpec::required(
+            "query",
+            Ty::Text,
+            "What to look for, as in `dihya search`: `service:auth severity>=error`.",
+        ),
         FieldSpec::optional(
             "window",
             Ty::Duration { min_ms: 1_000, max_ms: 7 * 86_400_000 },
@@ -65,7 +69,9 @@ fn build(json: &Json) -> Result<Arc<dyn Probe>, Vec<Issue>> {
     }
     if raw.interval.unwrap_or(INTERVAL_DEFAULT) > window {
         issues.push(
-            Issue::new("window", "events between two runs would not be counted").suggest("make it as long as interval"),
+            Issue::new("window", "events between two runs would not be counted")
+                .suggest("make it as long as interval")
+                .rests_on("interval"),
         );
     }
     if issues.is_empty() { Ok(Arc::new(Search { query: raw.query, window })) } else { Err(issues) }
@@ -168,7 +174,8 @@ mod tests {
 
     #[test]
     fn what_leaves_events_out_is_refused() {
-        let wrong = |json: Json| build(&json).err().unwrap_or_default().iter().map(|i| i.path.clone()).collect::<Vec<_>>();
+        let wrong =
+            |json: Json| build(&json).err().unwrap_or_default().iter().map(|i| i.path.clone()).collect::<Vec<_>>();
         assert_eq!(wrong(json!({"query": "x", "window": "30s", "interval": "1m"})), ["window"]);
         assert_eq!(wrong(json!({"query": "x".repeat(QUERY_BYTES_MAX + 1)})), ["query"]);
         assert_eq!(wrong(json!({"query": "x", "window": "30s"})), ["window"]);

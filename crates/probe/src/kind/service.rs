@@ -98,8 +98,14 @@ impl Service {
     /// Checks that user and password come together, for protocols in which one alone is nothing.
     pub(super) fn check_account(&self) -> Result<(), Vec<Issue>> {
         match (&self.user, &self.password) {
-            (Some(_), None) => Err(vec![Issue::new("user", "a user needs a password")]),
-            (None, Some(_)) => Err(vec![Issue::new("password", "a password needs a user")]),
+            (Some(_), None) => Err(vec![
+                Issue::new("user", "a user needs a password")
+                    .suggest("add `password: ${file:PATH}`")
+                    .rests_on("password"),
+            ]),
+            (None, Some(_)) => {
+                Err(vec![Issue::new("password", "a password needs a user").suggest("add `user:`").rests_on("user")])
+            }
             _ => Ok(()),
         }
     }
