@@ -11,9 +11,10 @@ use model::{ConditionOutcome, State};
 use serde_json::Value as Json;
 
 use crate::config::Issue;
-use crate::fact::{Fact, Facts};
+use crate::fact::{Fact, FactSpec, Facts};
 use crate::kind::Observation;
 
+mod shape;
 pub mod split;
 
 /// Longest text of one actual value.
@@ -82,25 +83,30 @@ pub struct Judged {
 }
 
 impl Conditions {
-    /// Compiles conditions that may read the facts called `names`, and `timing`.
+    /// Compiles conditions that may read `facts`, and `timing`.
     ///
     /// # Errors
-    /// When one does not parse, reads another fact, or loops too deep; paths are `conditions.N` and `degraded_if.N`.
-    pub fn compile(conditions: &[String], degraded_if: &[String], names: &[&str]) -> Result<Self, Vec<Issue>> {
+    /// When one does not parse, reads another fact, calls a function that is not there, compares what cannot be compared, or
+    /// loops too deep; paths are `conditions.N` and `degraded_if.N`.
+    pub fn compile(conditions: &[String], degraded_if: &[String], facts: &[FactSpec]) -> Result<Self, Vec<Issue>> {
         let mut issues = Vec::new();
         let mut compiled = Self::default();
         for (index, text) in conditions.iter().enumerate() {
             for term in split::terms(text) {
-                match Term::compile(term, names) {
+                match Term::compile(term, facts) {
                     Ok(term) => compiled.up.push(term),
-                    Err(issue) => issues.push(issue.below(&format!("conditions.{index}"))),
+                    Err(found) => {
+                        issues.extend(found.into_iter().map(|issue| issue.below(&format!("conditions.{index}"))));
+                    }
                 }
             }
         }
         for (index, text) in degraded_if.iter().enumerate() {
-            match Term::compile(text, names) {
+            match Term::compile(text, facts) {
                 Ok(term) => compiled.degraded_if.push(term),
-                Err(issue) => issues.push(issue.below(&format!("degraded_if.{index}"))),
+                Err(found) => {
+                    issues.extend(found.into_iter().map(|issue| issue.below(&format!("degraded_if.{index}"))));
+                }
             }
         }
         let terms = compiled.up.iter().chain(&compiled.degraded_if);
@@ -114,7 +120,7 @@ impl Conditions {
         for (key, texts) in [("conditions", conditions), ("degraded_if", degraded_if)] {
             for (index, text) in texts.iter().enumerate() {
                 for term in split::terms(text) {
-                    let wrong = ENV.compile(term).err().map(|errors| Issue::new("", syntax(&errors)));
+                    let wrong = ENV.compile(term).err().map(|errors| malformed(&errors));
                     issues.extend(wrong.map(|issue| issue.below(&format!("{key}.{index}"))));
                 }
             }
@@ -128,7 +134,9 @@ impl Conditions {
         &self.reads
     }
 
-    /// Judges what a probe saw. Where the probe itself found the target down, or could not tell, nothing is judged.
+    /// Judges what a probe saw. Where the probe itself found the target down, or could not tell, nothing is judged. What
+    /// does not hold, or reads what the target did not say, is down; what cannot be judged otherwise is our fault or the
+    /// operator's, and unknown.
     #[must_use]
     pub fn judge(&self, seen: &Observation) -> Judged {
         let mut judged = Judged { state: seen.state, reason: seen.reason.clone(), outcomes: Vec::new() };
@@ -142,17 +150,26 @@ impl Conditions {
             context.add_variable_from_value(name, to_cel(fact));
         }
         let facts = Seen { facts: &seen.facts, weights };
-        let failed: Vec<_> = self.up.iter().map(|term| term.hold(&context, &facts)).collect();
-        let count = failed.iter().filter(|outcome| !outcome.ok).count();
-        if let Some(first) = failed.iter().find(|outcome| !outcome.ok) {
+        let held: Vec<_> = self.up.iter().map(|term| term.hold(&context, &facts)).collect();
+        let failed: Vec<_> = held.iter().filter(|held| !held.outcome.ok && !held.is_unjudged).collect();
+        if let Some(first) = failed.first() {
             judged.state = State::Down;
-            judged.reason = reason(first, count);
+            judged.reason = reason(&first.outcome, failed.len());
+        } else if let Some(first) = held.iter().find(|held| held.is_unjudged) {
+            judged.state = State::Unknown;
+            judged.reason = unjudged(&first.outcome);
         }
-        judged.outcomes = failed;
+        judged.outcomes = held.into_iter().map(|held| held.outcome).collect();
         for term in &self.degraded_if {
             // What cannot be evaluated, because there is no such value, does not hold.
-            let outcome = term.hold(&context, &facts);
-            if outcome.ok {
+            let Held { outcome, is_unjudged } = term.hold(&context, &facts);
+            if is_unjudged {
+                if judged.state == State::Up {
+                    judged.state = State::Unknown;
+                    judged.reason = unjudged(&outcome);
+                }
+                judged.outcomes.push(outcome);
+            } else if outcome.ok {
                 let outcome = ConditionOutcome { ok: false, actual: term.actual(facts.facts), ..outcome };
                 if judged.state == State::Up {
                     judged.state = State::Degraded;
@@ -176,6 +193,10 @@ fn reason(first: &ConditionOutcome, count: usize) -> String {
     cut(&reason, REASON_BYTES_MAX)
 }
 
+fn unjudged(outcome: &ConditionOutcome) -> String {
+    cut(&format!("{} cannot be judged: {}", outcome.expr, outcome.actual), REASON_BYTES_MAX)
+}
+
 /// Cuts `text` at a character so that it has at most `max` bytes, the mark of the cut included.
 #[must_use]
 pub fn cut(text: &str, max: usize) -> String {
@@ -191,25 +212,39 @@ struct Seen<'a> {
     weights: BTreeMap<&'static str, Weight>,
 }
 
+/// What became of a term.
+struct Held {
+    outcome: ConditionOutcome,
+    /// Whether it could not be judged, for another reason than that the target did not say what it reads.
+    is_unjudged: bool,
+}
+
 impl Term {
-    fn compile(text: &str, names: &[&str]) -> Result<Self, Issue> {
+    fn compile(text: &str, facts: &[FactSpec]) -> Result<Self, Vec<Issue>> {
         if text.len() > CONDITION_BYTES_MAX {
-            return Err(Issue::new("", format!("a condition may have {CONDITION_BYTES_MAX} bytes")));
+            let issue = Issue::new("", format!("a condition may have {CONDITION_BYTES_MAX} bytes"));
+            return Err(vec![issue.suggest("make several of it")]);
         }
-        let program = ENV.compile(text).map_err(|errors| Issue::new("", syntax(&errors)))?;
+        let program = ENV.compile(text).map_err(|errors| vec![malformed(&errors)])?;
         let mut walk = Walk::default();
         walk.visit(program.expression());
         if walk.loops_max > LOOPS_MAX {
-            return Err(Issue::new("", format!("a condition may have {LOOPS_MAX} loops within each other")));
+            let issue = Issue::new("", format!("a condition may have {LOOPS_MAX} loops within each other"));
+            return Err(vec![issue.suggest("make several of it")]);
         }
         walk.paths.sort();
         walk.paths.dedup();
-        for path in &walk.paths {
-            if path.root != "timing" && !names.contains(&path.root.as_str()) {
-                let known: Vec<_> = names.iter().copied().chain(["timing"]).collect();
-                let issue = Issue::new("", format!("there is no fact called {}", cut(&path.root, VALUE_BYTES_MAX)));
-                return Err(issue.suggest(format!("this kind has {}", known.join(", "))));
-            }
+        let known: Vec<_> = facts.iter().map(|fact| fact.name).chain(["timing"]).collect();
+        let mut roots: Vec<_> = walk.paths.iter().map(|path| path.root.as_str()).collect();
+        roots.dedup();
+        let unknown = roots.iter().filter(|root| !known.contains(root)).map(|root| {
+            let issue = Issue::new("", format!("there is no fact called {}", cut(root, VALUE_BYTES_MAX)));
+            issue.suggest(format!("this kind has {}", known.join(", ")))
+        });
+        let mut issues: Vec<_> = unknown.collect();
+        issues.extend(shape::check(program.expression(), facts));
+        if !issues.is_empty() {
+            return Err(issues);
         }
         Ok(Self {
             text: text.trim().to_owned(),
@@ -221,18 +256,28 @@ impl Term {
         })
     }
 
-    fn hold(&self, context: &Context<'_, '_>, seen: &Seen<'_>) -> ConditionOutcome {
-        let expr = self.text.clone();
+    fn hold(&self, context: &Context<'_, '_>, seen: &Seen<'_>) -> Held {
+        let told = |ok: bool, actual: String, is_unjudged: bool| Held {
+            outcome: ConditionOutcome { expr: self.text.clone(), ok, actual },
+            is_unjudged,
+        };
         if self.cost(seen) > CONDITION_COST_MAX {
-            let actual = "not evaluated: the answer is too large for its loops".to_owned();
-            return ConditionOutcome { expr, ok: false, actual };
+            return told(false, "not evaluated: the answer is too large for its loops".to_owned(), true);
         }
         if self.text_bytes(seen) > CONDITION_TEXT_BYTES_MAX {
             let actual = "not evaluated: the answer is too large for what would be made of it".to_owned();
-            return ConditionOutcome { expr, ok: false, actual };
+            return told(false, actual, true);
         }
-        let why = match Value::resolve(&self.program, context) {
-            Ok(Value::Bool(true)) => return ConditionOutcome { expr, ok: true, actual: String::new() },
+        let value = Value::resolve(&self.program, context);
+        // Facts and functions that are not of the kind were refused when the condition was read.
+        let lacks = matches!(
+            value,
+            Err(ExecutionError::NoSuchKey(_)
+                | ExecutionError::UndeclaredReference(_)
+                | ExecutionError::IndexOutOfBounds(_))
+        ) || self.paths.iter().any(|path| path.is_absent(seen.facts));
+        let why = match value {
+            Ok(Value::Bool(true)) => return told(true, String::new(), false),
             Ok(Value::Bool(false)) => None,
             Ok(other) => Some(format!("it is a {}, not true or false", other.type_of())),
             Err(ExecutionError::NoSuchKey(key)) => Some(format!("there is no {}", cut(&key, VALUE_BYTES_MAX))),
@@ -242,10 +287,11 @@ impl Term {
             Err(_) => Some("it cannot be evaluated".to_owned()),
         };
         let mut actual = self.actual(seen.facts);
+        let is_unjudged = why.is_some() && !lacks;
         if let Some(why) = why {
             let _ = if actual.is_empty() { write!(actual, "{why}") } else { write!(actual, " ({why})") };
         }
-        ConditionOutcome { expr, ok: false, actual: cut(&actual, REASON_BYTES_MAX) }
+        told(false, cut(&actual, REASON_BYTES_MAX), is_unjudged)
     }
 
     /// Returns the most values that the term can visit: those it reads, to the power of its loops, times their length.
@@ -278,6 +324,10 @@ impl Term {
         let shown: Vec<_> = self.paths.iter().map(|path| path.show(facts)).collect();
         cut(&shown.join(", "), REASON_BYTES_MAX)
     }
+}
+
+fn malformed(errors: &cel::ParseErrors) -> Issue {
+    Issue::new("", syntax(errors)).suggest("write an expression such as `status == 200`")
 }
 
 /// Says where an expression does not parse, without repeating it.
@@ -435,20 +485,35 @@ fn path_of(expr: &IdedExpr) -> Option<Path> {
 }
 
 impl Path {
-    fn show(&self, facts: &Facts) -> String {
+    /// Writes the first steps as they stand in an expression.
+    fn name(&self, steps: usize) -> String {
         let mut name = self.root.clone();
-        let mut at = facts.get(&self.root).map(Place::Fact);
-        let mut hidden = false;
-        for step in &self.steps {
+        for step in self.steps.iter().take(steps) {
             let _ = match step {
                 Step::Field(field) if model::label::is_label_name(field) => write!(name, ".{field}"),
                 Step::Field(field) => write!(name, "['{}']", cut(field, VALUE_BYTES_MAX)),
                 Step::Index(index) => write!(name, "[{index}]"),
             };
-            hidden |= matches!(step, Step::Field(field) if self.root == "headers" && is_hidden(field));
-            at = at.and_then(|place| place.step(step));
         }
-        let value = match at {
+        name
+    }
+
+    fn find<'a>(&self, facts: &'a Facts) -> Option<Place<'a>> {
+        let root = facts.get(&self.root).map(Place::Fact);
+        self.steps.iter().fold(root, |at, step| at.and_then(|place| place.step(step)))
+    }
+
+    /// Tells whether the target did not say it, or said that there is none.
+    fn is_absent(&self, facts: &Facts) -> bool {
+        matches!(self.find(facts), None | Some(Place::Fact(Fact::Null) | Place::Json(Json::Null)))
+            || matches!(self.find(facts), Some(Place::Fact(Fact::Json(Json::Null))))
+    }
+
+    fn show(&self, facts: &Facts) -> String {
+        let name = self.name(self.steps.len());
+        let hides = |step: &Step| matches!(step, Step::Field(field) if self.root == "headers" && is_hidden(field));
+        let hidden = self.steps.iter().any(hides);
+        let value = match self.find(facts) {
             None => "absent".to_owned(),
             Some(_) if hidden => "hidden".to_owned(),
             Some(place) => place.show(),
@@ -555,8 +620,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fact::fact;
 
-    const NAMES: [&str; 5] = ["status", "json", "body", "headers", "list"];
+    const NAMES: [FactSpec; 5] =
+        [fact("status", ""), fact("json", ""), fact("body", ""), fact("headers", ""), fact("list", "")];
 
     fn texts(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
@@ -608,10 +675,46 @@ mod tests {
             ("1 == 2", ""),
         ] {
             let judged = judge(&[term], &[], seen());
-            assert_eq!((judged.state, judged.outcomes[0].actual.as_str()), (State::Down, actual), "{term}");
+            assert_eq!(judged.outcomes[0].actual.as_str(), actual, "{term}");
+            let state = if term == "status / 0 == 1" { State::Unknown } else { State::Down };
+            assert_eq!(judged.state, state, "{term}");
         }
         let judged = judge(&["status == 200 && timing.total < duration('1s')", "headers.a[0] == 'x'"], &[], seen());
         assert_eq!((judged.state, judged.outcomes.len(), judged.reason.as_str()), (State::Up, 3, ""));
+    }
+
+    /// A comparison that cannot be made is a fault of the condition: it paged people for an outage.
+    #[test]
+    fn what_cannot_be_judged_is_unknown_and_not_down() {
+        let seen = || Observation::up().fact("status", 200_i64).fact("json", json!({"a": "x", "n": null}));
+        for (term, state, reason) in [
+            (
+                "json.a > 5",
+                State::Unknown,
+                "json.a > 5 cannot be judged: json.a = \"x\" (found no matching overload for '_>_' applied to '(string, int)')",
+            ),
+            ("json.a", State::Unknown, "json.a cannot be judged: json.a = \"x\" (it is a string, not true or false)"),
+            (
+                "status / 0 == 1",
+                State::Unknown,
+                "status / 0 == 1 cannot be judged: status = 200 (it cannot be evaluated)",
+            ),
+            // What the target did not say is its own fault.
+            ("json.b > 5", State::Down, "json.b > 5 does not hold: json.b = absent (there is no b)"),
+            ("json.n > 5", State::Down, "json.n > 5 does not hold: json.n = null"),
+            ("body == ''", State::Down, "body == '' does not hold: body = absent (there is no body)"),
+            ("json.a == 5", State::Down, "json.a == 5 does not hold: json.a = \"x\""),
+        ] {
+            let judged = judge(&[term], &[], seen());
+            assert!(judged.state == state && judged.reason.starts_with(reason), "{term}: {judged:?}");
+        }
+        let both = judge(&["json.a > 5", "status == 500"], &[], seen());
+        assert_eq!((both.state, both.reason.as_str()), (State::Down, "status == 500 does not hold: status = 200"));
+        let unsure = judge(&["status == 200"], &["json.a > 5"], seen());
+        assert_eq!((unsure.state, unsure.outcomes.len()), (State::Unknown, 2));
+        assert!(unsure.reason.starts_with("json.a > 5 cannot be judged"), "{}", unsure.reason);
+        let slow = judge(&[], &["json.a > 5"], Observation::degraded("slow").fact("json", json!({"a": "x"})));
+        assert_eq!((slow.state, slow.reason.as_str()), (State::Degraded, "slow"));
     }
 
     #[test]

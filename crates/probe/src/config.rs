@@ -304,8 +304,7 @@ impl Compiled {
         if let Some(found) = self.0.get(&key) {
             return Ok(Arc::clone(found));
         }
-        let names: Vec<_> = kind.facts.iter().map(|fact| fact.name).collect();
-        let made = Arc::new(Conditions::compile(&key.1, &key.2, &names)?);
+        let made = Arc::new(Conditions::compile(&key.1, &key.2, kind.facts)?);
         self.0.insert(key, Arc::clone(&made));
         Ok(made)
     }
@@ -524,7 +523,7 @@ fn unknown_check(path: String, name: &str, ids: &HashSet<&str>) -> Issue {
 }
 
 /// Levenshtein's distance in characters (Wagner and Fischer 1974).
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

@@ -136,10 +136,85 @@ pub struct FactSpec {
     pub name: &'static str,
     /// What it means, in one sentence.
     pub doc: &'static str,
+    /// What it is, for conditions to be checked before there is one.
+    pub shape: Shape,
+}
+
+/// What a fact is, where it is always the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// It depends on the target.
+    Any,
+    /// True or false.
+    Flag,
+    /// A number, whole or not: they compare.
+    Number,
+    /// Text.
+    Text,
+    /// A length of time.
+    Time,
+    /// A list of texts.
+    Texts,
+    /// Values under any names.
+    Named(&'static Self),
+    /// Values under these names, each of which may be absent.
+    Keys(&'static [(&'static str, Self)]),
+}
+
+impl Shape {
+    /// What TLS showed: see [`crate::connect::TlsSeen::fact`].
+    pub const TLS: Self = Self::Keys(&[
+        ("version", Self::Text),
+        ("cipher", Self::Text),
+        ("alpn", Self::Text),
+        ("problem", Self::Text),
+        ("days_left", Self::Number),
+        ("subject", Self::Text),
+        ("issuer", Self::Text),
+        ("names", Self::Texts),
+        ("key_type", Self::Text),
+        ("key_bits", Self::Number),
+        ("sha256", Self::Text),
+        ("chain", Self::Any),
+    ]);
+
+    /// Names it with its article.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Any => "any value",
+            Self::Flag => "true or false",
+            Self::Number => "a number",
+            Self::Text => "a text",
+            Self::Time => "a length of time",
+            Self::Texts => "a list of texts",
+            Self::Named(_) | Self::Keys(_) => "values by name",
+        }
+    }
+
+    /// Shows what it compares with.
+    #[must_use]
+    pub const fn example(self) -> &'static str {
+        match self {
+            Self::Flag => "true or false",
+            Self::Number => "a number such as 200",
+            Self::Time => "a length of time such as duration('5s')",
+            Self::Texts => "one of its texts, as in `'a' in names`",
+            Self::Text | Self::Any | Self::Named(_) | Self::Keys(_) => "a text such as 'ok'",
+        }
+    }
+}
+
+impl FactSpec {
+    /// Says what it always is.
+    #[must_use]
+    pub const fn is(self, shape: Shape) -> Self {
+        Self { shape, ..self }
+    }
 }
 
 /// Declares a fact.
 #[must_use]
 pub const fn fact(name: &'static str, doc: &'static str) -> FactSpec {
-    FactSpec { name, doc }
+    FactSpec { name, doc, shape: Shape::Any }
 }

@@ -200,9 +200,8 @@ fn every_kind_has_its_tables() {
             assert!(!field.doc.is_empty());
         }
         let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let names: Vec<_> = kind.facts.iter().map(|fact| fact.name).collect();
         let (up, degraded) = (own(kind.defaults.conditions), own(kind.defaults.degraded_if));
-        Conditions::compile(&up, &degraded, &names).expect("defaults compile");
+        Conditions::compile(&up, &degraded, kind.facts).expect("defaults compile");
         assert!(kind.facts.iter().all(|fact| !fact.doc.is_empty()), "{name}");
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use crate::blocking::Unseen;
 use crate::config::{self, Issue, de};
-use crate::fact::fact;
+use crate::fact::{Shape, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
 /// The kind.
@@ -20,11 +20,11 @@ pub static KIND: Kind = Kind {
     name: "disk",
     spec: &SPEC,
     facts: &[
-        fact("total_bytes", "Size of the file system."),
-        fact("free_bytes", "What is left for unprivileged users."),
-        fact("used_percent", "How much is used."),
-        fact("inodes_used_percent", "How many inodes are used; 0 where there is no such limit."),
-        fact("read_only", "Whether nothing can be written."),
+        fact("total_bytes", "Size of the file system.").is(Shape::Number),
+        fact("free_bytes", "What is left for unprivileged users.").is(Shape::Number),
+        fact("used_percent", "How much is used.").is(Shape::Number),
+        fact("inodes_used_percent", "How many inodes are used; 0 where there is no such limit.").is(Shape::Number),
+        fact("read_only", "Whether nothing can be written.").is(Shape::Flag),
     ],
     defaults: Defaults::PLAIN,
     build,

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use crate::config::{self, Issue, de};
 use crate::connect::spec::RESOLVER;
 use crate::connect::{Error, NetOptions, Phase};
-use crate::fact::fact;
+use crate::fact::{Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 mod dnssec;
@@ -26,11 +26,11 @@ pub static KIND: Kind = Kind {
     name: "dns",
     spec: &SPEC,
     facts: &[
-        fact("rcode", "`NOERROR`, `NXDOMAIN`, `SERVFAIL` ..."),
-        fact("answers", "The records' values as text, of the wanted type."),
-        fact("ttl", "Smallest time to live among them, in seconds."),
-        fact("dnssec", "`secure`, `insecure`, `bogus` or `indeterminate`, where signatures are verified."),
-        fact("signature_days_left", "For how long the shortest signature still holds."),
+        fact("rcode", "`NOERROR`, `NXDOMAIN`, `SERVFAIL` ...").is(Shape::Text),
+        fact("answers", "The records' values as text, of the wanted type.").is(Shape::Texts),
+        fact("ttl", "Smallest time to live among them, in seconds.").is(Shape::Number),
+        fact("dnssec", "`secure`, `insecure`, `bogus` or `indeterminate`, where signatures are verified.").is(Shape::Text),
+        fact("signature_days_left", "For how long the shortest signature still holds.").is(Shape::Number),
     ],
     defaults: Defaults { conditions: &["rcode == 'NOERROR'", "size(answers) > 0"], ..Defaults::PLAIN },
     build,

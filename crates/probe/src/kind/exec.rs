@@ -19,7 +19,7 @@ use tokio::time::timeout_at;
 
 use crate::condition::cut;
 use crate::config::{self, Issue};
-use crate::fact::{Fact, fact};
+use crate::fact::{Fact, Shape, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Means, Observation, Probe};
 
 mod perfdata;
@@ -29,8 +29,8 @@ pub static KIND: Kind = Kind {
     name: "exec",
     spec: &SPEC,
     facts: &[
-        fact("exit_code", "The plugin's exit code: 0 up, 1 degraded, 2 down, 3 unknown."),
-        fact("output", "First line of its output, without performance data."),
+        fact("exit_code", "The plugin's exit code: 0 up, 1 degraded, 2 down, 3 unknown.").is(Shape::Number),
+        fact("output", "First line of its output, without performance data.").is(Shape::Text),
         fact("perfdata", "Figures of its performance data by name with the unit last."),
     ],
     defaults: Defaults::PLAIN,

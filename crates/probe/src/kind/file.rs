@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::blocking::Unseen;
 use crate::config::{self, Issue};
-use crate::fact::{FactSpec, fact};
+use crate::fact::{FactSpec, Shape, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
 /// The kind.
@@ -55,11 +55,11 @@ static SPEC: Spec = Spec {
 };
 
 const FACTS: &[FactSpec] = &[
-    fact("age", "How long ago it was changed."),
-    fact("count", "How many files the pattern matches."),
-    fact("sha256", "Its SHA-256 in hexadecimal; there when the check or a condition asks for it."),
-    fact("size", "Its size in bytes."),
-    fact("size_ratio", "Its size divided by that of the second newest; absent where there is none."),
+    fact("age", "How long ago it was changed.").is(Shape::Time),
+    fact("count", "How many files the pattern matches.").is(Shape::Number),
+    fact("sha256", "Its SHA-256 in hexadecimal; there when the check or a condition asks for it.").is(Shape::Text),
+    fact("size", "Its size in bytes.").is(Shape::Number),
+    fact("size_ratio", "Its size divided by that of the second newest; absent where there is none.").is(Shape::Number),
 ];
 
 /// How far a time stamp may lie ahead of our clock.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::config::{self, Issue};
-use crate::fact::fact;
+use crate::fact::{Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 /// The kind.
@@ -17,11 +17,11 @@ pub static KIND: Kind = Kind {
     name: "group",
     spec: &SPEC,
     facts: &[
-        fact("up", "How many members are up or degraded."),
-        fact("degraded", "How many members are degraded."),
-        fact("down", "How many members are down."),
-        fact("unknown", "How many members are unknown."),
-        fact("members", "How many members there are."),
+        fact("up", "How many members are up or degraded.").is(Shape::Number),
+        fact("degraded", "How many members are degraded.").is(Shape::Number),
+        fact("down", "How many members are down.").is(Shape::Number),
+        fact("unknown", "How many members are unknown.").is(Shape::Number),
+        fact("members", "How many members there are.").is(Shape::Number),
     ],
     defaults: Defaults::AT_ONCE,
     build,

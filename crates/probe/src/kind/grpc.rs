@@ -16,7 +16,7 @@ use super::exchange::{Answer, Exchange};
 use super::service::{self, Broken, Encrypt, Service};
 use crate::config::{self, Issue};
 use crate::connect::spec::tls_fields;
-use crate::fact::{FactSpec, fact};
+use crate::fact::{FactSpec, Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 /// The kind.
@@ -34,9 +34,9 @@ static SPEC: Spec = Spec {
 };
 
 const FACTS: &[FactSpec] = &[
-    fact("grpc_status", "The status code of the call; 0 is good."),
-    fact("status", "`SERVING`, `NOT_SERVING`, `SERVICE_UNKNOWN` or `UNKNOWN`."),
-    fact("tls", "What TLS showed: see the kind `tls`."),
+    fact("grpc_status", "The status code of the call; 0 is good.").is(Shape::Number),
+    fact("status", "`SERVING`, `NOT_SERVING`, `SERVICE_UNKNOWN` or `UNKNOWN`.").is(Shape::Text),
+    fact("tls", "What TLS showed: see the kind `tls`.").is(Shape::TLS),
 ];
 
 /// Longest answer that we take: a good one has seven bytes.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::config::{self, Issue, de};
-use crate::fact::fact;
+use crate::fact::{Shape, fact};
 use crate::heartbeat::{Beats, Moment};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
@@ -27,9 +27,9 @@ pub static KIND: Kind = Kind {
     name: "heartbeat",
     spec: &SPEC,
     facts: &[
-        fact("age", "How long ago the last run ended; before the first, since when one is expected."),
-        fact("runtime", "How long the last run took; null where its start was not said."),
-        fact("exit_code", "How the last run ended: 0 is success."),
+        fact("age", "How long ago the last run ended; before the first, since when one is expected.").is(Shape::Time),
+        fact("runtime", "How long the last run took; null where its start was not said.").is(Shape::Time),
+        fact("exit_code", "How the last run ended: 0 is success.").is(Shape::Number),
     ],
     defaults: Defaults::AT_ONCE,
     build,

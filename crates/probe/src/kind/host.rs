@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::config::{self, Issue};
-use crate::fact::fact;
+use crate::fact::{Shape, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
 /// The kind.
@@ -16,15 +16,15 @@ pub static KIND: Kind = Kind {
     name: "host",
     spec: &SPEC,
     facts: &[
-        fact("load1", "Load average of the last minute."),
-        fact("load5", "Load average of the last five minutes."),
-        fact("load15", "Load average of the last fifteen minutes."),
-        fact("cpus", "How many processors there are."),
-        fact("memory_total_bytes", "Size of the memory."),
-        fact("memory_available_bytes", "Memory that could be used without swapping."),
-        fact("memory_used_percent", "How much of the memory is not available."),
-        fact("swap_used_percent", "How much of the swap space is used; 0 without."),
-        fact("uptime_seconds", "How long the machine has been running."),
+        fact("load1", "Load average of the last minute.").is(Shape::Number),
+        fact("load5", "Load average of the last five minutes.").is(Shape::Number),
+        fact("load15", "Load average of the last fifteen minutes.").is(Shape::Number),
+        fact("cpus", "How many processors there are.").is(Shape::Number),
+        fact("memory_total_bytes", "Size of the memory.").is(Shape::Number),
+        fact("memory_available_bytes", "Memory that could be used without swapping.").is(Shape::Number),
+        fact("memory_used_percent", "How much of the memory is not available.").is(Shape::Number),
+        fact("swap_used_percent", "How much of the swap space is used; 0 without.").is(Shape::Number),
+        fact("uptime_seconds", "How long the machine has been running.").is(Shape::Number),
     ],
     defaults: Defaults::PLAIN,
     build,

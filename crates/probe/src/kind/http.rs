@@ -22,7 +22,7 @@ use url::Url;
 use crate::config::{self, Issue, de};
 use crate::connect::spec::tls_fields;
 use crate::connect::{Error, NetOptions, Phase, Target, TimedStream, TlsOptions, TlsSeen, address, userinfo};
-use crate::fact::{Fact, fact};
+use crate::fact::{Fact, Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 mod decode;
@@ -36,15 +36,15 @@ pub static KIND: Kind = Kind {
     name: "http",
     spec: &SPEC,
     facts: &[
-        fact("status", "Status code of the last answer."),
-        fact("headers", "Headers of the last answer, names in lower case, repeated ones joined by commas."),
-        fact("body", "Body as text, up to `max_body`."),
-        fact("body_bytes", "Length of the body in bytes, as far as it was read."),
+        fact("status", "Status code of the last answer.").is(Shape::Number),
+        fact("headers", "Headers of the last answer, names in lower case, repeated ones joined by commas.").is(Shape::Named(&Shape::Text)),
+        fact("body", "Body as text, up to `max_body`.").is(Shape::Text),
+        fact("body_bytes", "Length of the body in bytes, as far as it was read.").is(Shape::Number),
         fact("json", "Body as JSON; absent when it is none."),
-        fact("tls", "The handshake: version, cipher, days_left, problem, subject, issuer, names, chain; empty without."),
-        fact("redirects", "How many redirects were followed."),
-        fact("url", "Where the last answer came from, without credentials and query."),
-        fact("http_version", "`HTTP/1.1`, `HTTP/1.0`."),
+        fact("tls", "The handshake: version, cipher, days_left, problem, subject, issuer, names, chain; empty without.").is(Shape::TLS),
+        fact("redirects", "How many redirects were followed.").is(Shape::Number),
+        fact("url", "Where the last answer came from, without credentials and query.").is(Shape::Text),
+        fact("http_version", "`HTTP/1.1`, `HTTP/1.0`.").is(Shape::Text),
     ],
     defaults: Defaults { conditions: &["status >= 200 && status <= 399"], ..Defaults::TLS },
     build,

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{self, Issue};
 use crate::connect::spec::{DENY_PRIVATE, FAMILY, RESOLVER};
 use crate::connect::{Error, NetOptions, Phase};
-use crate::fact::{FactSpec, fact};
+use crate::fact::{FactSpec, Shape, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
 /// The kind.
@@ -50,11 +50,11 @@ static SPEC: Spec = Spec {
 };
 
 const FACTS: &[FactSpec] = &[
-    fact("loss", "The share of requests without an answer, 0 to 1."),
-    fact("received", "How many answers came."),
-    fact("rtt_avg", "Mean time from a request to its answer."),
-    fact("rtt_max", "Longest time from a request to its answer."),
-    fact("rtt_min", "Shortest time from a request to its answer."),
+    fact("loss", "The share of requests without an answer, 0 to 1.").is(Shape::Number),
+    fact("received", "How many answers came.").is(Shape::Number),
+    fact("rtt_avg", "Mean time from a request to its answer.").is(Shape::Time),
+    fact("rtt_max", "Longest time from a request to its answer.").is(Shape::Time),
+    fact("rtt_min", "Shortest time from a request to its answer.").is(Shape::Time),
 ];
 
 /// Random bytes in each request: an answer that does not carry them is not ours.

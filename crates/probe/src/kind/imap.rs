@@ -10,7 +10,7 @@ use super::service::{self, Broken, Encrypt, Service};
 use crate::config::Issue;
 use crate::connect::TimedStream;
 use crate::connect::spec::tls_fields;
-use crate::fact::{Fact, FactSpec, fact};
+use crate::fact::{Fact, FactSpec, Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 /// The kind.
@@ -29,10 +29,10 @@ static SPEC: Spec = Spec {
 };
 
 const FACTS: &[FactSpec] = &[
-    fact("authenticated", "Whether we logged in."),
-    fact("banner", "What it greets us with."),
+    fact("authenticated", "Whether we logged in.").is(Shape::Flag),
+    fact("banner", "What it greets us with.").is(Shape::Text),
     fact("capabilities", "What it says it can do, in capitals: `IMAP4REV1`, `STARTTLS`, `AUTH=PLAIN` ..."),
-    fact("tls", "What TLS showed: see the kind `tls`."),
+    fact("tls", "What TLS showed: see the kind `tls`.").is(Shape::TLS),
 ];
 
 /// Longest line that we take.

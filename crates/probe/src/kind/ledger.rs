@@ -24,7 +24,7 @@ use crate::blocking::Unseen;
 use crate::config::{self, Issue};
 use crate::connect::spec::tls_fields;
 use crate::connect::{Error, NetOptions, Target, TlsOptions};
-use crate::fact::{FactSpec, fact};
+use crate::fact::{FactSpec, Shape, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
 /// The kind.
@@ -71,12 +71,12 @@ static SPEC: Spec = Spec {
 };
 
 const FACTS: &[FactSpec] = &[
-    fact("age", "How long ago its last entry was admitted; absent for an empty or a foreign log."),
-    fact("rotations", "How often its keys were rotated since those that are known."),
-    fact("grown", "How many entries it has more than at the look before; absent at the first."),
-    fact("origin", "The log's origin."),
-    fact("size", "How many entries it has."),
-    fact("tls", "What TLS showed: see the kind `tls`."),
+    fact("age", "How long ago its last entry was admitted; absent for an empty or a foreign log.").is(Shape::Time),
+    fact("rotations", "How often its keys were rotated since those that are known.").is(Shape::Number),
+    fact("grown", "How many entries it has more than at the look before; absent at the first.").is(Shape::Number),
+    fact("origin", "The log's origin.").is(Shape::Text),
+    fact("size", "How many entries it has.").is(Shape::Number),
+    fact("tls", "What TLS showed: see the kind `tls`.").is(Shape::TLS),
 ];
 
 /// Longest file with a key.

@@ -17,7 +17,7 @@ use super::service::{self, Broken, Encrypt, Service};
 use crate::config::{self, Issue};
 use crate::connect::TimedStream;
 use crate::connect::spec::tls_fields;
-use crate::fact::{Fact, FactSpec, fact};
+use crate::fact::{Fact, FactSpec, Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 /// The kind.
@@ -43,12 +43,12 @@ static SPEC: Spec = Spec {
 };
 
 const FACTS: &[FactSpec] = &[
-    fact("authenticated", "Whether we logged in."),
+    fact("authenticated", "Whether we logged in.").is(Shape::Flag),
     fact("read_only", "Whether its `read_only` is on."),
     fact("row", "The first row of the answer to `query`, by column."),
-    fact("rows", "How many rows the answer to `query` has."),
-    fact("server_version", "The version that it states."),
-    fact("tls", "What TLS showed: see the kind `tls`."),
+    fact("rows", "How many rows the answer to `query` has.").is(Shape::Number),
+    fact("server_version", "The version that it states.").is(Shape::Text),
+    fact("tls", "What TLS showed: see the kind `tls`.").is(Shape::TLS),
     fact("value", "The first column of the first row of the answer to `query`."),
 ];
 

@@ -14,7 +14,7 @@ use super::service::{self, Broken, Encrypt, Service};
 use crate::config::Issue;
 use crate::connect::TimedStream;
 use crate::connect::spec::tls_fields;
-use crate::fact::{FactSpec, fact};
+use crate::fact::{FactSpec, Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 /// The kind.
@@ -33,16 +33,16 @@ static SPEC: Spec = Spec {
 };
 
 const FACTS: &[FactSpec] = &[
-    fact("authenticated", "Whether we logged in with a password."),
-    fact("connected_clients", "How many clients it has."),
-    fact("loading", "Whether it still loads its data."),
-    fact("master_link_up", "Whether a replica has its master; absent for a master."),
-    fact("maxmemory", "Bytes that it may use; 0 is as many as there are."),
-    fact("replicas", "How many replicas are connected."),
-    fact("role", "`master` or `slave`."),
-    fact("server_version", "The version that it states."),
-    fact("tls", "What TLS showed: see the kind `tls`."),
-    fact("used_memory", "Bytes that it uses."),
+    fact("authenticated", "Whether we logged in with a password.").is(Shape::Flag),
+    fact("connected_clients", "How many clients it has.").is(Shape::Number),
+    fact("loading", "Whether it still loads its data.").is(Shape::Flag),
+    fact("master_link_up", "Whether a replica has its master; absent for a master.").is(Shape::Flag),
+    fact("maxmemory", "Bytes that it may use; 0 is as many as there are.").is(Shape::Number),
+    fact("replicas", "How many replicas are connected.").is(Shape::Number),
+    fact("role", "`master` or `slave`.").is(Shape::Text),
+    fact("server_version", "The version that it states.").is(Shape::Text),
+    fact("tls", "What TLS showed: see the kind `tls`.").is(Shape::TLS),
+    fact("used_memory", "Bytes that it uses.").is(Shape::Number),
 ];
 
 /// Longest line of the protocol.

@@ -23,7 +23,7 @@ use super::service::{self, Broken};
 use crate::config::{self, Issue};
 use crate::connect::spec::tls_fields;
 use crate::connect::{Error, NetOptions, Target, TlsOptions, TlsSeen};
-use crate::fact::{FactSpec, fact};
+use crate::fact::{FactSpec, Shape, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
 mod sign;
@@ -54,12 +54,12 @@ static SPEC: Spec = Spec {
 };
 
 const FACTS: &[FactSpec] = &[
-    fact("delete", "How long the deletion took."),
-    fact("leftovers", "Objects of earlier runs that were found and deleted."),
-    fact("list", "How long the listing took."),
-    fact("read", "How long reading the object back took."),
-    fact("tls", "What TLS showed: see the kind `tls`."),
-    fact("write", "How long writing the object took."),
+    fact("delete", "How long the deletion took.").is(Shape::Time),
+    fact("leftovers", "Objects of earlier runs that were found and deleted.").is(Shape::Number),
+    fact("list", "How long the listing took.").is(Shape::Time),
+    fact("read", "How long reading the object back took.").is(Shape::Time),
+    fact("tls", "What TLS showed: see the kind `tls`.").is(Shape::TLS),
+    fact("write", "How long writing the object took.").is(Shape::Time),
 ];
 
 /// Largest object.

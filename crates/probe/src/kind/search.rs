@@ -12,14 +12,14 @@ use serde_json::Value as Json;
 use tokio::time::timeout_at;
 
 use crate::config::{self, Issue, de};
-use crate::fact::fact;
+use crate::fact::{Shape, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
 /// The kind.
 pub static KIND: Kind = Kind {
     name: "search",
     spec: &SPEC,
-    facts: &[fact("count", "How many events that reached us within the window fit the query.")],
+    facts: &[fact("count", "How many events that reached us within the window fit the query.").is(Shape::Number)],
     defaults: Defaults { conditions: &["count == 0"], degraded_if: &[], failure_threshold: 1 },
     build,
 };

@@ -15,7 +15,7 @@ use super::service::{self, Broken, Encrypt, Service};
 use crate::config::{self, Issue};
 use crate::connect::TimedStream;
 use crate::connect::spec::tls_fields;
-use crate::fact::{Fact, FactSpec, fact};
+use crate::fact::{Fact, FactSpec, Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 /// The kind.
@@ -35,10 +35,10 @@ static SPEC: Spec = Spec {
 };
 
 const FACTS: &[FactSpec] = &[
-    fact("authenticated", "Whether we logged in."),
-    fact("banner", "What it greets us with."),
+    fact("authenticated", "Whether we logged in.").is(Shape::Flag),
+    fact("banner", "What it greets us with.").is(Shape::Text),
     fact("capabilities", "The keywords that it answers to EHLO with, in capitals: `STARTTLS`, `AUTH`, `SIZE` ..."),
-    fact("tls", "What TLS showed: see the kind `tls`."),
+    fact("tls", "What TLS showed: see the kind `tls`.").is(Shape::TLS),
 ];
 
 /// Longest line that we take (RFC 5321 section 4.5.3.1.5 asks for 512).

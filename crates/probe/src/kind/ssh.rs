@@ -19,7 +19,7 @@ use super::service::{self, Broken};
 use crate::config::{self, Issue};
 use crate::connect::spec::net_fields;
 use crate::connect::{NetOptions, Target, TimedStream};
-use crate::fact::{Fact, FactSpec, fact};
+use crate::fact::{Fact, FactSpec, Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 mod key;
@@ -50,15 +50,15 @@ static SPEC: Spec = Spec {
 };
 
 const FACTS: &[FactSpec] = &[
-    fact("banner", "How it introduces itself, such as `SSH-2.0-OpenSSH_9.2p1`."),
-    fact("ciphers", "The ciphers that it offers for what it sends."),
+    fact("banner", "How it introduces itself, such as `SSH-2.0-OpenSSH_9.2p1`.").is(Shape::Text),
+    fact("ciphers", "The ciphers that it offers for what it sends.").is(Shape::Texts),
     fact(
         "fingerprint",
         "The fingerprint of the host key that it proved to hold; absent where we have no key exchange in common.",
     ),
-    fact("host_key_algorithms", "The kinds of host keys that it offers."),
-    fact("key_exchanges", "The key exchanges that it offers."),
-    fact("key_type", "The kind of the host key."),
+    fact("host_key_algorithms", "The kinds of host keys that it offers.").is(Shape::Texts),
+    fact("key_exchanges", "The key exchanges that it offers.").is(Shape::Texts),
+    fact("key_type", "The kind of the host key.").is(Shape::Text),
 ];
 
 const BANNER: &str = "SSH-2.0-dihya";

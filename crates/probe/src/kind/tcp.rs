@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use crate::config::{self, Issue};
 use crate::connect::spec::net_fields;
 use crate::connect::{Error, NetOptions, Phase, Target, TimedStream};
-use crate::fact::{Fact, fact};
+use crate::fact::{Fact, Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 /// Most bytes that an answer may have before what is expected was seen.
@@ -20,7 +20,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 pub static KIND: Kind = Kind {
     name: "tcp",
     spec: &SPEC,
-    facts: &[fact("answer", "What the service sent up to and including what was expected.")],
+    facts: &[fact("answer", "What the service sent up to and including what was expected.").is(Shape::Text)],
     defaults: Defaults::PLAIN,
     build,
 };

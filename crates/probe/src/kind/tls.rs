@@ -10,14 +10,14 @@ use serde_json::Value as Json;
 use crate::config::{self, Issue};
 use crate::connect::spec::tls_fields;
 use crate::connect::{NetOptions, Target, TlsOptions};
-use crate::fact::fact;
+use crate::fact::{Shape, fact};
 use crate::kind::{Ctx, Defaults, Kind, Observation, Probe};
 
 /// The kind.
 pub static KIND: Kind = Kind {
     name: "tls",
     spec: &SPEC,
-    facts: &[fact("tls", "The handshake: version, cipher, days_left, problem, subject, issuer, names, chain.")],
+    facts: &[fact("tls", "The handshake: version, cipher, days_left, problem, subject, issuer, names, chain.").is(Shape::TLS)],
     defaults: Defaults::TLS,
     build,
 };
