@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod conformance;
 pub(crate) mod lake;
+mod open;
 pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod schema;
@@ -306,6 +307,7 @@ impl Reading<'_> {
             _ => BTreeSet::new(),
         };
         let alerting = self.alerting(take(&mut root, "alerting").as_ref(), &channels);
+        self.warnings.extend(open::find(&root));
         let resolved =
             validate::validate(&root, &Ty::Object(&spec::ROOT), "", self.base, self.sources, &mut self.problems);
         self.tabled = self.problems.len();
@@ -815,6 +817,18 @@ mod tests {
         for plain in ["ops@example.org", "address: 'h:25'", "a: {to: ops@example.org, host: 10.0.0.1}", "@", ""] {
             assert_eq!(without_credentials(plain), plain);
         }
+    }
+
+    /// What works although it should not stand there is told of with its place, and never repeated.
+    #[test]
+    fn secrets_in_the_open_are_warned_of() {
+        let text =
+            "checks:\n  a:\n    kind: http\n    url: https://bob:hunter2@shop.example/\n    headers: {X-Api-Key: k1}\n";
+        let loaded = read_text(text).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+        let warned: Vec<_> = loaded.warnings.iter().map(|warning| (warning.span.line, warning.path.as_str())).collect();
+        assert_eq!(warned, [(4, "checks.a.url"), (5, "checks.a.headers.X-Api-Key")]);
+        let shown = render::render("dihya.yaml", text, &loaded.warnings, false);
+        assert!(!shown.contains("hunter2") && !shown.contains("k1"), "{shown}");
     }
 
     #[test]
