@@ -48,6 +48,7 @@ use crate::lake::{Lake, World};
 use crate::out::{Encoder, RowsOut};
 use crate::provider::{Events, STORE};
 use crate::store::Store;
+use crate::word;
 
 /// Partitions that one query works on at a time: more would take the machine from the others.
 const WAYS: usize = 2;
@@ -158,6 +159,7 @@ impl Engine {
             functions.retain(|f| !greedy(f.name()) && !f.aliases().iter().any(|name| greedy(name)));
         }
         let session = SessionContext::new_with_state(builder.build());
+        session.register_udf(word::function().as_ref().clone());
         session.register_table("events", Arc::new(events)).map_err(Error::plan)?;
         Ok(session)
     }

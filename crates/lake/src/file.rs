@@ -15,10 +15,12 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use parquet::schema::types::ColumnPath;
+use tracing::warn;
 
 use crate::columns::{file_schema, place};
 use crate::error::Error;
 use crate::store::{Store, Upload};
+use crate::tokens::TokensWriter;
 
 /// Rows of a row group: what is read, and skipped, together.
 const GROUP_ROWS: usize = 262_144;
@@ -207,6 +209,8 @@ pub(crate) struct FileWriter {
     path: String,
     day: i32,
     seen: Seen,
+    /// Its token filters; `None` once they could not be written: the file is as good without.
+    tokens: Option<TokensWriter>,
 }
 
 /// What the log will know of it.
@@ -247,12 +251,14 @@ impl FileWriter {
         let upload = store.begin(&Path::from(format!("{tenant}/{path}"))).map_err(object("begin a data file"))?;
         let parquet = ArrowWriter::try_new(upload, file_schema(), Some(properties(rows)))
             .map_err(Error::parquet("begin a data file"))?;
-        Ok(Self { parquet, path, day, seen: Seen::default() })
+        let tokens = told(TokensWriter::begin(store, tenant, &path));
+        Ok(Self { parquet, path, day, seen: Seen::default(), tokens })
     }
 
     /// Writes rows, which must go on from those before in order of stream and time.
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
         self.seen.add(rows);
+        self.tokens = self.tokens.take().and_then(|mut tokens| told(tokens.add(rows).map(|()| tokens)));
         self.parquet.write(rows).map_err(Error::parquet("write a data file"))
     }
 
@@ -263,9 +269,12 @@ impl FileWriter {
 
     /// Makes the file durable. Nothing names it yet.
     pub(crate) fn finish(self) -> Result<DataFile, Error> {
-        let Self { parquet, path, day, seen } = self;
+        let Self { parquet, path, day, seen, tokens } = self;
         let mut upload = parquet.into_inner().map_err(Error::parquet("end a data file"))?;
         upload.finish().map_err(object("end a data file"))?;
+        if let Some(tokens) = tokens {
+            told(tokens.finish(upload.len()));
+        }
         Ok(DataFile {
             path,
             bytes: upload.len(),
@@ -277,6 +286,11 @@ impl FileWriter {
             service_nulls: seen.service_nulls,
         })
     }
+}
+
+/// Filters that could not be written are made by upkeep, or rows are read without.
+fn told<T>(written: Result<T, Error>) -> Option<T> {
+    written.inspect_err(|error| warn!(error = %error, "could not write the token filters of a file")).ok()
 }
 
 /// Keeps of an object store's error what was tried.

@@ -140,6 +140,12 @@ pub const LAKE_SMALL_FILES_MAX: usize = 16;
 /// Size at which a data file of the lake is ended.
 pub const LAKE_FILE_BYTES_MAX: usize = 256 << 20;
 
+/// Bytes of the directory of one data file's token filters: eight for each filter. What claims more is not read.
+pub const LAKE_TOKENS_DIRECTORY_MAX: usize = 8 << 20;
+
+/// Files of a tenant whose token filters are made again in one round of upkeep: each is read whole.
+pub const LAKE_TOKENS_MADE_MAX: usize = 16;
+
 /// How long a removed data file stays on the disk for the queries that began before: longer than any may run.
 pub const LAKE_REMOVED_KEPT: Duration = Duration::from_secs(360);
 
