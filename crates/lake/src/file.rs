@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{
-    SortColumn, concat_batches, lexsort_to_indices, max, max_string, min, min_string, take_record_batch,
+    SortColumn, concat, interleave_record_batch, lexsort_to_indices, max, max_string, min, min_string,
 };
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use deltalake::kernel::{Add, Remove};
-use model::limits::LAKE_FILE_BYTES_MAX;
+use model::limits::{LAKE_FILE_BYTES_MAX, LAKE_GROUP_BYTES_MAX};
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -24,10 +24,10 @@ use crate::tokens::TokensWriter;
 
 /// Rows of a row group: what is read, and skipped, together.
 const GROUP_ROWS: usize = 262_144;
-/// Bytes of rows, encoded, after which a row group is ended too: it stands in memory until then.
-const GROUP_BYTES: usize = 64 << 20;
-/// The same for a file that leaves us: as many are made at once as questions are answered.
+/// As `limits::LAKE_GROUP_BYTES_MAX` for a file that leaves us: as many are made at once as questions are answered.
 const EXPORTED_GROUP_BYTES: usize = 16 << 20;
+/// Rows that are copied into their order at a time.
+const PIECE_ROWS: usize = 1_024;
 /// Longest name of a service that goes into the log: whoever sends longer ones gets no files skipped.
 const SERVICE_BYTES_MAX: usize = 256;
 /// Texts that are long and near unique: their minimum and maximum skip nothing.
@@ -149,14 +149,38 @@ fn time_text(us: i64) -> String {
     format!("{time:.6}")
 }
 
-/// Sorts rows by stream, then time, then position: rows that are asked for together stand together.
-pub(crate) fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, Error> {
-    let schema = file_schema();
-    let all = concat_batches(&schema, batches).map_err(Error::arrow("join rows"))?;
-    let by = |name| SortColumn { values: all.column(place(name)).clone(), options: None };
-    let order: UInt32Array =
-        lexsort_to_indices(&[by("stream"), by("ts"), by("position")], None).map_err(Error::arrow("sort rows"))?;
-    take_record_batch(&all, &order).map_err(Error::arrow("sort rows"))
+/// Rows in the order in which they are to be written, without a copy of them all.
+pub(crate) struct Sorted {
+    batches: Vec<RecordBatch>,
+    /// For each row its batch, and its place there.
+    order: Vec<(usize, usize)>,
+}
+
+impl Sorted {
+    /// Sorts rows by stream, then time, then position: rows that are asked for together stand together.
+    pub(crate) fn of(batches: Vec<RecordBatch>) -> Result<Self, Error> {
+        let by = |name: &str| -> Result<SortColumn, Error> {
+            let pieces: Vec<&dyn Array> = batches.iter().map(|rows| rows.column(place(name)).as_ref()).collect();
+            Ok(SortColumn { values: concat(&pieces).map_err(Error::arrow("sort rows"))?, options: None })
+        };
+        let order = lexsort_to_indices(&[by("stream")?, by("ts")?, by("position")?], None);
+        let order: UInt32Array = order.map_err(Error::arrow("sort rows"))?;
+        let places: Vec<(usize, usize)> =
+            batches.iter().enumerate().flat_map(|(at, rows)| (0..rows.num_rows()).map(move |row| (at, row))).collect();
+        let order = order.values().iter().filter_map(|at| places.get(*at as usize).copied()).collect();
+        Ok(Self { batches, order })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Returns the rows in order, some at a time.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Result<RecordBatch, Error>> {
+        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+        let pieces = self.order.chunks(PIECE_ROWS);
+        pieces.map(move |places| interleave_record_batch(&batches, places).map_err(Error::arrow("sort rows")))
+    }
 }
 
 /// How rows of our own files are encoded.
@@ -166,7 +190,7 @@ pub(crate) fn properties(rows: usize) -> WriterProperties {
         descending: false,
         nulls_first: true,
     };
-    let mut builder = common(GROUP_BYTES).set_sorting_columns(Some(vec![sorting("stream"), sorting("ts")]));
+    let mut builder = common(LAKE_GROUP_BYTES_MAX).set_sorting_columns(Some(vec![sorting("stream"), sorting("ts")]));
     for name in LOOKED_UP {
         builder = builder
             .set_column_bloom_filter_enabled(column(name), true)

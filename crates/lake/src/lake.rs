@@ -23,7 +23,7 @@ use crate::ask::Engine;
 use crate::columns::{file_schema, table_schema};
 use crate::error::Error;
 use crate::fault::{Fault, Point};
-use crate::file::{DataFile, FileWriter, day_of, sorted};
+use crate::file::{DataFile, FileWriter, Sorted, day_of};
 use crate::maintain::{Retention, lock};
 use crate::provider::Events;
 use crate::rows::{Row, batch};
@@ -501,9 +501,9 @@ impl Lake {
             let stored: Vec<RecordBatch> = stored.collect::<Result<_, _>>().map_err(Error::arrow("take columns"))?;
             let (store, tenant, name) = (self.0.store.clone(), shard.tenant.clone(), self.name());
             let written = tokio::task::spawn_blocking(move || {
-                let rows = sorted(&stored)?;
-                let mut file = FileWriter::begin(&store, tenant.as_str(), day_number, &name, rows.num_rows())?;
-                file.write(&rows)?;
+                let rows = Sorted::of(stored)?;
+                let mut file = FileWriter::begin(&store, tenant.as_str(), day_number, &name, rows.len())?;
+                rows.pieces().try_for_each(|piece| file.write(&piece?))?;
                 file.finish()
             });
             files.push(written.await.map_err(|_| Error::Rows { doing: "write a data file" })??);

@@ -253,7 +253,8 @@ impl Lake {
         let (files, tokens) = (Arc::new(files.to_vec()), shard.tokens.clone());
         let events = Events { tenant: shard.tenant.clone(), files, hot: Vec::new(), tokens };
         let turn = self.0.engine.own_turn().await?;
-        self.0.engine.start(events, REWRITE, turn, |session| Box::pin(over(session, make))).await
+        // One file after the other: what is read of each at once is a row group, and sorting has all of the query's memory.
+        self.0.engine.start(events, 1, REWRITE, turn, |session| Box::pin(over(session, make))).await
     }
 
     /// Returns how many rows each stream has in a file.

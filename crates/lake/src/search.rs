@@ -16,7 +16,7 @@ use model::limits::{FIELD_VALUES_MAX, HISTOGRAM_BUCKETS_MAX, SEARCH_ROWS_MAX};
 use model::{Position, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{Limits, Rows};
+use crate::ask::{Limits, Rows, WAYS};
 use crate::columns::{self, DEDICATED, Holds};
 use crate::error::Error;
 use crate::file::day_of;
@@ -355,7 +355,7 @@ impl Lake {
         let events = self.events(tenant)?;
         let turn = self.0.engine.turn()?;
         let limits = Limits { rows, ..limits };
-        self.0.engine.start(events, limits, turn, |session| Box::pin(over(session, make))).await
+        self.0.engine.start(events, WAYS, limits, turn, |session| Box::pin(over(session, make))).await
     }
 }
 

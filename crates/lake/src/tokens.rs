@@ -433,6 +433,13 @@ mod tests {
             writer.finish(7).expect("ends");
         }
 
+        /// Puts other bytes in their place. Not durably: hundreds are tried.
+        fn put(&self, bytes: &[u8]) {
+            OsDisk.remove(&self.path()).expect("removes");
+            let file = OsDisk.open(&self.path(), disk::Open::CreateNew).expect("makes");
+            file.write_at(bytes, 0).expect("writes");
+        }
+
         fn path(&self) -> std::path::PathBuf {
             self.dir.path().join("t").join(place(DATA))
         }
@@ -537,7 +544,7 @@ mod tests {
                     rng.fill(&mut bytes[from..]);
                 }
             }
-            std::fs::write(place.path(), &bytes).expect("writes");
+            place.put(&bytes);
             let Ok(mut filters) = place.open(&data(5_000)) else { continue };
             for token in &tokens {
                 match filters.may_have(0, *token) {

@@ -332,7 +332,7 @@ mod tests {
 
     fn words(text: &str) -> Vec<String> {
         let (folded, mut words) = (folded(text), Vec::new());
-        runs(&folded, |start, end| words.push(folded[start..end].to_owned()));
+        runs(&folded, |start, end| words.extend(folded.get(start..end).map(str::to_owned)));
         words
     }
 
@@ -480,7 +480,7 @@ mod tests {
         ) {
             let mut part: String = text.chars().skip(place).take(len).collect::<String>().replace('\\', "\\\\");
             prop_assert!(Word::read(&format!("*{part}*")).is_in(&text, &mut String::new()), "{} in {}", part, text);
-            if let Some((at, _)) = part.char_indices().nth(star).filter(|(at, _)| !part[..*at].ends_with('\\')) {
+            if let Some((at, _)) = part.char_indices().nth(star).filter(|(at, _)| !part.split_at(*at).0.ends_with('\\')) {
                 part.insert(at, '*');
             }
             let mut had = Vec::new();

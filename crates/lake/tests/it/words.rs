@@ -77,16 +77,17 @@ fn has(line: &str, word: &str) -> bool {
     let (line, word) = (fold(line), fold(&word.replace("\\\\", "\\")));
     let of_word = |c: char| c == '_' || c.is_alphanumeric();
     let begins = |at: usize| {
-        let before = &line[..at];
+        let (before, _) = line.split_at(at);
         !before.ends_with(of_word) || ["\\n", "\\r", "\\t"].iter().any(|escape| before.ends_with(escape))
     };
     let (first, last) = word.split_once('*').map_or((word.as_str(), None), |(first, last)| (first, Some(last)));
     let places = |text: &str, from: usize| {
         let places = line.char_indices().map(|(at, _)| at).chain([line.len()]);
-        places.filter(|at| *at >= from && line[*at..].starts_with(text)).collect::<Vec<_>>()
+        places.filter(|at| *at >= from && line.split_at(*at).1.starts_with(text)).collect::<Vec<_>>()
     };
     let starts = places(first, 0).into_iter().filter(|at| !first.starts_with(of_word) || begins(*at));
-    let ends = |text: &str, at: usize| !text.ends_with(of_word) || !line[at + text.len()..].starts_with(of_word);
+    let ends =
+        |text: &str, at: usize| !text.ends_with(of_word) || !line.split_at(at + text.len()).1.starts_with(of_word);
     match last {
         None => starts.into_iter().any(|at| ends(first, at)),
         Some(last) if first.is_empty() && last.ends_with('*') => line.contains(last.trim_end_matches('*')),
@@ -175,7 +176,7 @@ fn filters_hide_nothing_whatever_becomes_of_them() {
         std::fs::remove_file(&all[0]).expect("removes");
         let mut bytes = std::fs::read(&all[1]).expect("reads");
         bytes[40..80].fill(0);
-        std::fs::write(&all[1], &bytes).expect("writes");
+        disk::write_atomic(&disk::OsDisk, &all[1], &bytes).expect("writes");
         std::fs::copy(&all[1], &all[2]).expect("copies");
         agrees(&lake, &lines, "damaged").await;
         assert_eq!(lake.upkeep(&default).await.expect("mends").filtered_files, 3);
@@ -242,8 +243,8 @@ fn a_table_without_filters_gets_them() {
         let all = filters(&place);
         all.iter().for_each(|file| std::fs::remove_file(file).expect("removes"));
         let stray = all[0].with_file_name("_00000000000000000000000000000000.tokens");
-        std::fs::write(&stray, "of no file").expect("writes");
-        std::fs::write(all[0].with_extension("tmp"), "half").expect("writes");
+        disk::write_atomic(&disk::OsDisk, &stray, b"of no file").expect("writes");
+        disk::write_atomic(&disk::OsDisk, &all[0].with_extension("tmp"), b"half").expect("writes");
         let lake = place.open().await;
         assert_eq!(filters(&place), Vec::<PathBuf>::new(), "what is of no file goes");
         assert!(!all[0].with_extension("tmp").exists());
