@@ -221,8 +221,8 @@ pub(crate) struct AlertSendArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  dihya search 'service:auth severity>=error \"time out\" -debug'\n  \
     dihya search --from 2h --limit 500 timeout\n  dihya search --follow 'stream:nginx* status:>=500'\n\n\
-    Words stand for themselves, anywhere in an event's text; all must hold. `field:value`, `field:>=10` and \
-    `severity>=warning` ask for fields, `*` stands for any rest, `-` or `NOT ` in front says not (after `--`, where it comes first), \"quotes\" keep words together. \
+    Words are looked for in an event's text, whole and whatever their case; all must hold. `field:value`, `field:>=10` and \
+    `severity>=warning` ask for fields, `*` stands for any rest, `-` or `NOT ` in front says not (after `--`, where it comes first), \"quotes\" find any text, parts of words too. \
     docs/lake.md has it all. What is asked is recorded, cleared like other free text: a name that stands alone may stay in it.")]
 pub(crate) struct SearchArgs {
     /// What to look for; several words are one query.

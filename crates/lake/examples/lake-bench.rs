@@ -1,7 +1,8 @@
 //! How fast the lake takes events, how much disk they take, and how fast it answers.
 //!
-//! `cargo run --release -p lake --example lake-bench -- [--dir DIR] [--gb 10] [--asks 7]` prints one JSON line. Requests of a web
-//! server, made from a seed and spread over a day; their size is that of the JSON that a shipper would send for them. They
+//! `cargo run --release -p lake --example lake-bench -- [--dir DIR] [--gb 10] [--asks 7] [--ids 2]` prints one JSON line. Requests of
+//! a web server, made from a seed and spread over a day; their size is that of the JSON that a shipper would send for them. Each has
+//! two random identifiers of 128 bits, its own and its trace's; with `--ids 1` its own alone, with `--ids 0` none. They
 //! are folded, committed and joined into large files as in the product, with the time of making them taken off. Then each
 //! question is asked several times, with what it reads in the operating system's memory or not as it happens to be.
 
@@ -47,6 +48,8 @@ struct Generator {
     raw_bytes: u64,
     /// Events to spread the day over.
     events_about: u64,
+    /// Random identifiers of an event.
+    ids: u8,
     /// When that day begins, in seconds since 1970: yesterday, so that nothing is too old to be kept.
     start: i64,
 }
@@ -61,13 +64,14 @@ impl Generator {
         self.rng.fill(&mut id);
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let (request, trace) = (hex(&id[..16]), hex(&id[16..]));
-        if number == self.events_about / 2 {
+        if number == self.events_about / 2 && self.ids == 2 {
             *self.made.needle.lock().unwrap_or_else(PoisonError::into_inner) = Some((request.clone(), trace.clone()));
         }
         let status = self.pick(&["200", "200", "200", "304", "404"]);
         let bytes = self.rng.below(90_000);
+        let request = if self.ids == 0 { String::new() } else { format!(" request_id={request}") };
         let message = format!(
-            "{} {} {status} {bytes} 0.{:03}s upstream=app-{}:8080 request_id={request}",
+            "{} {} {status} {bytes} 0.{:03}s upstream=app-{}:8080{request}",
             self.pick(&["GET", "POST"]),
             self.pick(&PATHS),
             self.rng.below(1_000),
@@ -92,12 +96,13 @@ impl Generator {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), Value::from(value)))
                 .collect(),
-            trace_id: Some(trace),
+            trace_id: (self.ids == 2).then_some(trace),
             ..Event::default()
         };
         // As bench/intake sends them: an action line, names, quotes and time besides the values.
         let of = |map: &model::Map| map.iter().map(|(name, value)| name.len() + 6 + written(value)).sum::<usize>();
-        let raw = 27 + 34 + 70 + 48 + written_body(&event) + of(&event.attributes) + of(&event.resource);
+        let trace = if event.trace_id.is_some() { 48 } else { 0 };
+        let raw = 27 + 34 + 70 + trace + written_body(&event) + of(&event.attributes) + of(&event.resource);
         (event, raw)
     }
 }
@@ -155,13 +160,19 @@ fn peak_mb() -> f64 {
     line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) / 1e3
 }
 
-fn size_of(path: &std::path::Path) -> u64 {
+/// Bytes of the files below a directory whose names end so.
+fn size_of(path: &std::path::Path, end: &str) -> u64 {
     std::fs::read_dir(path).map_or(0, |entries| {
         entries
             .flatten()
             .map(|entry| {
                 let path = entry.path();
-                if path.is_dir() { size_of(&path) } else { entry.metadata().map_or(0, |meta| meta.len()) }
+                let counts = path.to_string_lossy().ends_with(end);
+                match (path.is_dir(), counts) {
+                    (true, _) => size_of(&path, end),
+                    (false, true) => entry.metadata().map_or(0, |meta| meta.len()),
+                    (false, false) => 0,
+                }
             })
             .sum()
     })
@@ -221,7 +232,27 @@ async fn fill(lake: &Lake, generator: Generator) -> (f64, f64) {
     (megabytes / (cpu() - before - making), megabytes / ((clock.monotonic() - start).as_secs_f64() - making))
 }
 
-async fn run(dir: PathBuf, gb: f64, asks: usize) -> String {
+/// A question, by the name of its figure: in SQL or as a search, and how many rows it has.
+type Question = (&'static str, String, u64, bool);
+
+fn questions(by_service: String, needle: Option<(String, String)>) -> Vec<Question> {
+    let absent = "SELECT count(*) FROM events WHERE body ILIKE '%nowhere to be found%'";
+    let mut questions: Vec<Question> = vec![
+        ("count_by_service_ms", by_service, SERVICES.len() as u64, true),
+        ("substring_ms", absent.to_owned(), 1, true),
+        ("newest_ms", "severity:info".to_owned(), 10, false),
+        ("newest_word_ms", "orders".to_owned(), 10, false),
+        ("absent_word_ms", "nowhere".to_owned(), 0, false),
+    ];
+    if let Some((request, trace)) = needle {
+        questions.push(("needle_trace_ms", format!("trace_id:{trace}"), 1, false));
+        questions.push(("needle_text_ms", request.clone(), 1, false));
+        questions.push(("phrase_text_ms", format!("\":8080 request_id={request}\""), 1, false));
+    }
+    questions
+}
+
+async fn run(dir: PathBuf, gb: f64, asks: usize, ids: u8) -> String {
     let clock = OsClock::default();
     let world =
         World { disk: Arc::new(OsDisk), clock: Arc::new(clock), rng: Arc::new(OsRng), fault: Arc::new(NoFault) };
@@ -245,46 +276,41 @@ async fn run(dir: PathBuf, gb: f64, asks: usize) -> String {
         made: Arc::clone(&made),
         raw_bytes,
         events_about: raw_bytes / 470,
+        ids,
         start,
     };
     let (per_core, by_wall) = fill(&lake, generator).await;
     let filled_mb = peak_mb();
     let raw = made.raw_bytes.load(Ordering::Relaxed) as f64;
-    let on_disk = size_of(&dir.join("lake")) as f64;
-    let (request, trace) = made.needle.lock().unwrap_or_else(PoisonError::into_inner).clone().expect("one was kept");
+    let (on_disk, filters) = (size_of(&dir.join("lake"), "") as f64, size_of(&dir.join("lake"), ".tokens") as f64);
+    let needle = made.needle.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let hour = |of: i64| Timestamp::from_second(start + of * 3_600).expect("in range");
     let by_service = format!(
         "SELECT service, count(*) FROM events WHERE ts >= '{}' AND ts < '{}' GROUP BY service",
         hour(11),
         hour(12)
     );
-    let absent = "SELECT count(*) FROM events WHERE body ILIKE '%nowhere to be found%'";
-    let questions: [(&str, &str, u64, bool); 5] = [
-        ("needle_trace_ms", &format!("trace_id:{trace}"), 1, false),
-        ("needle_text_ms", &format!("\"{request}\""), 1, false),
-        ("count_by_service_ms", &by_service, SERVICES.len() as u64, true),
-        ("substring_ms", absent, 1, true),
-        ("newest_ms", "severity:info", 10, false),
-    ];
+    let questions = questions(by_service, needle);
     let mut figures = Vec::new();
-    for (name, question, rows, is_sql) in questions {
+    for (name, question, rows, is_sql) in &questions {
         let mut took = Vec::new();
         for _ in 0..asks {
             let start = clock.monotonic();
             let found =
-                if is_sql { asked(&lake, &tenant, question).await } else { searched(&lake, &tenant, question).await };
+                if *is_sql { asked(&lake, &tenant, question).await } else { searched(&lake, &tenant, question).await };
             took.push((clock.monotonic() - start).as_secs_f64() * 1e3);
-            assert_eq!(found, rows, "{name}");
+            assert_eq!(found, *rows, "{name}");
         }
         figures.push(format!("\"{name}\":{}", spread(took)));
     }
     format!(
         "{{\"bench\":\"lake\",\"asks\":{asks},\"raw_gb\":{:.3},\"events\":{},\"mb_per_s_core\":{per_core:.1},\"mb_per_s\":{by_wall:.1},\
-         \"filled_peak_mb\":{filled_mb:.1},\"peak_mb\":{:.1},\"raw_to_disk\":{:.2},{}}}",
+         \"filled_peak_mb\":{filled_mb:.1},\"peak_mb\":{:.1},\"raw_to_disk\":{:.2},\"filters_percent\":{:.2},{}}}",
         raw / 1e9,
         made.events.load(Ordering::Relaxed),
         peak_mb(),
         raw / on_disk,
+        filters / raw * 100.0,
         figures.join(",")
     )
 }
@@ -301,7 +327,12 @@ fn main() {
     let dir = dir.join(std::process::id().to_string());
     std::fs::create_dir_all(&dir).expect("creates");
     let runtime = tokio::runtime::Runtime::new().expect("starts");
-    let line = runtime.block_on(run(dir.clone(), number("--gb", 10.0), number("--asks", 7.0) as usize));
+    let line = runtime.block_on(run(
+        dir.clone(),
+        number("--gb", 10.0),
+        number("--asks", 7.0) as usize,
+        number("--ids", 2.0) as u8,
+    ));
     drop(runtime);
     std::fs::remove_dir_all(&dir).expect("removes");
     println!("{line}");

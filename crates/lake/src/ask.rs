@@ -34,8 +34,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use model::Tenant;
 use model::limits::{
-    PAYLOAD_BYTES_MAX, QUERIES_MAX, QUERY_MEMORY_MAX, QUERY_SPILL_BYTES_MAX, QUERY_TIME_MAX, SQL_BYTES_MAX,
-    SQL_STEPS_MAX,
+    LAKE_FOOTERS_BYTES_MAX, PAYLOAD_BYTES_MAX, QUERIES_MAX, QUERY_MEMORY_MAX, QUERY_SPILL_BYTES_MAX, QUERY_TIME_MAX,
+    SQL_BYTES_MAX, SQL_STEPS_MAX,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -48,9 +48,10 @@ use crate::lake::{Lake, World};
 use crate::out::{Encoder, RowsOut};
 use crate::provider::{Events, STORE};
 use crate::store::Store;
+use crate::word;
 
 /// Partitions that one query works on at a time: more would take the machine from the others.
-const WAYS: usize = 2;
+pub(crate) const WAYS: usize = 2;
 /// Stack of a thread that plans and runs queries: measured, the deepest that `limits::SQL_STEPS_MAX` allows takes less
 /// than half of it, unoptimised.
 const STACK_BYTES: usize = 32 << 20;
@@ -110,7 +111,11 @@ impl Engine {
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![spill.to_owned()]))
             .with_max_temp_directory_size(QUERY_SPILL_BYTES_MAX);
-        let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).build().map_err(Error::plan)?;
+        let runtime = RuntimeEnvBuilder::new()
+            .with_disk_manager_builder(disk)
+            .with_metadata_cache_limit(LAKE_FOOTERS_BYTES_MAX)
+            .build()
+            .map_err(Error::plan)?;
         let url = Url::parse(STORE).map_err(|_| Error::Foreign { why: "its store has no name" })?;
         runtime.register_object_store(&url, Arc::new(store.clone()));
         let threads = tokio::runtime::Builder::new_multi_thread()
@@ -139,11 +144,11 @@ impl Engine {
     }
 
     /// Makes a session in which `events` is the only table and nothing can be named that is not ours (invariant E-3).
-    fn session(&self, events: Events) -> Result<SessionContext, Error> {
+    fn session(&self, events: Events, ways: usize) -> Result<SessionContext, Error> {
         let config = SessionConfig::new()
             .with_default_catalog_and_schema("dihya", "lake")
             .with_information_schema(false)
-            .with_target_partitions(WAYS)
+            .with_target_partitions(ways)
             .with_batch_size(BATCH_ROWS);
         let pool = Arc::new(FairSpillPool::new(QUERY_MEMORY_MAX / QUERIES_MAX));
         let runtime = RuntimeEnvBuilder::from_runtime_env(&self.runtime).with_memory_pool(pool).build();
@@ -158,23 +163,25 @@ impl Engine {
             functions.retain(|f| !greedy(f.name()) && !f.aliases().iter().any(|name| greedy(name)));
         }
         let session = SessionContext::new_with_state(builder.build());
+        session.register_udf(word::function().as_ref().clone());
         session.register_table("events", Arc::new(events)).map_err(Error::plan)?;
         Ok(session)
     }
 
-    /// Makes a query and runs it, on a task that ends with what is returned.
+    /// Makes a query and runs it, at most `ways` files at a time, on a task that ends with what is returned.
     ///
     /// # Errors
     /// Those of making and planning it; those of running come with the rows.
     pub(crate) async fn start(
         &self,
         events: Events,
+        ways: usize,
         limits: Limits,
         turn: OwnedSemaphorePermit,
         make: impl FnOnce(SessionContext) -> BoxFuture<'static, Result<DataFrame, Error>> + Send + 'static,
     ) -> Result<Rows, Error> {
         let time = limits.time.min(QUERY_TIME_MAX);
-        let session = self.session(events)?;
+        let session = self.session(events, ways)?;
         let (send, receive) = mpsc::channel(WAITING_MAX);
         let (planned, schema) = oneshot::channel();
         let truncated = Arc::new(AtomicBool::new(false));
@@ -437,7 +444,7 @@ impl Lake {
         let events = self.events(tenant)?;
         let turn = self.0.engine.turn()?;
         let sql = sql.to_owned();
-        let rows = self.0.engine.start(events, limits, turn, |session| Box::pin(query(session, sql))).await?;
+        let rows = self.0.engine.start(events, WAYS, limits, turn, |session| Box::pin(query(session, sql))).await?;
         let encoder = Encoder::new(out, &rows.schema)?;
         Ok(Answer::new(rows, encoder))
     }

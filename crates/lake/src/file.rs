@@ -4,28 +4,30 @@ use std::collections::HashMap;
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{
-    SortColumn, concat_batches, lexsort_to_indices, max, max_string, min, min_string, take_record_batch,
+    SortColumn, concat, interleave_record_batch, lexsort_to_indices, max, max_string, min, min_string,
 };
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use deltalake::kernel::{Add, Remove};
-use model::limits::LAKE_FILE_BYTES_MAX;
+use model::limits::{LAKE_FILE_BYTES_MAX, LAKE_GROUP_BYTES_MAX};
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use parquet::schema::types::ColumnPath;
+use tracing::warn;
 
 use crate::columns::{file_schema, place};
 use crate::error::Error;
 use crate::store::{Store, Upload};
+use crate::tokens::TokensWriter;
 
 /// Rows of a row group: what is read, and skipped, together.
 const GROUP_ROWS: usize = 262_144;
-/// Bytes of rows, encoded, after which a row group is ended too: it stands in memory until then.
-const GROUP_BYTES: usize = 64 << 20;
-/// The same for a file that leaves us: as many are made at once as questions are answered.
+/// As `limits::LAKE_GROUP_BYTES_MAX` for a file that leaves us: as many are made at once as questions are answered.
 const EXPORTED_GROUP_BYTES: usize = 16 << 20;
+/// Rows that are copied into their order at a time.
+const PIECE_ROWS: usize = 1_024;
 /// Longest name of a service that goes into the log: whoever sends longer ones gets no files skipped.
 const SERVICE_BYTES_MAX: usize = 256;
 /// Texts that are long and near unique: their minimum and maximum skip nothing.
@@ -147,14 +149,38 @@ fn time_text(us: i64) -> String {
     format!("{time:.6}")
 }
 
-/// Sorts rows by stream, then time, then position: rows that are asked for together stand together.
-pub(crate) fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, Error> {
-    let schema = file_schema();
-    let all = concat_batches(&schema, batches).map_err(Error::arrow("join rows"))?;
-    let by = |name| SortColumn { values: all.column(place(name)).clone(), options: None };
-    let order: UInt32Array =
-        lexsort_to_indices(&[by("stream"), by("ts"), by("position")], None).map_err(Error::arrow("sort rows"))?;
-    take_record_batch(&all, &order).map_err(Error::arrow("sort rows"))
+/// Rows in the order in which they are to be written, without a copy of them all.
+pub(crate) struct Sorted {
+    batches: Vec<RecordBatch>,
+    /// For each row its batch, and its place there.
+    order: Vec<(usize, usize)>,
+}
+
+impl Sorted {
+    /// Sorts rows by stream, then time, then position: rows that are asked for together stand together.
+    pub(crate) fn of(batches: Vec<RecordBatch>) -> Result<Self, Error> {
+        let by = |name: &str| -> Result<SortColumn, Error> {
+            let pieces: Vec<&dyn Array> = batches.iter().map(|rows| rows.column(place(name)).as_ref()).collect();
+            Ok(SortColumn { values: concat(&pieces).map_err(Error::arrow("sort rows"))?, options: None })
+        };
+        let order = lexsort_to_indices(&[by("stream")?, by("ts")?, by("position")?], None);
+        let order: UInt32Array = order.map_err(Error::arrow("sort rows"))?;
+        let places: Vec<(usize, usize)> =
+            batches.iter().enumerate().flat_map(|(at, rows)| (0..rows.num_rows()).map(move |row| (at, row))).collect();
+        let order = order.values().iter().filter_map(|at| places.get(*at as usize).copied()).collect();
+        Ok(Self { batches, order })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Returns the rows in order, some at a time.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Result<RecordBatch, Error>> {
+        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+        let pieces = self.order.chunks(PIECE_ROWS);
+        pieces.map(move |places| interleave_record_batch(&batches, places).map_err(Error::arrow("sort rows")))
+    }
 }
 
 /// How rows of our own files are encoded.
@@ -164,7 +190,7 @@ pub(crate) fn properties(rows: usize) -> WriterProperties {
         descending: false,
         nulls_first: true,
     };
-    let mut builder = common(GROUP_BYTES).set_sorting_columns(Some(vec![sorting("stream"), sorting("ts")]));
+    let mut builder = common(LAKE_GROUP_BYTES_MAX).set_sorting_columns(Some(vec![sorting("stream"), sorting("ts")]));
     for name in LOOKED_UP {
         builder = builder
             .set_column_bloom_filter_enabled(column(name), true)
@@ -207,6 +233,8 @@ pub(crate) struct FileWriter {
     path: String,
     day: i32,
     seen: Seen,
+    /// Its token filters; `None` once they could not be written: the file is as good without.
+    tokens: Option<TokensWriter>,
 }
 
 /// What the log will know of it.
@@ -247,12 +275,14 @@ impl FileWriter {
         let upload = store.begin(&Path::from(format!("{tenant}/{path}"))).map_err(object("begin a data file"))?;
         let parquet = ArrowWriter::try_new(upload, file_schema(), Some(properties(rows)))
             .map_err(Error::parquet("begin a data file"))?;
-        Ok(Self { parquet, path, day, seen: Seen::default() })
+        let tokens = told(TokensWriter::begin(store, tenant, &path));
+        Ok(Self { parquet, path, day, seen: Seen::default(), tokens })
     }
 
     /// Writes rows, which must go on from those before in order of stream and time.
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
         self.seen.add(rows);
+        self.tokens = self.tokens.take().and_then(|mut tokens| told(tokens.add(rows).map(|()| tokens)));
         self.parquet.write(rows).map_err(Error::parquet("write a data file"))
     }
 
@@ -263,9 +293,12 @@ impl FileWriter {
 
     /// Makes the file durable. Nothing names it yet.
     pub(crate) fn finish(self) -> Result<DataFile, Error> {
-        let Self { parquet, path, day, seen } = self;
+        let Self { parquet, path, day, seen, tokens } = self;
         let mut upload = parquet.into_inner().map_err(Error::parquet("end a data file"))?;
         upload.finish().map_err(object("end a data file"))?;
+        if let Some(tokens) = tokens {
+            told(tokens.finish(upload.len()));
+        }
         Ok(DataFile {
             path,
             bytes: upload.len(),
@@ -277,6 +310,11 @@ impl FileWriter {
             service_nulls: seen.service_nulls,
         })
     }
+}
+
+/// Filters that could not be written are made by upkeep, or rows are read without.
+fn told<T>(written: Result<T, Error>) -> Option<T> {
+    written.inspect_err(|error| warn!(error = %error, "could not write the token filters of a file")).ok()
 }
 
 /// Keeps of an object store's error what was tried.

@@ -23,12 +23,13 @@ use crate::ask::Engine;
 use crate::columns::{file_schema, table_schema};
 use crate::error::Error;
 use crate::fault::{Fault, Point};
-use crate::file::{DataFile, FileWriter, day_of, sorted};
+use crate::file::{DataFile, FileWriter, Sorted, day_of};
 use crate::maintain::{Retention, lock};
 use crate::provider::Events;
 use crate::rows::{Row, batch};
 use crate::store::Store;
 use crate::table::{Change, Table};
+use crate::tokens::Tokens;
 
 /// Rows up to which batches that follow each other are joined: fewer, larger ones are scanned faster.
 const JOINED_ROWS_MAX: usize = 8_192;
@@ -105,6 +106,7 @@ pub(crate) struct Shard {
     pub(crate) removed: Mutex<Vec<(Duration, String)>>,
     /// Live files that were looked into for what is too old, and the first day on which something in them will be.
     pub(crate) looked: Mutex<BTreeMap<String, i32>>,
+    pub(crate) tokens: Tokens,
 }
 
 /// What queries see at this moment: each row once.
@@ -199,11 +201,12 @@ impl Lake {
         let mut shards = BTreeMap::new();
         for tenant in &options.tenants {
             let table = Table::open(store.clone(), tenant.clone(), Arc::clone(&world.clock)).await;
-            let table = table.map_err(|error| Error::Open { tenant: tenant.clone(), source: Box::new(error) })?;
+            let mut table = table.map_err(|error| Error::Open { tenant: tenant.clone(), source: Box::new(error) })?;
             let view = View { files: table.files(), next: table.next(), ..View::default() };
             let shard = Shard {
                 tenant: tenant.clone(),
                 durable: AtomicU64::new(table.next()),
+                tokens: Tokens::new(store.clone(), table.take_lacking()),
                 view: Mutex::new(view),
                 table: tokio::sync::Mutex::new(table),
                 commits: AtomicU64::new(0),
@@ -498,9 +501,9 @@ impl Lake {
             let stored: Vec<RecordBatch> = stored.collect::<Result<_, _>>().map_err(Error::arrow("take columns"))?;
             let (store, tenant, name) = (self.0.store.clone(), shard.tenant.clone(), self.name());
             let written = tokio::task::spawn_blocking(move || {
-                let rows = sorted(&stored)?;
-                let mut file = FileWriter::begin(&store, tenant.as_str(), day_number, &name, rows.num_rows())?;
-                file.write(&rows)?;
+                let rows = Sorted::of(stored)?;
+                let mut file = FileWriter::begin(&store, tenant.as_str(), day_number, &name, rows.len())?;
+                rows.pieces().try_for_each(|piece| file.write(&piece?))?;
                 file.finish()
             });
             files.push(written.await.map_err(|_| Error::Rows { doing: "write a data file" })??);
@@ -520,7 +523,8 @@ impl Lake {
         let shard = self.shard(tenant)?;
         let view = shard.view();
         let hot = view.hot.iter().map(|hot| hot.rows.clone()).collect();
-        Ok(Events { tenant: shard.tenant.clone(), files: Arc::clone(&view.files), hot })
+        let (tenant, files, tokens) = (shard.tenant.clone(), Arc::clone(&view.files), shard.tokens.clone());
+        Ok(Events { tenant, files, hot, tokens })
     }
 }
 

@@ -8,7 +8,8 @@
 //! once; a flush sorts them into Parquet (`file`) and commits them with the ledger position in the same log entry
 //! (`table`), through a store that syncs what delta-rs does not (`store`); upkeep joins small files and removes old
 //! rows (`maintain`). A question is SQL (`ask`) or a search ([`syntax`], `search`); both become one plan over one
-//! table provider (`provider`) that holds one tenant's files and rows and no other's.
+//! table provider (`provider`) that holds one tenant's files and rows and no other's, and reads of a file only where the
+//! words that are asked for (`word`) may be, by filters that stand beside it (`tokens`).
 //!
 //! What the wiring must do: open the lake after the data directory is locked; begin each tenant's feed at
 //! [`Lake::position`] and stop the start if that lies beyond the ledger's end; run [`Lake::run`] once per tenant and
@@ -30,6 +31,9 @@ mod search;
 mod store;
 pub mod syntax;
 mod table;
+mod tokens;
+mod wanted;
+mod word;
 
 pub use ask::{Answer, AnswerColumn, Limits};
 pub use columns::attribute_of;

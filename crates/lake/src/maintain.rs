@@ -15,7 +15,10 @@ use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{ident, lit};
 use datafusion::prelude::DataFrame;
 use model::Tenant;
-use model::limits::{LAKE_COMMITS_MAX, LAKE_FILE_BYTES_MAX, LAKE_REMOVED_KEPT, LAKE_SMALL_FILES_MAX, QUERY_TIME_MAX};
+use model::limits::{
+    LAKE_COMMITS_MAX, LAKE_FILE_BYTES_MAX, LAKE_REMOVED_KEPT, LAKE_SMALL_FILES_MAX, LAKE_TOKENS_MADE_MAX,
+    QUERY_TIME_MAX,
+};
 use tracing::{info, warn};
 
 use crate::ask::{Limits, Rows};
@@ -100,6 +103,8 @@ pub struct Upkeep {
     pub joined_files: u64,
     /// Files that were deleted from the disk.
     pub deleted_files: u64,
+    /// Files whose token filters were missing or damaged and were made again.
+    pub filtered_files: u64,
 }
 
 /// What a table holds, by its own log and by its files.
@@ -143,6 +148,7 @@ impl Lake {
                         expired_rows = done.expired_rows,
                         joined_files = done.joined_files,
                         deleted_files = done.deleted_files,
+                        filtered_files = done.filtered_files,
                         "kept the lake up"
                     ),
                     Err(error) => warn!(error = %error, "could not keep the lake up"),
@@ -162,7 +168,8 @@ impl Lake {
         let joined_files = self.join_small(shard).await?;
         self.cut_log(shard, expired_rows > 0 || joined_files > 0).await?;
         let deleted_files = self.delete_removed(shard).await?;
-        Ok(Upkeep { expired_rows, joined_files, deleted_files })
+        let filtered_files = self.make_filters(shard).await?;
+        Ok(Upkeep { expired_rows, joined_files, deleted_files, filtered_files })
     }
 
     /// Removes rows that are too old, file by file.
@@ -243,9 +250,11 @@ impl Lake {
         files: &[DataFile],
         make: impl FnOnce(DataFrame) -> datafusion::error::Result<DataFrame> + Send + 'static,
     ) -> Result<Rows, Error> {
-        let events = Events { tenant: shard.tenant.clone(), files: Arc::new(files.to_vec()), hot: Vec::new() };
+        let (files, tokens) = (Arc::new(files.to_vec()), shard.tokens.clone());
+        let events = Events { tenant: shard.tenant.clone(), files, hot: Vec::new(), tokens };
         let turn = self.0.engine.own_turn().await?;
-        self.0.engine.start(events, REWRITE, turn, |session| Box::pin(over(session, make))).await
+        // One file after the other: what is read of each at once is a row group, and sorting has all of the query's memory.
+        self.0.engine.start(events, 1, REWRITE, turn, |session| Box::pin(over(session, make))).await
     }
 
     /// Returns how many rows each stream has in a file.
@@ -345,6 +354,19 @@ impl Lake {
         }
         lock(&shard.removed).retain(|(since, _)| !old(*since));
         Ok(due.len() as u64)
+    }
+
+    /// Makes token filters of files that have none that can be used, some at a time. Nobody but upkeep takes files away, so none
+    /// gets filters after it is gone.
+    async fn make_filters(&self, shard: &Shard) -> Result<u64, Error> {
+        let lacking = shard.tokens.take_lacking(&self.files(shard), LAKE_TOKENS_MADE_MAX);
+        let count = lacking.len() as u64;
+        for file in lacking {
+            let (tokens, tenant) = (shard.tokens.clone(), shard.tenant.clone());
+            let made = tokio::task::spawn_blocking(move || tokens.make(tenant.as_str(), &file));
+            made.await.map_err(|_| Error::Rows { doing: "make filters" })??;
+        }
+        Ok(count)
     }
 
     /// Counts a tenant's rows in the log and in the files, and looks whether each position stands once.

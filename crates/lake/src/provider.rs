@@ -14,7 +14,7 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{Column, DFSchema, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetRowSelection};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -28,9 +28,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::scalar::ScalarValue;
 use model::Tenant;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
 use crate::columns::{file_schema, place, table_schema};
 use crate::file::DataFile;
+use crate::tokens::{Tokens, Wanted};
+use crate::wanted::wanted;
 
 /// Where the store of data files is registered. Nobody else's files are there, and no SQL can name it.
 pub(crate) const STORE: &str = "dihya-lake://events";
@@ -41,6 +44,14 @@ pub(crate) struct Events {
     pub(crate) tenant: Tenant,
     pub(crate) files: Arc<Vec<DataFile>>,
     pub(crate) hot: Vec<RecordBatch>,
+    pub(crate) tokens: Tokens,
+}
+
+/// A file that is to be read.
+struct Read<'a> {
+    file: &'a DataFile,
+    /// Where in it; everywhere without.
+    rows: Option<RowSelection>,
 }
 
 impl Events {
@@ -56,12 +67,43 @@ impl Events {
         Ok(self.files.iter().zip(kept).filter(|(_, kept)| *kept).map(|(file, _)| file).collect())
     }
 
+    /// Leaves out files, and rows of them, that have none of the words that are wanted. Reads a page of a filter for each word and
+    /// some ten thousand rows, and gives way after each file.
+    async fn narrowed<'a>(&self, files: Vec<&'a DataFile>, wanted: &Wanted) -> Vec<Read<'a>> {
+        let mut read = Vec::with_capacity(files.len());
+        let (mut all, mut kept) = (0_u64, 0_u64);
+        for file in files {
+            let narrowed = match wanted {
+                Wanted::Anything => None,
+                wanted => self.tokens.narrow(self.tenant.as_str(), file, wanted),
+            };
+            let may: usize = narrowed.iter().flatten().filter(|(_, may)| *may).map(|(rows, _)| rows).sum();
+            let may = narrowed.as_ref().map_or(file.rows, |_| may as u64);
+            (all, kept) = (all + file.rows, kept + may);
+            if may == 0 {
+                continue;
+            }
+            // Where much is read anyway, what ends early does so by the times of row groups, which a selection switches off.
+            let narrowed = narrowed.filter(|_| may <= file.rows / 2);
+            let rows = narrowed.map(|parts| {
+                let part = |(rows, may)| if may { RowSelector::select(rows) } else { RowSelector::skip(rows) };
+                parts.into_iter().map(part).collect()
+            });
+            read.push(Read { file, rows });
+            tokio::task::yield_now().await;
+        }
+        if *wanted != Wanted::Anything {
+            tracing::debug!(rows = all, kept, "narrowed a question by token filters");
+        }
+        read
+    }
+
     /// Returns the scan of the files, newest first: what wants the newest rows alone then skips the others, by the least
     /// time that it still wants and the greatest that a file has.
     fn files_plan(
         &self,
         state: &dyn Session,
-        mut files: Vec<&DataFile>,
+        mut files: Vec<Read<'_>>,
         predicate: Option<Arc<dyn PhysicalExpr>>,
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
@@ -82,8 +124,8 @@ impl Events {
         if let Some(predicate) = predicate {
             source = source.with_predicate(predicate);
         }
-        files.sort_by_key(|file| std::cmp::Reverse(file.ts.1));
-        let files: Vec<PartitionedFile> = files.into_iter().map(|file| self.described(file)).collect();
+        files.sort_by_key(|read| std::cmp::Reverse(read.file.ts.1));
+        let files: Vec<PartitionedFile> = files.into_iter().map(|read| self.described(read)).collect();
         // Dealt out like cards, so that each of those who read begins with the newest of theirs.
         let ways = state.config().target_partitions().clamp(1, files.len().max(1));
         let mut groups = vec![Vec::new(); ways];
@@ -99,7 +141,7 @@ impl Events {
     }
 
     /// Returns a file with what the log knows of it.
-    fn described(&self, file: &DataFile) -> PartitionedFile {
+    fn described(&self, Read { file, rows }: Read<'_>) -> PartitionedFile {
         let time = |us| Precision::Exact(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
         let level = |level| Precision::Exact(ScalarValue::Int32(Some(level)));
         let schema = file_schema();
@@ -112,9 +154,13 @@ impl Events {
             (column.min_value, column.max_value, column.null_count) = (least, greatest, Precision::Exact(0));
         }
         let values = vec![ScalarValue::from(self.tenant.as_str()), ScalarValue::Date32(Some(file.day))];
-        PartitionedFile::new(format!("{}/{}", self.tenant, file.path), file.bytes)
+        let described = PartitionedFile::new(format!("{}/{}", self.tenant, file.path), file.bytes)
             .with_partition_values(values)
-            .with_statistics(Arc::new(statistics))
+            .with_statistics(Arc::new(statistics));
+        match rows {
+            Some(rows) => described.with_extension(ParquetRowSelection::new(rows)),
+            None => described,
+        }
     }
 }
 
@@ -142,7 +188,7 @@ impl TableProvider for Events {
         let predicate = conjunction(filters.iter().cloned())
             .map(|expr| state.create_physical_expr(expr, &DFSchema::try_from(table_schema())?))
             .transpose()?;
-        let files = self.candidates(predicate.as_ref())?;
+        let files = self.narrowed(self.candidates(predicate.as_ref())?, &wanted(filters)).await;
         let hot =
             MemorySourceConfig::try_new_exec(std::slice::from_ref(&self.hot), table_schema(), projection.cloned())?;
         if files.is_empty() {

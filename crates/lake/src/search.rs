@@ -16,12 +16,13 @@ use model::limits::{FIELD_VALUES_MAX, HISTOGRAM_BUCKETS_MAX, SEARCH_ROWS_MAX};
 use model::{Position, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{Limits, Rows};
+use crate::ask::{Limits, Rows, WAYS};
 use crate::columns::{self, DEDICATED, Holds};
 use crate::error::Error;
 use crate::file::day_of;
 use crate::lake::Lake;
 use crate::syntax::{self, Order, Part, Pattern, Search, Test, parse};
+use crate::word::has_word;
 
 /// What is searched, and when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -354,7 +355,7 @@ impl Lake {
         let events = self.events(tenant)?;
         let turn = self.0.engine.turn()?;
         let limits = Limits { rows, ..limits };
-        self.0.engine.start(events, limits, turn, |session| Box::pin(over(session, make))).await
+        self.0.engine.start(events, WAYS, limits, turn, |session| Box::pin(over(session, make))).await
     }
 }
 
@@ -412,8 +413,9 @@ fn compile(search: &Search) -> Result<Expr, syntax::Error> {
         Search::Or(parts) => each(parts)?.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false)),
         // What has no such field is not so either.
         Search::Not(inner) => compile(inner)?.is_not_true(),
-        Search::Text(pattern) => {
-            let like = lit(like(pattern, true));
+        Search::Word(pattern) => has_word(ident("body"), pattern).or(has_word(ident("body_json"), pattern)),
+        Search::Text(text) => {
+            let like = lit(like(&Pattern::exact(text), true));
             ident("body").ilike(like.clone()).or(ident("body_json").ilike(like))
         }
         Search::Field { name, test, column } => field(name, test, *column)?,
@@ -618,7 +620,7 @@ mod tests {
         check(
             "-a*b OR x:web*",
             &expect![[
-                r#"body ILIKE Utf8("%a%b%") OR body_json ILIKE Utf8("%a%b%") IS NOT TRUE OR coalesce(get_field(attributes, Utf8("x")), get_field(resource, Utf8("x"))) LIKE Utf8("web%")"#
+                r#"has_word(body, Utf8("a*b")) OR has_word(body_json, Utf8("a*b")) IS NOT TRUE OR coalesce(get_field(attributes, Utf8("x")), get_field(resource, Utf8("x"))) LIKE Utf8("web%")"#
             ]],
         );
         check(
@@ -629,6 +631,7 @@ mod tests {
         );
         check("http.response.status_code:5*", &expect![[r#"CAST(http_response_status_code AS Utf8) LIKE Utf8("5%")"#]]);
         check("ts<2026-11-22", &expect![[r#"ts < TimestampMicrosecond(1795305600000000, Some("UTC"))"#]]);
+        check("\"50%\"", &expect![[r#"body ILIKE Utf8("%50\%%") OR body_json ILIKE Utf8("%50\%%")"#]]);
         check("severity:*", &expect!["severity IS NOT NULL"]);
         check(
             "severity:25",

@@ -89,6 +89,17 @@ impl Store {
         upload.finish()
     }
 
+    /// Opens a file of ours that is no part of the table, to read pieces of it.
+    pub(crate) fn read(&self, location: &Path) -> Result<Box<dyn DiskFile>> {
+        self.disk.open(&self.place(location)?, Open::Read).map_err(failed)
+    }
+
+    /// Opens a data file to read it from the system, as `object_store` does.
+    pub(crate) fn file(&self, location: &Path) -> Result<std::fs::File> {
+        let path = self.place(location)?;
+        std::fs::File::open(&path).map_err(|source| failed(disk::Error { doing: "open", path, source }))
+    }
+
     /// Removes a file durably; one that is not there is as good.
     pub(crate) fn remove(&self, location: &Path) -> Result<()> {
         let path = self.place(location)?;

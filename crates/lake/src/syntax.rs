@@ -1,8 +1,9 @@
 //! The search that people type, read into a tree: `service:auth severity>=error "time out" -debug field:>10`.
 //!
 //! Words next to each other must all be there; `OR` between two means either; `-` or `NOT` before one means it must not
-//! be there; brackets group. A word or a quoted text is looked for in the body, whatever its case; `*` stands for any
-//! characters, but not between quotes. `name:value` asks for a field's whole value, `name:*` for its being there,
+//! be there; brackets group. A word is looked for in the body, whatever its case, and not inside of longer words: `time` does
+//! not find `timeout`, `time*` does; `*` stands for any characters. A quoted text is looked for as it is, wherever it stands,
+//! parts of words included. `name:value` asks for a field's whole value, `name:*` for its being there,
 //! `name>value`, `>=`, `<`, `<=` (also written `name:>value`) for its order.
 
 use std::fmt;
@@ -18,8 +19,10 @@ pub enum Search {
     Or(Vec<Search>),
     /// Not this.
     Not(Box<Search>),
-    /// The body has this in it.
-    Text(Pattern),
+    /// The body has this word in it, whole where there is no `*`.
+    Word(Pattern),
+    /// The body has this text in it, anywhere.
+    Text(String),
     /// A field is so.
     Field {
         /// Its name, as typed.
@@ -268,7 +271,7 @@ impl Parser {
     fn term(&mut self) -> Result<Search, Error> {
         if self.peek() == Some('"') {
             let text = self.quoted()?;
-            return Ok(Search::Text(Pattern::exact(&text)));
+            return Ok(Search::Text(text));
         }
         let start = self.at;
         let word = self.word(|c| matches!(c, ':' | '<' | '>' | '='))?;
@@ -276,7 +279,7 @@ impl Parser {
             if word.0.is_empty() {
                 return Err(self.expected("a word, a field, a quote or a bracket"));
             }
-            return Ok(Search::Text(word));
+            return Ok(Search::Word(word));
         }
         let name = match word.as_exact() {
             Some(name) if !name.is_empty() => name.to_owned(),
@@ -396,7 +399,13 @@ impl fmt::Display for Search {
             Self::And(parts) => list(f, parts, " "),
             Self::Or(parts) => list(f, parts, " OR "),
             Self::Not(inner) => write!(f, "-{inner}"),
-            Self::Text(pattern) => write!(f, "{pattern}"),
+            Self::Word(pattern) => {
+                // What would read as an operator does not, after a backslash.
+                let operator = pattern.as_exact().is_some_and(|text| matches!(text, "OR" | "AND" | "NOT"));
+                f.write_str(if operator { "\\" } else { "" })?;
+                wild(f, pattern)
+            }
+            Self::Text(text) => quoted(f, text),
             Self::Field { name, test, .. } => {
                 escaped(f, name)?;
                 match test {
@@ -411,14 +420,22 @@ impl fmt::Display for Search {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(text) = self.as_exact() {
-            return write!(f, "\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+        match self.as_exact() {
+            Some(text) => quoted(f, text),
+            None => wild(f, self),
         }
-        self.0.iter().try_for_each(|part| match part {
-            Part::Any => f.write_str("*"),
-            Part::Text(text) => escaped(f, text),
-        })
     }
+}
+
+fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    write!(f, "\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn wild(f: &mut fmt::Formatter<'_>, pattern: &Pattern) -> fmt::Result {
+    pattern.0.iter().try_for_each(|part| match part {
+        Part::Any => f.write_str("*"),
+        Part::Text(text) => escaped(f, text),
+    })
 }
 
 fn escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
@@ -448,21 +465,20 @@ mod tests {
         check("", &expect!["()"]);
         check(
             r#"service:auth severity>=error "time out" -debug user.id:P7x stream:web* field:>10"#,
-            &expect![[
-                r#"(service:"auth" severity>="error" "time out" -"debug" user.id:"P7x" stream:web* field>"10")"#
-            ]],
+            &expect![[r#"(service:"auth" severity>="error" "time out" -debug user.id:"P7x" stream:web* field>"10")"#]],
         );
-        check("a OR b c OR -(d e)", &expect![[r#"("a" OR ("b" "c") OR -("d" "e"))"#]]);
-        check("a AND NOT b", &expect![[r#"("a" -"b")"#]]);
+        check("a OR b c OR -(d e)", &expect!["(a OR (b c) OR -(d e))"]);
+        check("a AND NOT b", &expect!["(a -b)"]);
         check("trace_id:* x:a*b*", &expect!["(trace_id:* x:a*b*)"]);
         check(r#"x="a b" y=1 z<=2 w<3"#, &expect![[r#"(x:"a b" y:"1" z<="2" w<"3")"#]]);
-        check(r"time\ out 10:30\:00", &expect![[r#"("time out" 10:"30:00")"#]]);
-        check("ANDROID ORDER NOTE", &expect![[r#"("ANDROID" "ORDER" "NOTE")"#]]);
+        check(r"time\ out 10:30\:00", &expect![[r#"(time\ out 10:"30:00")"#]]);
+        check("ANDROID ORDER NOTE", &expect!["(ANDROID ORDER NOTE)"]);
         check(
             "url:http://a/b?c=d ts>=2026-11-27T10:00:00Z",
             &expect![[r#"(url:"http://a/b?c=d" ts>="2026-11-27T10:00:00Z")"#]],
         );
-        check("- a", &expect![[r#"-"a""#]]);
+        check(r#"\OR "OR" a* *"#, &expect![[r#"(\OR "OR" a* *)"#]]);
+        check("- a", &expect!["-a"]);
     }
 
     #[test]
@@ -525,7 +541,7 @@ mod tests {
             (order, ".{1,8}").prop_map(|(order, value)| Test::Compare(order, value)),
         ];
         let field = ("[a-z.:()é-]{1,8}", test).prop_map(|(name, test)| Search::Field { name, test, column: 0 });
-        let leaf = prop_oneof![pattern().prop_map(Search::Text), field];
+        let leaf = prop_oneof![pattern().prop_map(Search::Word), ".{0,8}".prop_map(Search::Text), field];
         leaf.prop_recursive(4, 32, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 2..4).prop_map(Search::And),
@@ -541,7 +557,7 @@ mod tests {
             Search::Or(parts) => Search::Or(parts.into_iter().map(without_columns).collect()),
             Search::Not(inner) => Search::Not(Box::new(without_columns(*inner))),
             Search::Field { name, test, .. } => Search::Field { name, test, column: 0 },
-            text @ Search::Text(_) => text,
+            text @ (Search::Word(_) | Search::Text(_)) => text,
         }
     }
 

@@ -1,6 +1,6 @@
 //! One tenant's Delta table: opening it, what it holds, and the one place that commits to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltalake::DeltaTableError;
@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::file::{DataFile, object};
 use crate::provider::STORE;
 use crate::store::Store;
+use crate::tokens;
 
 /// Where Delta keeps its log, below the table.
 const LOG: &str = "_delta_log";
@@ -51,6 +52,8 @@ pub(crate) struct Table {
     checkpoint: u64,
     /// The files of a commit that began and of which the end was not seen.
     unsure: Option<Vec<String>>,
+    /// Live files that had no token filters beside them when we opened.
+    lacking: Vec<String>,
 }
 
 impl Table {
@@ -77,6 +80,7 @@ impl Table {
             next: 0,
             checkpoint: version,
             unsure: None,
+            lacking: Vec::new(),
         };
         table.look().await?;
         table.sweep().await?;
@@ -106,6 +110,11 @@ impl Table {
     /// Returns the live files.
     pub(crate) fn files(&self) -> Arc<Vec<DataFile>> {
         Arc::clone(&self.files)
+    }
+
+    /// Takes the names of live files that had no token filters beside them when we opened.
+    pub(crate) fn take_lacking(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lacking)
     }
 
     /// Returns the first position that the table has not.
@@ -201,25 +210,32 @@ impl Table {
         Ok(())
     }
 
-    /// Removes a file that the table does not name any more.
+    /// Removes a file that the table does not name any more, its token filters first: they are of its words.
     pub(crate) fn forget(&self, path: &str) -> Result<(), Error> {
+        self.remove(&tokens::place(path))?;
+        self.remove(path)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), Error> {
         let location = Path::from(format!("{}/{path}", self.tenant));
         self.store.remove(&location).map_err(object("remove a data file"))
     }
 
-    /// Removes every data file that the table does not name: what was begun and not committed, or removed and not yet
-    /// deleted when the process ended. To be called before anybody asks.
-    async fn sweep(&self) -> Result<(), Error> {
+    /// Removes every file beside the log that is neither named by it nor the token filters of one that is: what was begun and
+    /// not committed, or removed and not yet deleted when the process ended. To be called before anybody asks.
+    async fn sweep(&mut self) -> Result<(), Error> {
         let place = Path::from(format!("{0}/tenant={0}", self.tenant));
         let found: Vec<_> = self.store.list(Some(&place)).try_collect().await.map_err(object("list the data files"))?;
         let named: BTreeSet<&str> = self.files.iter().map(|file| file.path.as_str()).collect();
+        let mut lacking: BTreeMap<String, &str> = named.iter().map(|path| (tokens::place(path), *path)).collect();
         let prefix = format!("{}/", self.tenant);
         for file in found {
-            let path = file.location.as_ref().strip_prefix(&prefix).unwrap_or_default().to_owned();
-            if !named.contains(path.as_str()) {
-                self.forget(&path)?;
+            let path = file.location.as_ref().strip_prefix(&prefix).unwrap_or_default();
+            if lacking.remove(path).is_none() && !named.contains(path) {
+                self.remove(path)?;
             }
         }
+        self.lacking = lacking.into_values().map(str::to_owned).collect();
         Ok(())
     }
 }

@@ -113,11 +113,17 @@ pub const LAKE_RULES_MAX: usize = 1_000;
 
 /// Bytes of rows that the lake holds in memory for all tenants: at the bound it reads no more of the ledger, and the
 /// ledger keeps what is not read.
-pub const LAKE_HOT_BYTES_MAX: usize = 128 << 20;
+pub const LAKE_HOT_BYTES_MAX: usize = 96 << 20;
 
-/// Bytes of one tenant's rows in memory that make a commit due, however young they are, and most that one commit takes: it
-/// sorts them, which takes as much again twice.
-pub const LAKE_FLUSH_BYTES: usize = 64 << 20;
+/// Bytes of one tenant's rows in memory that make a commit due, however young they are, and most that one commit takes: half of
+/// what there may be, so that rows come while others are written.
+pub const LAKE_FLUSH_BYTES: usize = 48 << 20;
+
+/// Bytes of a row group, encoded, after which it is ended: it stands in memory until then.
+pub const LAKE_GROUP_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of footers of data files that are kept in memory for the next query.
+pub const LAKE_FOOTERS_BYTES_MAX: usize = 16 << 20;
 
 /// Most records that the lake reads at once: each may be a payload of the largest size.
 pub const LAKE_READ_RECORDS_MAX: usize = 256;
@@ -125,7 +131,7 @@ pub const LAKE_READ_RECORDS_MAX: usize = 256;
 /// Most tenants whose records the lake takes apart at the same time.
 pub const LAKE_READ_TURNS_MAX: usize = 2;
 
-/// Most tenants whose rows are sorted and written at the same time: each needs its rows twice more.
+/// Most tenants whose rows are written at the same time: each has a row group in memory beside its rows.
 pub const LAKE_WRITE_TURNS_MAX: usize = 2;
 
 /// Records that are no events after which the lake writes down how far it has read.
@@ -139,6 +145,12 @@ pub const LAKE_SMALL_FILES_MAX: usize = 16;
 
 /// Size at which a data file of the lake is ended.
 pub const LAKE_FILE_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of the directory of one data file's token filters: eight for each filter. What claims more is not read.
+pub const LAKE_TOKENS_DIRECTORY_MAX: usize = 8 << 20;
+
+/// Files of a tenant whose token filters are made again in one round of upkeep: each is read whole.
+pub const LAKE_TOKENS_MADE_MAX: usize = 16;
 
 /// How long a removed data file stays on the disk for the queries that began before: longer than any may run.
 pub const LAKE_REMOVED_KEPT: Duration = Duration::from_secs(360);

@@ -76,7 +76,7 @@ fn question(search: &Search, named: &impl Fn(&str, &str) -> Named, redact: &impl
                 Test::Exists | Test::Compare(..) => None,
             }
         },
-        &|pattern| cleared(pattern, redact),
+        redact,
     );
     Question { text: Private::new(typed.to_string()), identifiers }
 }
@@ -128,20 +128,21 @@ fn identifier(field: &Field<'_>, named: impl Fn(&str, &str) -> Named) -> Option<
 
 /// Copies a search, with what `other` gives in the place of fields.
 fn walk(search: &Search, other: &mut impl FnMut(&Field<'_>) -> Option<Search>) -> Search {
-    walk_all(search, other, &Pattern::clone)
+    walk_all(search, other, &str::to_owned)
 }
 
 /// Copies a search, with what `other` gives in the place of fields and `of_text` in the place of texts.
 fn walk_all(
     search: &Search,
     other: &mut impl FnMut(&Field<'_>) -> Option<Search>,
-    of_text: &impl Fn(&Pattern) -> Pattern,
+    of_text: &impl Fn(&str) -> String,
 ) -> Search {
     match search {
         Search::And(parts) => Search::And(parts.iter().map(|part| walk_all(part, other, of_text)).collect()),
         Search::Or(parts) => Search::Or(parts.iter().map(|part| walk_all(part, other, of_text)).collect()),
         Search::Not(inner) => Search::Not(Box::new(walk_all(inner, other, of_text))),
-        Search::Text(pattern) => Search::Text(of_text(pattern)),
+        Search::Word(pattern) => Search::Word(cleared(pattern, of_text)),
+        Search::Text(text) => Search::Text(of_text(text)),
         Search::Field { name, test, column } => {
             other(&Field { name, test, column: *column }).unwrap_or_else(|| search.clone())
         }
@@ -170,7 +171,7 @@ mod tests {
         for (text, recorded, names) in [
             ("service:auth user.id:solo", format!("(service:\"auth\" user.id:\"{ONE}\")"), 1),
             ("user_id:jdupont42", format!("(user_id:\"{ONE}\" OR user_id:\"{TWO}\")"), 2),
-            ("-user.id:nobody7 x", "(-user.id:\"[identifier]\" \"x\")".to_owned(), 0),
+            ("-user.id:nobody7 x", "(-user.id:\"[identifier]\" x)".to_owned(), 0),
             ("user.id:jdup*", "user.id:\"[identifier]\"".to_owned(), 0),
             ("user.id>jdup", "user.id:\"[identifier]\"".to_owned(), 0),
         ] {

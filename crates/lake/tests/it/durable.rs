@@ -106,8 +106,8 @@ fn data_then_log_each_synced_renamed_and_its_directory_synced() {
         lake.flush(&tenant("default")).await.expect("commits");
         let done = diary.0.lock().expect("no panic").clone();
         let ends: Vec<_> = done.chunks(3).collect();
-        assert_eq!((done.len(), ends.len()), (6, 2), "{done:?}");
-        for (steps, end) in ends.iter().zip([".parquet", "00000000000000000001.json"]) {
+        assert_eq!((done.len(), ends.len()), (9, 3), "{done:?}");
+        for (steps, end) in ends.iter().zip([".parquet", ".tokens", "00000000000000000001.json"]) {
             let [Done::Synced(written), Done::Renamed(from, to), Done::DirSynced(dir)] = steps else {
                 panic!("another order: {steps:?}");
             };

@@ -8,7 +8,9 @@ use lake::{Error, Verified};
 use model::limits::LAKE_SILENT_RECORDS_MAX;
 use model::{AdminAct, RefusalKind, Timestamp};
 
-use crate::support::{Death, NOON_US, Place, count, event, eventually, files, number, run, seen, sql, tenant};
+use crate::support::{
+    Death, NOON_US, Place, count, event, eventually, files, files_of, number, run, seen, sql, tenant,
+};
 
 fn noon(second: i64) -> Timestamp {
     Timestamp::from_microsecond(NOON_US + second * 1_000_000).expect("a time")
@@ -75,7 +77,7 @@ fn a_day_has_its_own_files_and_is_that_of_the_admission() {
         }
         seen(&lake, "default", 4).await;
         lake.flush(&tenant("default")).await.expect("commits");
-        let days = files(&place.table("default").join("tenant=default"));
+        let days = files_of(&place.table("default"), "parquet");
         let days: Vec<_> = days.iter().filter_map(|file| file.parent()?.file_name()?.to_str()).collect();
         assert_eq!(days, ["day=2026-11-22", "day=2026-11-23"]);
         let rows =
@@ -179,7 +181,8 @@ fn records_that_are_no_events_are_passed_over_and_the_position_goes_on() {
         place.ledger.refuse(false);
         let end = place.ledger.len("default");
         eventually("all are passed over", || async { lake.durable_position(&default).expect("a tenant") == end }).await;
-        eventually("the position is written", || async { files(&place.table("default")).len() >= 2 }).await;
+        let entries = || files_of(&place.table("default"), "json").len();
+        eventually("the position is written", || async { entries() >= 2 }).await;
         drop((feed, lake));
         let lake = place.open().await;
         assert_eq!(lake.position(&default).expect("a tenant"), end);
@@ -261,7 +264,7 @@ fn a_commit_that_the_log_refuses_leaves_no_file_behind() {
         std::fs::remove_file(&next).expect("goes away");
         assert_eq!(count(&lake, "default").await, 10);
         lake.flush(&default).await.expect("commits");
-        let data = files(&place.table("default").join("tenant=default"));
+        let data = files_of(&place.table("default"), "parquet");
         assert_eq!((data.len(), count(&lake, "default").await), (1, 10));
     });
 }

@@ -7,3 +7,4 @@ mod hostile;
 mod readers;
 mod support;
 mod upkeep;
+mod words;

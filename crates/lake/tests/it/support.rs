@@ -290,6 +290,11 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Returns those of them whose names end so.
+pub(crate) fn files_of(dir: &Path, end: &str) -> Vec<PathBuf> {
+    files(dir).into_iter().filter(|file| file.extension().is_some_and(|of| of == end)).collect()
+}
+
 /// Runs a test on two threads, as Delta's checkpoints ask for more than one.
 pub(crate) fn run<F: Future<Output = ()>>(test: F) {
     let runtime =

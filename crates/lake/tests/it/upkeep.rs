@@ -8,10 +8,10 @@ use lake::{Retention, Upkeep};
 use model::limits::{LAKE_REMOVED_KEPT, LAKE_SMALL_FILES_MAX};
 use model::{Clock, Event};
 
-use crate::support::{Death, Place, count, event, eventually, files, number, run, seen, sql, tenant};
+use crate::support::{Death, Place, count, event, eventually, files, files_of, number, run, seen, sql, tenant};
 
 fn commit_files(place: &Place) -> usize {
-    files(&place.table("default").join("tenant=default")).len()
+    files_of(&place.table("default").join("tenant=default"), "parquet").len()
 }
 
 /// Commits `files` times `rows` rows.
