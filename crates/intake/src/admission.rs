@@ -60,6 +60,12 @@ impl Iterator for Group<'_, '_> {
         self.bytes += bytes;
         Some(self.admission.signal(event))
     }
+
+    /// At least none: items may be no events. About as many as are left, where they are neither many nor large.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.admission.outcomes.len() - self.admission.next + usize::from(self.admission.held.is_some());
+        (0, Some(left.min(INTAKE_GROUP_EVENTS_MAX - self.items.len())))
+    }
 }
 
 impl<'a> Admission<'a> {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use memchr::memchr;
@@ -83,6 +83,24 @@ struct Last<'a> {
     line: &'a [u8],
     act: Act,
     index: Option<Arc<str>>,
+}
+
+/// The index of the last item, and its stream: most items of a body have the same.
+#[derive(Debug, Default)]
+pub(crate) struct LastStream(Mutex<Option<(Arc<str>, String)>>);
+
+impl LastStream {
+    fn of(&self, index: &Arc<str>) -> Option<String> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((known, stream)) if Arc::ptr_eq(known, index) => Some(stream.clone()),
+            _ => {
+                let stream = elastic::stream_of(index)?;
+                *last = Some((Arc::clone(index), stream.clone()));
+                Some(stream)
+            }
+        }
+    }
 }
 
 /// Splits a body into items.
@@ -172,13 +190,13 @@ impl Iterator for Lines<'_> {
 
 impl Item {
     /// Returns the stream and the document of an item that can be an event.
-    pub(crate) fn readable<'a>(&self, body: &'a Bytes) -> Result<(String, &'a [u8]), String> {
+    pub(crate) fn readable<'a>(&self, body: &'a Bytes, last: &LastStream) -> Result<(String, &'a [u8]), String> {
         match self.act {
             Act::Update | Act::Delete => return Err("what is recorded cannot be changed or deleted".to_owned()),
             Act::Index | Act::Create => {}
         }
-        let index = self.index.as_deref().ok_or("index is missing")?;
-        let stream = elastic::stream_of(index).ok_or("the name of the index is not valid")?;
+        let index = self.index.as_ref().ok_or("index is missing")?;
+        let stream = last.of(index).ok_or("the name of the index is not valid")?;
         let document = body.get(self.document.clone()).unwrap_or_default();
         if document.len() > INTAKE_EVENT_BYTES_MAX {
             return Err(format!("the document is larger than {INTAKE_EVENT_BYTES_MAX} bytes"));
@@ -310,7 +328,12 @@ mod tests {
         let body = Bytes::from(vec![b' '; INTAKE_EVENT_BYTES_MAX + 1]);
         let item =
             |act, index: Option<&str>, end| Item { act, index: index.map(Arc::from), id: None, document: 0..end };
-        assert!(item(Act::Create, Some("logs"), 5).readable(&body).is_ok());
+        let last = LastStream::default();
+        for (index, stream) in [("logs", "logs"), ("logs", "logs"), ("web-2026.11.27", "web"), ("logs", "logs")] {
+            let item = item(Act::Create, Some(index), 5);
+            assert_eq!(item.readable(&body, &last).map(|(stream, _)| stream).as_deref(), Ok(stream));
+            assert_eq!(item.readable(&body, &last).map(|(stream, _)| stream).as_deref(), Ok(stream));
+        }
         for item in [
             item(Act::Update, Some("logs"), 5),
             item(Act::Delete, Some("logs"), 0),
@@ -318,7 +341,7 @@ mod tests {
             item(Act::Index, Some("a b"), 5),
             item(Act::Index, Some("logs"), INTAKE_EVENT_BYTES_MAX + 1),
         ] {
-            assert!(item.readable(&body).is_err(), "{item:?}");
+            assert!(item.readable(&body, &last).is_err(), "{item:?}");
         }
     }
 

@@ -3,14 +3,10 @@
 //! Where a document says it in a known place, time, level, text and trace are taken out of it; what describes the sender
 //! becomes the resource; the rest stays as it is, under its own names.
 
-use std::cell::{Cell, RefCell};
-
 use jiff::Timestamp;
 use model::event::severity_of;
 use model::limits::VALUE_DEPTH_MAX;
 use model::{Event, Map, Sector, Value};
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 /// Why a document is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,101 +58,179 @@ pub(crate) fn read(json: &[u8]) -> Result<Map, Unread> {
 
 /// Reads any JSON.
 pub(crate) fn value(json: &[u8]) -> Result<Value, Unread> {
-    let (too_deep, open) = (Cell::new(false), RefCell::new(Vec::with_capacity(OPEN)));
-    let reader = Reader { left: VALUE_DEPTH_MAX, too_deep: &too_deep, open: &open };
     // Checked once as a whole, the texts in it need not be checked one by one.
-    let value = match std::str::from_utf8(json) {
-        Ok(text) => reader.whole(serde_json::Deserializer::from_str(text)),
-        Err(_) => reader.whole(serde_json::Deserializer::from_slice(json)),
-    };
-    value.map_err(|_| if too_deep.get() { Unread::TooDeep } else { Unread::NotJson })
+    let text = std::str::from_utf8(json).map_err(|_| Unread::NotJson)?;
+    let mut json = Json { text, at: 0, open: Vec::with_capacity(OPEN) };
+    let value = json.value(VALUE_DEPTH_MAX)?;
+    json.pass_spaces();
+    if json.at == text.len() { Ok(value) } else { Err(Unread::NotJson) }
 }
 
-/// Reads JSON straight into values, as deep as it may nest.
-#[derive(Clone, Copy)]
-struct Reader<'a> {
-    left: usize,
-    too_deep: &'a Cell<bool>,
+/// Reads JSON straight into values, as deep as it may nest. The grammar is RFC 8259's; what is seldom and intricate in it
+/// (escapes, fractions, numbers beyond 64 bits) is read by `serde_json`, piece by piece.
+struct Json<'a> {
+    text: &'a str,
+    /// What is read next.
+    at: usize,
     /// What was read of the maps that are not read to their end, the innermost last: a map takes what it needs when it ends.
-    open: &'a RefCell<Vec<(String, Value)>>,
+    open: Vec<(String, Value)>,
 }
 
 /// Room for the entries of most documents.
 const OPEN: usize = 32;
 
-impl Reader<'_> {
-    fn whole<'de, R: serde_json::de::Read<'de>>(
-        self,
-        mut json: serde_json::Deserializer<R>,
-    ) -> Result<Value, serde_json::Error> {
-        let value = self.deserialize(&mut json)?;
-        json.end().map(|()| value)
+/// Digits of the longest numbers that surely fit 64 bits.
+const DIGITS_MAX: usize = 19;
+
+impl Json<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
     }
 
-    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
-        if self.left == 0 {
-            self.too_deep.set(true);
-            return Err(E::custom("too deep"));
+    fn pass_spaces(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\t' | b'\r')) {
+            self.at += 1;
         }
-        Ok(Self { left: self.left - 1, ..self })
+    }
+
+    /// Takes a byte, where it is the next behind spaces.
+    fn takes(&mut self, byte: u8) -> bool {
+        self.pass_spaces();
+        let is = self.peek() == Some(byte);
+        self.at += usize::from(is);
+        is
+    }
+
+    /// Reads a value; `left` levels of lists and maps may follow.
+    fn value(&mut self, left: usize) -> Result<Value, Unread> {
+        self.pass_spaces();
+        match self.peek().ok_or(Unread::NotJson)? {
+            b'"' => self.string().map(Value::Text),
+            b'{' => self.map(left.checked_sub(1).ok_or(Unread::TooDeep)?),
+            b'[' => self.list(left.checked_sub(1).ok_or(Unread::TooDeep)?),
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.word("true", Value::Bool(true)),
+            b'f' => self.word("false", Value::Bool(false)),
+            b'n' => self.word("null", Value::Null),
+            _ => Err(Unread::NotJson),
+        }
+    }
+
+    fn word(&mut self, word: &str, value: Value) -> Result<Value, Unread> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(Unread::NotJson);
+        }
+        self.at += word.len();
+        Ok(value)
+    }
+
+    fn list(&mut self, left: usize) -> Result<Value, Unread> {
+        self.at += 1;
+        let mut items = Vec::new();
+        if self.takes(b']') {
+            return Ok(Value::List(items));
+        }
+        loop {
+            items.push(self.value(left)?);
+            if self.takes(b']') {
+                return Ok(Value::List(items));
+            }
+            if !self.takes(b',') {
+                return Err(Unread::NotJson);
+            }
+        }
+    }
+
+    fn map(&mut self, left: usize) -> Result<Value, Unread> {
+        self.at += 1;
+        let first = self.open.len();
+        if self.takes(b'}') {
+            return Ok(Value::Map(Map::new()));
+        }
+        loop {
+            self.pass_spaces();
+            if self.peek() != Some(b'"') {
+                return Err(Unread::NotJson);
+            }
+            let key = self.string()?;
+            if !self.takes(b':') {
+                return Err(Unread::NotJson);
+            }
+            let value = self.value(left)?;
+            self.open.push((key, value));
+            if self.takes(b'}') {
+                return Ok(Value::Map(self.open.drain(first..).collect()));
+            }
+            if !self.takes(b',') {
+                return Err(Unread::NotJson);
+            }
+        }
+    }
+
+    /// Reads the text whose opening quote is next.
+    fn string(&mut self) -> Result<String, Unread> {
+        let (bytes, start) = (self.text.as_bytes(), self.at + 1);
+        let mut end = plain_end(bytes, start);
+        if bytes.get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return self.text.get(start..end).map(str::to_owned).ok_or(Unread::NotJson);
+        }
+        while bytes.get(end) == Some(&b'\\') {
+            // What it escapes is passed over, whatever it is: a quote ends nothing there.
+            end = plain_end(bytes, end + 2);
+        }
+        self.at = end + 1;
+        let quoted = self.text.get(start - 1..=end).filter(|_| bytes.get(end) == Some(&b'"'));
+        quoted.and_then(|quoted| serde_json::from_str(quoted).ok()).ok_or(Unread::NotJson)
+    }
+
+    fn number(&mut self) -> Result<Value, Unread> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let digits = rest.iter().take(DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
+        let goes_on = rest.get(digits).is_some_and(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E'));
+        let leads_with_zero = digits > 1 && rest.first() == Some(&b'0');
+        if (1..=DIGITS_MAX).contains(&digits) && !goes_on && !leads_with_zero {
+            self.at += digits;
+            let number = rest.iter().take(digits).fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+            return Ok(Value::U64(number));
+        }
+        let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+        let end = self.at + rest.iter().take_while(is_part).count();
+        let written = self.text.get(self.at..end).ok_or(Unread::NotJson)?;
+        self.at = end;
+        let number: serde_json::Number = serde_json::from_str(written).map_err(|_| Unread::NotJson)?;
+        match (number.as_u64(), number.as_i64(), number.as_f64()) {
+            (Some(number), ..) => Ok(Value::U64(number)),
+            (_, Some(number), _) => Ok(Value::I64(number)),
+            (.., Some(number)) => Ok(Value::F64(number)),
+            _ => Err(Unread::NotJson),
+        }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Reader<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::U64(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::I64(value))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::F64(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let (inner, mut items) = (self.deeper()?, Vec::new());
-        while let Some(item) = seq.next_element_seed(inner)? {
-            items.push(item);
+/// Returns where the next quote, backslash or control character stands from `at` on, or the end: eight bytes at a time.
+fn plain_end(bytes: &[u8], at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
+    let rest = bytes.get(at..).unwrap_or_default();
+    let mut passed = 0;
+    let (eights, _) = rest.as_chunks::<8>();
+    for eight in eights {
+        let word = u64::from_le_bytes(*eight);
+        // A byte is below 0x20 where taking 0x20 off it borrows and it is no high one. A borrow may mark bytes above it
+        // too, never one below: the first mark is right.
+        let marks = zero_in(word ^ (ONES * u64::from(b'"')))
+            | zero_in(word ^ (ONES * u64::from(b'\\')))
+            | (word.wrapping_sub(ONES * 0x20) & !word);
+        if marks & HIGHS != 0 {
+            return at + passed + (marks & HIGHS).trailing_zeros() as usize / 8;
         }
-        Ok(Value::List(items))
+        passed += 8;
     }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let (inner, first) = (self.deeper()?, self.open.borrow().len());
-        while let Some(key) = map.next_key::<String>()? {
-            let value = map.next_value_seed(inner)?;
-            self.open.borrow_mut().push((key, value));
-        }
-        Ok(Value::Map(self.open.borrow_mut().drain(first..).collect()))
-    }
+    let tail = rest.get(passed..).unwrap_or_default();
+    at + passed + tail.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
 }
 
 /// Makes the event that a document is.
@@ -184,7 +258,14 @@ pub(crate) fn event(stream: String, mut document: Map, observed_ns: i64) -> Even
         take(&mut document, path);
         Some(sector)
     });
-    let (resource, attributes): (Vec<_>, Vec<_>) = document.into_iter().partition(|(name, _)| describes_sender(name));
+    let (mut resource, mut attributes) = (Vec::new(), Vec::with_capacity(document.len()));
+    for (name, value) in document {
+        if describes_sender(&name) {
+            resource.push((name, value));
+        } else {
+            attributes.push((name, value));
+        }
+    }
     Event {
         stream,
         sector: sector.unwrap_or_default(),
@@ -265,6 +346,40 @@ fn level_of(value: &Value) -> Option<u8> {
     }
 }
 
+/// Reads the form in which most write a time, in nanoseconds since 1970: `2026-11-27T10:00:00.123Z`. `None` for any other.
+fn utc_of(text: &[u8]) -> Option<i64> {
+    let (head, rest) = text.split_first_chunk::<19>()?;
+    let two = |at: usize| -> Option<i64> {
+        let [tens, ones] = [head[at], head[at + 1]].map(|digit| digit.wrapping_sub(b'0'));
+        (tens < 10 && ones < 10).then(|| i64::from(tens) * 10 + i64::from(ones))
+    };
+    if [4, 7, 10, 13, 16].map(|at| head[at]) != *b"--T::" {
+        return None;
+    }
+    let (year, month, day) = (two(0)? * 100 + two(2)?, two(5)?, two(8)?);
+    let (hour, minute, second) = (two(11)?, two(14)?, two(17)?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_of = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let days_in_month = *days_of.get(usize::try_from(month - 1).ok()?)?;
+    // Seconds of 60 and years that 64 bits of nanoseconds do not reach are left to who knows about them.
+    if !(1..=days_in_month).contains(&day) || hour > 23 || minute > 59 || second > 59 || !(1700..2262).contains(&year) {
+        return None;
+    }
+    let fraction = match rest {
+        [b'Z'] => 0,
+        [b'.', digits @ .., b'Z'] if (1..=9).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) => {
+            let number = digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+            (digits.len()..9).fold(number, |number, _| number * 10)
+        }
+        _ => return None,
+    };
+    let before = year - 1;
+    let leaps = |year: i64| year / 4 - year / 100 + year / 400;
+    let months: i64 = days_of.iter().take(usize::try_from(month - 1).ok()?).sum();
+    let days = (year - 1970) * 365 + leaps(before) - leaps(1969) + months + day - 1;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000_000 + fraction)
+}
+
 /// Reads a time: RFC 3339, or seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by their size.
 pub(crate) fn time_of(value: &Value) -> Option<i64> {
     /// Numbers of seconds up to the year 5138; milliseconds from there on, and so forth.
@@ -272,6 +387,9 @@ pub(crate) fn time_of(value: &Value) -> Option<i64> {
     match value {
         Value::Text(text) => {
             let text = text.trim();
+            if let Some(at) = utc_of(text.as_bytes()) {
+                return Some(at);
+            }
             let at = text.parse::<Timestamp>().ok()?;
             i64::try_from(at.as_nanosecond()).ok()
         }
@@ -292,6 +410,8 @@ pub(crate) fn time_of(value: &Value) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn made(json: &str) -> Event {
@@ -370,5 +490,136 @@ mod tests {
             assert_eq!(read(json.as_bytes()), Err(why), "{json}");
         }
         assert!(read(deep(VALUE_DEPTH_MAX).as_bytes()).is_ok());
+    }
+
+    /// The library reads all of it; what it is read into is the only difference.
+    fn by_the_library(json: &[u8]) -> Option<Value> {
+        fn levels(value: &serde_json::Value) -> usize {
+            match value {
+                serde_json::Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
+                serde_json::Value::Object(map) => 1 + map.values().map(levels).max().unwrap_or(0),
+                _ => 0,
+            }
+        }
+        let value = serde_json::from_slice(json).ok()?;
+        (levels(&value) <= VALUE_DEPTH_MAX).then(|| Value::from(value))
+    }
+
+    #[test]
+    fn what_is_json_is_what_the_library_says_it_is() {
+        let deep = "[".repeat(VALUE_DEPTH_MAX) + &"]".repeat(VALUE_DEPTH_MAX);
+        for json in [
+            "null",
+            " true ",
+            "false",
+            "nul",
+            "truex",
+            "[true,]",
+            "[,1]",
+            "[1 2]",
+            "[]",
+            "[ ]",
+            "{}",
+            "{ }",
+            "{\"a\":1,}",
+            "{,}",
+            "{\"a\" : 1 , \"a\" : [2] }",
+            "{a:1}",
+            "{\"a\" 1}",
+            "{1:1}",
+            "{\"a\":}",
+            "\"",
+            "\"a",
+            "\"\\\"",
+            "\"\\\"\"",
+            "\"a\tb\"",
+            "\"a\\tb\\u00e9\\ud83d\\ude00\"",
+            "\"\\ud83d\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\u{7f}é語\"",
+            "\"0123456\u{1f}\"",
+            "\"é\\\\\"",
+            "\"\\é\"",
+            "\"\\",
+            "0",
+            "-0",
+            "00",
+            "01",
+            "-1",
+            "-",
+            "+1",
+            "1.",
+            ".5",
+            "1.5",
+            "1e5",
+            "1E-5",
+            "1e",
+            "1e999",
+            "-9223372036854775808",
+            "-9223372036854775809",
+            "9999999999999999999",
+            "18446744073709551615",
+            "18446744073709551616",
+            "1-2",
+            "0.1e1+",
+            "1 ",
+            "12345678901234567890123",
+            "1.7976931348623157e308",
+            "0.30000000000000004",
+            "123456789012345678901234567890.5",
+            "",
+            " ",
+            "[1]]",
+            "\u{feff}1",
+            "{\"k\":{\"l\":[{\"m\":\"\"}]},\"b\":0}",
+            &deep,
+            &format!("[{deep}]"),
+        ] {
+            assert_eq!(value(json.as_bytes()).ok(), by_the_library(json.as_bytes()), "{json}");
+        }
+        for bytes in [&b"\"\xff\""[..], b"\xff", b"{\"\xc3\":1}"] {
+            assert_eq!(value(bytes), Err(Unread::NotJson));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_as_the_library_reads_it(
+            parts in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "{", "}", "[", "]", ",", ":", "\"a\"", "\"b c é\"", "\"long enough for eight\"", "\"\\n\"", "\"\\u00e9\"", "\"", "\\", "1",
+                    "-2", "0", ".5", "e3", "12345678901234567890", "true", "null", " ", "\n", "\t", "\u{1}", "x", "{\"a\":", "{\"b\":1,",
+                ]),
+                0..14,
+            ),
+        ) {
+            let json = parts.concat();
+            prop_assert_eq!(value(json.as_bytes()).ok(), by_the_library(json.as_bytes()), "{}", json);
+        }
+
+        #[test]
+        fn times_are_what_the_library_says(
+            (year, month, day) in (1690_u16..2270, 0_u8..14, 0_u8..33),
+            (hour, minute, second) in (0_u8..25, 0_u8..61, 0_u8..62),
+            rest in "(\\.[0-9]{0,10})?(Z|z|\\+01:00)?",
+        ) {
+            let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{rest}");
+            if let Some(at) = utc_of(text.as_bytes()) {
+                let known: Timestamp = text.parse().expect("is a time");
+                prop_assert_eq!(i128::from(at), known.as_nanosecond(), "{}", text);
+            } else {
+                let plain = (1..13).contains(&month) && (1..29).contains(&day) && hour < 24 && minute < 60 && second < 60;
+                prop_assert!(!plain || rest != "Z" || !(1700..2262).contains(&year), "{}", text);
+            }
+        }
+
+        #[test]
+        fn texts_end_where_they_end(text in "[a-z\"\\\\\u{0}-\u{21}é\u{7f}-\u{82}]{0,40}", from in 0_usize..10) {
+            let bytes = text.as_bytes();
+            let from = from.min(bytes.len());
+            let one_by_one = bytes.iter().skip(from).position(|b| matches!(b, b'"' | b'\\' | 0..0x20));
+            prop_assert_eq!(plain_end(bytes, from), one_by_one.map_or(bytes.len(), |at| from + at));
+        }
     }
 }

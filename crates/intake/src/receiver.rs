@@ -141,10 +141,10 @@ impl Receiver {
             Ok(items) => items,
             Err(Malformed(reason)) => return failed(400, &reason),
         };
-        let observed_ns = self.now_ns();
+        let (observed_ns, last) = (self.now_ns(), bulk::LastStream::default());
         let read = |number: usize| {
             let item = items.get(number).ok_or("there is no such item")?;
-            let (stream, bytes) = item.readable(&body)?;
+            let (stream, bytes) = item.readable(&body, &last)?;
             Ok((self.event(&call.tenant, stream, bytes, observed_ns)?, bytes.len()))
         };
         let (outcomes, _) = self.admit(&call, items.len(), &read).await;

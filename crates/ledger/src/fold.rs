@@ -8,7 +8,7 @@ use model::{Position, SourceId};
 
 use crate::entry::Entry;
 use crate::malformed::{Malformed, Reader};
-use crate::merkle::{Compact, Hash, leaf_hash, root_of};
+use crate::merkle::{Compact, Hash, leaf_hashes, root_of};
 use crate::names::Names;
 use crate::own::{self, LogId};
 use crate::payload::Payload;
@@ -208,7 +208,7 @@ impl Fold {
             return Err("positions are not contiguous".into());
         }
         let rows = Rows::decode(frame.body, frame.count).ok_or("a frame's lengths do not add up")?;
-        let hashes: Vec<Hash> = rows.iter().map(|row| leaf_hash(row.entry)).collect();
+        let hashes = leaf_hashes(rows.iter().map(|row| row.entry));
         if !watch.agrees(frame.origin, frame.position, &hashes) {
             return Err("a record is not on the disk as it was appended".into());
         }

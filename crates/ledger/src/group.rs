@@ -14,7 +14,7 @@ use crate::commitment::{Salts, Seed};
 use crate::entry::{self, Head, Scalar, Uuid};
 use crate::error::Error;
 use crate::malformed::Malformed;
-use crate::merkle::{Hash, leaf_hash};
+use crate::merkle::{Hash, leaf_hashes};
 use crate::names::Names;
 use crate::payload;
 use crate::wal::{ROW_BYTES, Rows, SEED_BYTES, write_row};
@@ -266,7 +266,7 @@ impl Group {
 
     /// Returns the leaf hash of each record; computed once, by who asks first.
     pub(crate) fn hashes(&self) -> &[Hash] {
-        self.hashes.get_or_init(|| self.rows().iter().map(|row| leaf_hash(row.entry)).collect())
+        self.hashes.get_or_init(|| leaf_hashes(self.rows().iter().map(|row| row.entry)).into())
     }
 
     /// Returns the leaf hashes of the records that share a batch leaf.

@@ -1,7 +1,7 @@
 //! The Merkle tree of RFC 6962: hashes, the compact form that appends, proofs and their verification.
 
 use crate::malformed::{Malformed, Reader};
-use crate::sha::sha256;
+use crate::sha::{sha256, sha256_two};
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
@@ -12,6 +12,19 @@ const PROOF: &str = "proof";
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> Hash {
     sha256([&[0], entry])
+}
+
+/// Returns the hashes of leaves, in order.
+pub(crate) fn leaf_hashes<'a>(entries: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<Hash> {
+    let mut hashes = Vec::with_capacity(entries.len());
+    let mut entries = entries;
+    while let Some(one) = entries.next() {
+        match entries.next() {
+            Some(other) => hashes.extend(sha256_two([&[0], one], [&[0], other])),
+            None => hashes.push(leaf_hash(one)),
+        }
+    }
+    hashes
 }
 
 /// Returns the hash of an inner node: `SHA-256(0x01 | left | right)`.
@@ -26,13 +39,23 @@ pub fn empty_root() -> Hash {
     sha256([])
 }
 
+/// Returns the roots of two trees of two leaves.
+fn node_hashes([first, second, third, fourth]: [&Hash; 4]) -> [Hash; 2] {
+    sha256_two([&[1], first, second], [&[1], third, fourth])
+}
+
 /// Returns the root over `leaves`, which are leaf hashes. O(n) time, O(log n) space.
 #[must_use]
 pub fn root_of(leaves: &[Hash]) -> Hash {
     let mut tree = Compact::new();
-    for leaf in leaves {
-        tree.push(*leaf);
+    // Eight leaves are a perfect subtree, of whose seven nodes six can be made two at a time.
+    let (eights, rest) = leaves.as_chunks::<8>();
+    for [a, b, c, d, e, f, g, h] in eights {
+        let ([ab, cd], [ef, gh]) = (node_hashes([a, b, c, d]), node_hashes([e, f, g, h]));
+        let [low, high] = node_hashes([&ab, &cd, &ef, &gh]);
+        tree.push_perfect(3, node_hash(&low, &high));
     }
+    rest.iter().for_each(|leaf| tree.push(*leaf));
     tree.root()
 }
 
@@ -61,13 +84,18 @@ impl Compact {
     /// # Panics
     /// Never: there is one peak per bit set in the size.
     pub fn push(&mut self, leaf: Hash) {
-        let mut hash = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        self.push_perfect(0, leaf);
+    }
+
+    /// Appends `2^level` leaves by the root of their tree, behind a multiple of as many.
+    fn push_perfect(&mut self, level: u32, root: Hash) {
+        let mut hash = root;
+        for _ in 0..(self.size >> level).trailing_ones() {
             let left = self.peaks.pop().expect("invariant: one peak per bit set in the size");
             hash = node_hash(&left, &hash);
         }
         self.peaks.push(hash);
-        self.size += 1;
+        self.size += 1 << level;
     }
 
     /// Returns the root. O(log n).

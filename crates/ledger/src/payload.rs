@@ -7,7 +7,7 @@ use model::limits::PAYLOAD_BYTES_MAX;
 use privacy::{Boxed, Part};
 
 use crate::cbor;
-use crate::commitment::{Salt, Salts, commit};
+use crate::commitment::{Salt, Salts, commit, commit_all};
 use crate::entry::{Ascent, Entry, Uuid, f64_bits, read_f64, ty};
 use crate::malformed::{Malformed, Reader};
 
@@ -89,6 +89,7 @@ fn encode_at_end<'a>(
     let count = u16::try_from(values.len()).map_err(|_| Malformed::new(WHAT, "has too many values"))?;
     payload.push(SALTS_DERIVED);
     payload.extend_from_slice(&count.to_be_bytes());
+    let values_at = payload.len();
     let mut order = Ascent::default();
     for (field, value) in values {
         order.step(field, WHAT)?;
@@ -110,9 +111,10 @@ fn encode_at_end<'a>(
         }
         let len = u32::try_from(payload.len() - value_at).expect("invariant: bounded by PAYLOAD_BYTES_MAX");
         payload[len_at..value_at].copy_from_slice(&len.to_be_bytes());
-        let salt = salts.salt(uuid.ordinal(), field);
-        commitments.push((field, commit(uuid, field, &salt, ty, &payload[value_at..])));
     }
+    let mut written = Reader::new(WHAT, payload.get(values_at..).unwrap_or_default());
+    let written = (0..count).map_while(|_| read_cleared(&mut written, false).ok());
+    commit_all(uuid, salts, written.map(|value| (value.field, value.ty, value.bytes)), commitments);
     Ok(())
 }
 

@@ -135,6 +135,7 @@ impl Publisher {
             let durable = lock(&self.shared.durable);
             (durable.segment, durable.end)
         };
+        let mut buffer = Vec::new();
         loop {
             let segment = self.fold.segment;
             let end = if segment == target.0 {
@@ -144,7 +145,7 @@ impl Publisher {
             };
             let start = self.fold.offset;
             while self.fold.offset < end {
-                self.fold_some(segment, end)?;
+                self.fold_some(segment, end, &mut buffer)?;
                 // Nobody waits for this as they wait for a sync: between two pieces others may have the processor.
                 std::thread::yield_now();
             }
@@ -165,7 +166,7 @@ impl Publisher {
     }
 
     /// Reads some frames of a segment back and folds them.
-    fn fold_some(&mut self, segment: u64, end: u64) -> Result<(), Error> {
+    fn fold_some(&mut self, segment: u64, end: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
         if self.file.as_ref().is_none_or(|(number, _)| *number != segment) {
             let path = wal::segment_path(&self.shared.config.wal(), segment);
             self.file = Some((segment, self.shared.disk.open(&path, Open::Read)?));
@@ -174,9 +175,10 @@ impl Publisher {
         let mut wanted = READ_BYTES;
         loop {
             let stop = end.min(start + wanted);
-            let bytes = self.bytes_of(segment, start, stop)?;
+            self.read(segment, start, stop, buffer)?;
+            let bytes = &*buffer;
             let mut at = 0;
-            while let Ok((frame, next)) = wal::read_frame(&bytes, at, segment) {
+            while let Ok((frame, next)) = wal::read_frame(bytes, at, segment) {
                 self.fold.apply(&frame, &mut Compare(&self.shared, &mut self.announced)).map_err(|unfolded| {
                     match unfolded {
                         Unfolded::Wrong(why) => Error::Corrupt { segment, offset: start + at as u64, why },
@@ -192,20 +194,29 @@ impl Publisher {
             if stop == end {
                 return Err(Error::Corrupt { segment, offset: start, why: "what was appended is not on the disk" });
             }
-            // The next frame is larger than what was read.
-            wanted *= 8;
+            // The next frame is larger than what was read: as large as it says, if it says so.
+            let said = wal::frame_len(bytes).filter(|len| *len > wanted);
+            wanted = said.unwrap_or(wanted * 8);
         }
     }
 
-    /// Returns bytes of the WAL as the disk has them now.
-    fn bytes_of(&self, segment: u64, start: u64, stop: u64) -> Result<Vec<u8>, Error> {
+    /// Reads bytes of the WAL as the disk has them now.
+    fn read(&self, segment: u64, start: u64, stop: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
         #[cfg(dihya_mutant = "reread")]
         if let Some(bytes) = self.from_memory(segment, start, stop) {
-            return Ok(bytes);
+            *buffer = bytes;
+            return Ok(());
         }
-        let Some((number, file)) = &self.file else { return Ok(Vec::new()) };
+        let Some((number, file)) = &self.file else {
+            buffer.clear();
+            return Ok(());
+        };
         debug_assert_eq!(*number, segment, "the open file is the segment asked for");
-        wal::read_range(&**file, start, stop)
+        // What stands there is written over: only what is new is filled with zeros.
+        buffer.resize(usize::try_from(stop - start).unwrap_or(usize::MAX), 0);
+        let got = file.read_at(buffer, start)?;
+        buffer.truncate(got);
+        Ok(())
     }
 
     /// The mutant of CI that trusts its memory: signs what it meant to write.

@@ -168,6 +168,12 @@ pub(crate) fn frame_end(bytes: &[u8], offset: usize) -> Option<usize> {
     (head.starts_with(&MAGIC) && end <= bytes.len()).then_some(end)
 }
 
+/// Returns how many bytes the first frame takes by what its head says; nothing is checked.
+pub(crate) fn frame_len(bytes: &[u8]) -> Option<u64> {
+    let head = bytes.get(..HEAD_BYTES).filter(|head| head.starts_with(&MAGIC))?;
+    Some(frame_bytes(usize::try_from(u32_at(head, 8)).ok()?) as u64)
+}
+
 /// Reads the frame at `offset` of a segment's bytes, and where the next one starts.
 pub(crate) fn read_frame(bytes: &[u8], offset: usize, segment: u64) -> Result<(Frame<'_>, usize), NoFrame> {
     let rest = bytes.get(offset..).unwrap_or_default();
@@ -243,7 +249,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Yields the records in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Row<'a>> + use<'a> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Row<'a>> + use<'a> {
         let mut data = self.data;
         let mut take = move |len: usize| {
             let (head, rest) = data.split_at_checked(len).unwrap_or_default();

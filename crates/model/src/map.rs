@@ -104,9 +104,11 @@ impl From<Vec<(String, Value)>> for Map {
         if !entries.is_sorted_by(|(one, _), (two, _)| one < two) {
             // Stable, so that the last with a name stays behind the others, and is met first from the end.
             entries.sort_by(|(one, _), (two, _)| one.cmp(two));
-            entries.reverse();
-            entries.dedup_by(|(one, _), (two, _)| one == two);
-            entries.reverse();
+            if !entries.is_sorted_by(|(one, _), (two, _)| one < two) {
+                entries.reverse();
+                entries.dedup_by(|(one, _), (two, _)| one == two);
+                entries.reverse();
+            }
         }
         Self(entries)
     }

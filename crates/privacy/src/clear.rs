@@ -260,7 +260,10 @@ impl Clearer {
     /// # Errors
     /// As [`Self::clear`], for the first that cannot be cleared. Keys may have been minted all the same.
     pub fn clear_all(&self, signals: impl IntoIterator<Item = Signal>) -> Result<Vec<Cleared>, Error> {
-        let (mut cleared, mut known) = (Vec::new(), Known::default());
+        let signals = signals.into_iter();
+        // Room for all that may come, if they are no more than one append takes.
+        let room = signals.size_hint().1.unwrap_or(0).min(limits::APPEND_RECORDS_MAX);
+        let (mut cleared, mut known) = (Vec::with_capacity(room), Known::default());
         let (mut again, mut missing) = (Vec::new(), BTreeMap::<Tenant, Vec<Want>>::new());
         for signal in signals {
             let Signal { tenant, source, body } = signal;

@@ -654,7 +654,8 @@ impl Walk<'_> {
             return Some(hit);
         }
         let found = if digits.len() - group >= 4 { ip::v4(bytes, digits, group) } else { None };
-        let found = found.or_else(|| if left >= 13 || left == 6 { nir::at(bytes, floor, digits, group) } else { None });
+        let found = found
+            .or_else(|| if left >= 13 || left == 6 { nir::at(&self.cues, bytes, floor, digits, group) } else { None });
         if found.is_some() {
             return found;
         }
@@ -677,7 +678,7 @@ impl Walk<'_> {
         {
             return Some(hit);
         }
-        let found = if left >= 13 && !glued { card::at(bytes, floor, digits, group) } else { None };
+        let found = if left >= 13 && !glued { card::at(&self.cues, bytes, floor, digits, group) } else { None };
         let dialled = left >= 5 && (!glued || bytes[start] == b'0');
         let found = found.or_else(|| if dialled { phone::at(&self.cues, bytes, floor, digits, group) } else { None });
         if found.is_some() {

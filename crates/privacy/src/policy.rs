@@ -548,19 +548,15 @@ impl Clearing<'_> {
 
     /// Clears a text as the value of `key`: what the name says counts as in free text. `None` when nothing is found.
     fn text(&mut self, key: &str, text: &str) -> Option<String> {
-        let has = |text: &str, byte: u8| memchr::memchr(byte, text.as_bytes()).is_some();
-        let quote = [b'"', b'\'', b'`'].into_iter().find(|quote| !has(text, *quote) && !has(key, *quote));
-        if let (Some(quote), false) = (quote.map(char::from), key.is_empty() || has(text, b'\n')) {
+        if let Some((quote, separator)) = quote_of(key, text) {
             let mut whole = std::mem::take(&mut self.scratch);
             whole.clear();
-            whole.reserve(key.len() + text.len() + 6);
-            for part in [quote, ' ', quote, ':', quote, '\n', quote] {
-                match part {
-                    ' ' => whole.push_str(key),
-                    '\n' => whole.push_str(text),
-                    mark => whole.push(mark),
-                }
-            }
+            whole.reserve(key.len() + text.len() + 5);
+            whole.push(quote);
+            whole.push_str(key);
+            whole.push_str(separator);
+            whole.push_str(text);
+            whole.push(quote);
             let cleared = self.inside(&whole, key.len() + 4, quote);
             self.scratch = whole;
             if let Some(cleared) = cleared {
@@ -676,6 +672,23 @@ impl Clearing<'_> {
         let found = self.redactor.findings(&whole);
         found.iter().map(|finding| finding.kind).next()
     }
+}
+
+/// Returns the quote that neither a name nor its value has in it, and what then stands between the two; `None` where there
+/// is no name, or the value has lines.
+fn quote_of(key: &str, text: &str) -> Option<(char, &'static str)> {
+    let (key, text) = (key.as_bytes(), text.as_bytes());
+    if key.is_empty() {
+        return None;
+    }
+    // Most have neither.
+    if memchr::memchr2(b'"', b'\n', text).is_none() && memchr::memchr(b'"', key).is_none() {
+        return Some(('"', "\":\""));
+    }
+    let has = |text: &[u8], quote: char| text.contains(&u8::try_from(quote).unwrap_or(b'\n'));
+    let quotes = [('"', "\":\""), ('\'', "':'"), ('`', "`:`")];
+    let free = quotes.into_iter().find(|(quote, _)| !has(text, *quote) && !has(key, *quote));
+    free.filter(|_| memchr::memchr(b'\n', text).is_none())
 }
 
 /// Returns what the policy of a stream says of its fields; what cannot be read was refused before.

@@ -365,12 +365,16 @@ impl Redactor {
             if action == Action::Generalise && is_network(understood, rest) {
                 return true;
             }
-            return understood
-                .parse::<IpAddr>()
-                .is_ok_and(|address| self.networks.iter().any(|network| network.holds(address)));
+            return !self.networks.is_empty()
+                && understood
+                    .parse::<IpAddr>()
+                    .is_ok_and(|address| self.networks.iter().any(|network| network.holds(address)));
+        }
+        if self.names.is_empty() {
+            return false;
         }
         let written = text.get(view.raw(hit.range.clone())).unwrap_or_default();
-        !self.names.is_empty() && (self.names.contains(written) || self.names.contains(understood))
+        self.names.contains(written) || self.names.contains(understood)
     }
 }
 

@@ -5,7 +5,10 @@
 //! view: what is replaced is cut from the original, and what is kept keeps its spelling.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
+
+use crate::detect::anchor::next_suspect;
 
 /// A stretch of the view: `view` is where it starts there, `raw` where it starts in the original. A stretch is either
 /// copied, byte for byte, or one decoded character.
@@ -21,22 +24,25 @@ struct Stretch {
 pub(crate) struct View<'a> {
     text: Cow<'a, str>,
     stretches: Vec<Stretch>,
+    /// The stretch that was asked for last.
+    last: Cell<usize>,
     raw_len: usize,
 }
+
+/// How many stretches are looked through one by one.
+const NEAR: usize = 8;
 
 impl<'a> View<'a> {
     /// Reads `raw`. Linear in its length.
     pub(crate) fn of(raw: &'a str) -> Self {
-        let bytes = raw.as_bytes();
-        let odd = if raw.is_ascii() {
-            memchr::memchr3(b'%', b'\\', b'&', bytes)
-        } else {
-            bytes.iter().position(|b| ODD[usize::from(*b)])
-        };
-        match odd {
-            None => Self { text: Cow::Borrowed(raw), stretches: Vec::new(), raw_len: raw.len() },
-            Some(first) => Self::decode(raw, first),
+        match next_odd(raw.as_bytes(), 0) {
+            first if first == raw.len() => Self::plain(raw),
+            first => Self::decode(raw, first),
         }
+    }
+
+    fn plain(raw: &'a str) -> Self {
+        Self { text: Cow::Borrowed(raw), stretches: Vec::new(), last: Cell::new(0), raw_len: raw.len() }
     }
 
     fn decode(raw: &'a str, first: usize) -> Self {
@@ -46,12 +52,8 @@ impl<'a> View<'a> {
         let mut copied_to = 0;
         let mut at = first;
         while at < bytes.len() {
-            if !ODD[usize::from(bytes[at])] {
-                at += 1;
-                continue;
-            }
             let Some((len, meaning)) = decode_at(raw, at) else {
-                at += 1;
+                at = next_odd(bytes, at + 1);
                 continue;
             };
             text.push_str(raw.get(copied_to..at).unwrap_or_default());
@@ -62,12 +64,13 @@ impl<'a> View<'a> {
             at += len;
             copied_to = at;
             stretches.push(Stretch { view: text.len(), raw: at, copied: true });
+            at = next_odd(bytes, at);
         }
         if stretches.len() == 1 {
-            return Self { text: Cow::Borrowed(raw), stretches: Vec::new(), raw_len: raw.len() };
+            return Self::plain(raw);
         }
         text.push_str(raw.get(copied_to..).unwrap_or_default());
-        Self { text: Cow::Owned(text), stretches, raw_len: raw.len() }
+        Self { text: Cow::Owned(text), stretches, last: Cell::new(0), raw_len: raw.len() }
     }
 
     /// Returns the text as understood.
@@ -87,9 +90,30 @@ impl<'a> View<'a> {
         if at >= self.text.len() {
             return self.raw_len;
         }
-        let next = self.stretches.partition_point(|stretch| stretch.view <= at);
-        let stretch = self.stretches[next.saturating_sub(1)];
+        // Most ask in ascending order, for a place near the last: what stands between is looked through from there.
+        let from = self.last.get();
+        let from = if self.stretches[from].view <= at { from } else { 0 };
+        let rest = self.stretches.get(from..).unwrap_or_default();
+        let near = rest.len().min(NEAR);
+        let next = match rest.iter().take(near).position(|stretch| stretch.view > at) {
+            Some(next) => next,
+            None => near + rest.get(near..).unwrap_or_default().partition_point(|stretch| stretch.view <= at),
+        };
+        let last = from + next.saturating_sub(1);
+        self.last.set(last);
+        let stretch = self.stretches[last];
         if stretch.copied { stretch.raw + (at - stretch.view) } else { stretch.raw }
+    }
+}
+
+/// Returns the place of the next byte from `at` on at which an odd spelling can start, or the length.
+fn next_odd(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        at = next_suspect(bytes, at);
+        match bytes.get(at) {
+            Some(byte) if !ODD[usize::from(*byte)] => at += 1,
+            _ => return at,
+        }
     }
 }
 

@@ -33,13 +33,16 @@ pub(crate) fn at(text: &str, floor: usize, start: usize, end: usize, said: &mut 
 
 /// Tells cheaply whether a street can follow the number that ends at `end`.
 pub(crate) fn may_lead(bytes: &[u8], end: usize) -> bool {
-    let gap = bytes.iter().skip(end).take(3).take_while(|b| matches!(b, b' ' | b',')).count();
+    let mut gap = 0;
+    while gap < 3 && matches!(bytes.get(end + gap), Some(b' ' | b',')) {
+        gap += 1;
+    }
     match bytes.get(end + gap) {
         Some(b) if gap == 0 => b.is_ascii_alphabetic(),
         Some(b) if b.is_ascii_uppercase() || *b >= 0x80 => true,
         // Small letters: a French street's word, `bis`, `ter`.
         Some(b'a'..=b'z') => match bytes.get(end + gap..end + gap + 2) {
-            Some([a, b]) => STARTS.contains(&[*a, *b]) || *b == b' ' || *b == b',',
+            Some([a, b]) => STARTS_WITH[usize::from(*a)] >> (b & 31) & 1 != 0 && *b >= b'a' || *b == b' ' || *b == b',',
             _ => false,
         },
         _ => false,
@@ -52,6 +55,18 @@ const STARTS: [[u8; 2]; 34] = [
     *b"sq", *b"pa", *b"fa", *b"fg", *b"re", *b"lo", *b"se", *b"vo", *b"vi", *b"ha", *b"es", *b"mo", *b"ve", *b"pr",
     *b"do", *b"ci", *b"tr", *b"cl", *b"bi", *b"te",
 ];
+
+/// [`STARTS`] by their first letter; bit `i` stands for the second letter whose last five bits are `i`.
+static STARTS_WITH: [u32; 256] = {
+    let mut seconds = [0; 256];
+    let mut i = 0;
+    while i < STARTS.len() {
+        let [a, b] = STARTS[i];
+        seconds[a as usize] |= 1 << (b & 31);
+        i += 1;
+    }
+    seconds
+};
 
 /// Tells cheaply whether a street can stand before the number at `start..end`: its word's end, or a postcode behind.
 pub(crate) fn may_follow(bytes: &[u8], start: usize, end: usize) -> bool {
@@ -111,6 +126,9 @@ fn forward(text: &str, start: usize, end: usize) -> Option<Range<usize>> {
 }
 
 fn is_repeat(word: &str) -> bool {
+    if word.len() > 6 {
+        return false;
+    }
     ["bis", "ter", "quater", "b", "t", "a", "c", "d"].iter().any(|other| word.eq_ignore_ascii_case(other))
 }
 
@@ -342,6 +360,11 @@ fn is_key(bytes: &[u8], at: usize) -> bool {
 /// Returns the length of the word of letters at `at`; dashes and apostrophes between letters belong to it.
 fn word_len(text: &str, at: usize) -> usize {
     let Some(rest) = text.get(at..) else { return 0 };
+    // Most words are letters of ASCII and nothing else.
+    let letters = rest.bytes().take(40).take_while(u8::is_ascii_alphabetic).count();
+    if letters < 40 && rest.as_bytes().get(letters).is_none_or(|b| *b < 0x80 && !matches!(b, b'-' | b'\'')) {
+        return letters;
+    }
     let mut len = 0;
     for (i, c) in rest.char_indices() {
         if !(c.is_alphabetic() || i > 0 && matches!(c, '-' | '\'' | '’')) || i > 40 {

@@ -1,19 +1,20 @@
 //! Payment card numbers: length and prefix of an issuer, and Luhn. Two of a hundred random numbers of 16 digits pass both,
 //! so a card is not seen under a key that names ids.
 
+use super::cue::{self, Cues};
 use super::digits::{Digits, Gap, luhn};
 use super::lexicon::bit;
-use super::{Hit, Type, cue};
+use super::{Hit, Type};
 
 /// Ways in which people group card numbers.
 const SHAPES: [&[usize]; 7] =
     [&[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 4, 3], &[4, 4, 4, 1], &[6, 4, 4, 2], &[4, 4, 4, 3]];
 
 /// Looks at the groups from `group` on as a card number.
-pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
+pub(crate) fn at(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let width = digits.width(group);
     if width < 13 {
-        return grouped(bytes, floor, digits, group);
+        return grouped(cues, bytes, floor, digits, group);
     }
     if width > 19 || !digits.stands_alone(bytes, group, group) || !is_card(bytes, digits, group, group) {
         return None;
@@ -21,14 +22,14 @@ pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> O
     // `0.4111111111111111` is a fraction, `x-4111111111111111` a name.
     let start = digits.start(group);
     let lead = start.checked_sub(1).and_then(|i| bytes.get(i));
-    if matches!(lead, Some(b'.' | b'#' | b'-')) && !cue::precedes(bytes, floor, start, bit::CARD) {
+    if matches!(lead, Some(b'.' | b'#' | b'-')) && !cues.precede(floor, start, bit::CARD) {
         return None;
     }
-    (cue::precedes(bytes, floor, start, bit::CARD) || !cue::names_an_id(bytes, start))
+    (cues.precede(floor, start, bit::CARD) || !cue::names_an_id(bytes, start))
         .then(|| Hit::new(start..digits.end(group), Type::Card))
 }
 
-fn grouped(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
+fn grouped(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     if !matches!(digits.width(group), 4 | 6) || group + 1 >= digits.len() || digits.gap(group + 1) == Gap::Mixed {
         return None;
     }
@@ -39,7 +40,7 @@ fn grouped(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<
         .max_by_key(|shape| shape.len())?;
     let range = digits.start(group)..digits.end(group + shape.len() - 1);
     let by_key = cue::key(bytes, range.start).is_some() && cue::names_an_id(bytes, range.start);
-    (!by_key || cue::precedes(bytes, floor, range.start, bit::CARD)).then(|| Hit::new(range, Type::Card))
+    (!by_key || cues.precede(floor, range.start, bit::CARD)).then(|| Hit::new(range, Type::Card))
 }
 
 fn is_card(bytes: &[u8], digits: &Digits, first: usize, last: usize) -> bool {

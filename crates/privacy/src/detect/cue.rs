@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::anchor::{BLOCK, Ends, ends_of};
-use super::lexicon::{FOLD, backwards, ends_word, may_end, may_go_on, may_say, seed, step, tail, unaccented};
+use super::lexicon::{
+    FOLD, backwards, ends_word, may_end, may_end_long, may_end_short, may_go_on, may_say, seed, step, tail, unaccented,
+};
 
 /// How far back a cue may stand.
 const REACH: usize = 40;
@@ -186,27 +188,54 @@ impl<'a> Cues<'a> {
             return known;
         }
         let base = block * BLOCK;
-        let Ends { words, threes, lines, humps } = ends_of(self.bytes, base);
-        // `patientName`: of a word that may be listed, the words inside are judged too. What of the first word lies in the
-        // block before is not asked for capitals.
+        let marks = ends_of(self.bytes, base);
+        let Ends { mut words, threes, mut fours, lines, digits, .. } = marks;
+        // What of the first word lies in the block before is not asked for capitals.
         let goes_on = base > 0 && is_word(self.bytes[base - 1]);
         let first = if goes_on { words.trailing_zeros() as usize } else { BLOCK };
-        let mut ends = words & !threes;
-        for place in places(threes) {
-            let at = base + place;
-            if ends_word(self.bytes[at], self.bytes[at - 1], self.bytes[at - 2]) {
-                ends |= 1 << place;
-            }
+        if !marks.has_humps() {
+            // No listed word ends with three digits.
+            let numbers = digits & !1_u64.checked_shl(u32::try_from(first).unwrap_or(u32::MAX)).unwrap_or(0);
+            (words, fours) = (words & !numbers, fours & !numbers);
         }
-        for place in places(ends) {
-            let may = if humps || place == first { may_end } else { may_say };
-            if !may(self.bytes, 0, base + place + 1) {
-                ends ^= 1 << place;
+        let mut ends = 0;
+        for place in places(fours) {
+            let at = base + place;
+            // `patientName`: of a word that may be listed, the words inside are judged too.
+            let may = match self.bytes.get(at - 3..).and_then(|rest| rest.first_chunk()) {
+                Some([_, third, second, last]) if place == first || marks.is_humped(place) => {
+                    ends_word(*last, *second, *third)
+                }
+                Some(end) => may_end_long(*end) && self.may_end_longer(at),
+                None => true,
+            };
+            ends |= u64::from(may) << place;
+        }
+        for place in places(words & !fours) {
+            let at = base + place;
+            let whole = place != first && !marks.is_humped(place);
+            let before = at.checked_sub(1).map_or(b' ', |before| self.bytes[before]);
+            if whole && !may_end_short(before, self.bytes[at]) {
+                continue;
             }
+            let three = threes >> place & 1 != 0;
+            let may = if whole { may_say } else { may_end };
+            let ends_here = !three || ends_word(self.bytes[at], self.bytes[at - 1], self.bytes[at - 2]);
+            ends |= u64::from(ends_here && may(self.bytes, 0, at + 1)) << place;
         }
         let found = Candidates { block, ends, lines };
         slot.set(found);
         found
+    }
+
+    /// Tells of a word of four letters and more that ends at `at` whether a longer one can be listed that ends so.
+    fn may_end_longer(&self, at: usize) -> bool {
+        match at.checked_sub(5).and_then(|from| self.bytes.get(from..=at)) {
+            Some(letters) if letters.iter().all(|letter| FOLD[usize::from(*letter)] != 0) => {
+                may_go_on(letters.iter().rev().fold(0, |letters, letter| tail(letters, *letter)), letters.len())
+            }
+            _ => true,
+        }
     }
 
     /// Returns what [`context`] does. No token of ours may stand between `floor` and `at`: the walk's floor is behind it.

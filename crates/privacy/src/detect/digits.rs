@@ -32,12 +32,12 @@ pub(crate) struct Digits {
 impl Digits {
     /// Reads the run whose first digit is at `start`.
     pub(crate) fn read(bytes: &[u8], start: usize) -> Self {
-        let empty = Group { start, end: start, gap: Gap::Mixed };
-        let mut digits = Self { groups: [empty; GROUPS_MAX], len: 1 };
+        const EMPTY: Group = Group { start: 0, end: 0, gap: Gap::Mixed };
+        let mut digits = Self { groups: [EMPTY; GROUPS_MAX], len: 1 };
         let mut end = start + run_len(bytes, start);
-        digits.groups[0].end = end;
+        digits.groups[0] = Group { start, end, gap: Gap::Mixed };
         while digits.len < GROUPS_MAX {
-            let gap_len = bytes.iter().skip(end).take(4).take_while(|b| is_separator(**b)).count();
+            let gap_len = separators(bytes, end);
             let next = end + gap_len;
             if gap_len == 0 || gap_len > 3 || !bytes.get(next).is_some_and(u8::is_ascii_digit) {
                 break;
@@ -138,13 +138,27 @@ impl Digits {
 /// Returns how many digits stand at `at`.
 #[inline]
 pub(crate) fn run_len(bytes: &[u8], at: usize) -> usize {
-    bytes.get(at..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count()
+    let mut end = at;
+    while bytes.get(end).is_some_and(u8::is_ascii_digit) {
+        end += 1;
+    }
+    end - at
 }
 
 /// Tells whether another group of the same run follows the one that ends at `end`.
 pub(crate) fn goes_on(bytes: &[u8], end: usize) -> bool {
-    let gap = bytes.iter().skip(end).take(4).take_while(|b| is_separator(**b)).count();
+    let gap = separators(bytes, end);
     gap < 4 && bytes.get(end + gap).is_some_and(u8::is_ascii_digit)
+}
+
+/// Returns how many separators stand at `at`, four at most.
+#[inline]
+fn separators(bytes: &[u8], at: usize) -> usize {
+    let mut len = 0;
+    while len < 4 && bytes.get(at + len).is_some_and(|b| is_separator(*b)) {
+        len += 1;
+    }
+    len
 }
 
 pub(crate) const fn is_separator(byte: u8) -> bool {

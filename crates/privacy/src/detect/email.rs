@@ -78,11 +78,12 @@ fn is_local(c: char) -> bool {
 
 /// Returns the length of the domain at the start of `rest`: labels with dots, the last of them letters.
 fn domain_len(rest: &str) -> Option<usize> {
-    let len = rest
-        .char_indices()
-        .find(|(_, c)| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.') || (!c.is_ascii() && c.is_alphanumeric())))
-        .map_or(rest.len(), |(i, _)| i)
-        .min(255);
+    let ascii = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')).count();
+    let beyond = rest.as_bytes().get(ascii).is_some_and(|b| *b >= 0x80);
+    let is_part =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.') || (!c.is_ascii() && c.is_alphanumeric());
+    let whole = || rest.char_indices().find(|(_, c)| !is_part(*c)).map_or(rest.len(), |(i, _)| i);
+    let len = if beyond { whole() } else { ascii }.min(255);
     let mut domain = rest.get(..len)?.trim_end_matches(['.', '-']);
     loop {
         let (labels, tld) = domain.rsplit_once('.')?;
@@ -95,6 +96,11 @@ fn domain_len(rest: &str) -> Option<usize> {
 }
 
 fn is_tld(tld: &str) -> bool {
+    if tld.is_ascii() && !tld.contains('-') {
+        return tld.len() >= 2
+            && tld.bytes().all(|b| b.is_ascii_alphabetic())
+            && !NOT_TLDS.iter().any(|other| tld.eq_ignore_ascii_case(other));
+    }
     let lower = tld.to_lowercase();
     tld.chars().count() >= 2
         && (lower.starts_with("xn--") || tld.chars().all(char::is_alphabetic))

@@ -37,7 +37,7 @@ impl Chars {
         while read.len < CHARS_MAX {
             let mut next = at;
             if read.len > 0 {
-                while next < at + 2 && bytes.get(next).is_some_and(|b| matches!(b, b' ' | b'-' | b'.' | b'/' | b'_')) {
+                while next < at + 2 && matches!(bytes.get(next), Some(b' ' | b'-' | b'.' | b'/' | b'_')) {
                     next += 1;
                 }
             }

@@ -134,9 +134,12 @@ pub(crate) fn at(bytes: &[u8], floor: usize, at: usize) -> Option<Hit> {
 fn collect(bytes: &[u8], start: usize, number: &mut [u8]) -> Option<usize> {
     let mut at = start;
     for (i, slot) in number.iter_mut().enumerate() {
-        let gap = bytes.iter().skip(at).take_while(|b| matches!(b, b' ' | b'-' | b'.' | b'/' | b'_')).count();
-        if gap > 2 || (gap > 0 && i < 2) {
-            return None;
+        let mut gap = 0;
+        while matches!(bytes.get(at + gap), Some(b' ' | b'-' | b'.' | b'/' | b'_')) {
+            gap += 1;
+            if gap > 2 || i < 2 {
+                return None;
+            }
         }
         let byte = bytes.get(at + gap).filter(|b| b.is_ascii_alphanumeric())?;
         *slot = byte.to_ascii_uppercase();

@@ -452,6 +452,101 @@ pub(super) const fn tail(letters: u64, before: u8) -> u64 {
 static FOURS: Tails = Tails::of(ENTRIES, 4);
 static SIXES: Tails = Tails::of(ENTRIES, 6);
 
+/// Which four bytes, in either case, can end a word of four letters and digits of ASCII that is listed or ends as a listed
+/// one does: by a hash of them, so that a word is told by one load of its end.
+struct Endings([u64; 1024]);
+
+impl Endings {
+    const fn of(entries: &[(u64, &str)]) -> Self {
+        let mut endings = Self([0; 1024]);
+        let mut entry = 0;
+        while entry < entries.len() {
+            let (bits, words) = entries[entry];
+            let words = words.as_bytes();
+            let mut start = 0;
+            while start < words.len() {
+                let mut end = start;
+                while end < words.len() && words[end] != b' ' {
+                    end += 1;
+                }
+                if end >= start + 4 {
+                    endings.put([words[end - 4], words[end - 3], words[end - 2], words[end - 1]]);
+                }
+                if bits & PLURAL != 0 && end >= start + 3 {
+                    endings.put([words[end - 3], words[end - 2], words[end - 1], b's']);
+                }
+                start = end + 1;
+            }
+            entry += 1;
+        }
+        endings
+    }
+
+    const fn put(&mut self, end: [u8; 4]) {
+        let slot = Self::slot(end);
+        self.0[slot / 64] |= 1 << (slot % 64);
+    }
+
+    #[inline]
+    const fn slot(end: [u8; 4]) -> usize {
+        // The bit that a capital lacks is set: of a digit it is set already.
+        ((u32::from_le_bytes(end) | 0x2020_2020).wrapping_mul(0x9E37_79B1) >> 16) as usize
+    }
+
+    #[inline]
+    const fn admits(&self, end: [u8; 4]) -> bool {
+        let slot = Self::slot(end);
+        self.0[slot / 64] & 1 << (slot % 64) != 0
+    }
+}
+
+static ENDINGS: Endings = Endings::of(ENTRIES);
+
+/// Tells whether a word that ends with these four letters and digits can be listed, or can end as a listed word does.
+/// Shorter words, which a capital may set off inside of it, are not told.
+#[inline]
+pub(crate) fn may_end_long(end: [u8; 4]) -> bool {
+    ENDINGS.admits(end)
+}
+
+/// Which letter or digit can end a listed word, and which can stand before it there. Bit `i` of the second stands for the
+/// letter whose last five bits are `i`.
+static LASTS: [u32; 256] = {
+    let mut lasts = [0; 256];
+    let mut entry = 0;
+    while entry < ENTRIES.len() {
+        let (bits, words) = ENTRIES[entry];
+        let words = words.as_bytes();
+        let mut at = 0;
+        while at < words.len() {
+            let ends = at + 1 == words.len() || words[at + 1] == b' ';
+            if ends && words[at] != b' ' {
+                // Of one letter, any may stand before it: another word's.
+                let alone = at == 0 || words[at - 1] == b' ';
+                lasts[words[at] as usize] |= if alone { u32::MAX } else { 1 << (words[at - 1] & 31) };
+                if bits & PLURAL != 0 {
+                    lasts[b's' as usize] |= 1 << (words[at] & 31);
+                }
+            }
+            at += 1;
+        }
+        entry += 1;
+    }
+    let mut capital = b'A';
+    while capital <= b'Z' {
+        lasts[capital as usize] = lasts[(capital | 0x20) as usize];
+        capital += 1;
+    }
+    lasts
+};
+
+/// Tells whether a listed word can end with `last` behind `before`, which may be what parts two words, or no part of any.
+#[inline]
+pub(crate) fn may_end_short(before: u8, last: u8) -> bool {
+    let befores = LASTS[usize::from(last)];
+    last >= 0x80 || if before.is_ascii_alphanumeric() { befores >> (before & 31) & 1 != 0 } else { befores != 0 }
+}
+
 /// Tells whether a listed word of `count` letters or more can end with these letters.
 pub(super) fn may_go_on(letters: u64, count: usize) -> bool {
     match count {
@@ -519,10 +614,11 @@ pub(crate) fn ends_word(last: u8, second: u8, third: u8) -> bool {
 /// Tells what [`may_end`] does, by four letters: for callers who ask for what the words say and for nothing else.
 #[inline]
 pub(crate) fn may_say(bytes: &[u8], floor: usize, end: usize) -> bool {
-    if let Some([d, c, b, a]) = end.checked_sub(4).filter(|from| *from >= floor).and_then(|from| bytes.get(from..end))
+    if let Some(head) = end.checked_sub(4).filter(|from| *from >= floor).and_then(|from| bytes.get(from..end))
+        && let Some(last @ [d, c, b, a]) = head.first_chunk()
         && [a, b, c, d].iter().all(|letter| FOLD[usize::from(**letter)] != 0)
     {
-        return admits([*a, *b, *c, *d]);
+        return ENDINGS.admits(*last) || ENDS.admits(*a, *b, *c) && is_short(*a, *b, *c);
     }
     match last_letters(bytes, floor, end) {
         Some((letters, 4)) => admits(letters),
@@ -557,11 +653,13 @@ fn last_letters(bytes: &[u8], floor: usize, end: usize) -> Option<([u8; 4], usiz
 /// Tells whether a listed word can end with these letters, the last first.
 fn admits(letters: [u8; 4]) -> bool {
     let [a, b, c, _] = letters;
-    ENDS.admits(a, b, c)
-        && (FOURS.admits(letters.into_iter().fold(0, tail))
-            || SHORTS.admits(a, b, c)
-            || SHORTS.admits(a, b, 0)
-            || SHORTS.admits(a, 0, 0))
+    ENDS.admits(a, b, c) && (FOURS.admits(letters.into_iter().fold(0, tail)) || is_short(a, b, c))
+}
+
+/// Tells whether a word of three letters and fewer can be listed that ends with these, the last first.
+#[inline]
+fn is_short(a: u8, b: u8, c: u8) -> bool {
+    SHORTS.admits(a, b, c) || SHORTS.admits(a, b, 0) || SHORTS.admits(a, 0, 0)
 }
 
 /// Which three letters a month's name can start with.

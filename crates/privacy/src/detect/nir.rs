@@ -1,10 +1,11 @@
 //! French social security numbers (NIR, and the NIA and INS that share its form): structure and key, Corsica's `2A` and
 //! `2B` included. One in three hundred random numbers of 15 digits passes: strong enough to act alone.
 
+use super::cue::Cues;
 use super::digits::Digits;
 use super::form::{Form, never};
 use super::lexicon::bit;
-use super::{Hit, Type, cue};
+use super::{Hit, Type};
 
 /// Under a key that names it.
 pub(crate) static FORM: Form =
@@ -27,7 +28,7 @@ fn shape(value: &[u8]) -> bool {
 }
 
 /// Looks at the groups from `group` on as a NIR.
-pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
+pub(crate) fn at(cues: &Cues<'_>, bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> Option<Hit> {
     let start = digits.start(group);
     if !matches!(bytes[start], b'1'..=b'4' | b'7' | b'8') || !may_hold(bytes, digits, group) {
         return None;
@@ -48,14 +49,14 @@ pub(crate) fn at(bytes: &[u8], floor: usize, digits: &Digits, group: usize) -> O
         // With a key that is wrong it is somebody's all the same.
         let mistyped = len == 15 && !bytes.get(ends[1]).is_some_and(u8::is_ascii_alphanumeric);
         let end = if mistyped { ends[1] } else { ends[0] };
-        (len >= 13 && is_nir(&number) && cue::precedes(bytes, floor, start, bit::NIR)).then_some(end)
+        (len >= 13 && is_nir(&number) && cues.precede(floor, start, bit::NIR)).then_some(end)
     })?;
     if bytes.get(end).is_some_and(u8::is_ascii_alphanumeric) {
         return None;
     }
     let tail = bytes.get(end..bytes.len().min(end + 60)).unwrap_or_default();
-    let is_ins = tail.starts_with(b"^") && memchr::memmem::find(tail, OIDS).is_some()
-        || cue::precedes(bytes, floor, start, bit::INS);
+    let is_ins =
+        tail.starts_with(b"^") && memchr::memmem::find(tail, OIDS).is_some() || cues.precede(floor, start, bit::INS);
     Some(Hit::new(start..end, if is_ins { Type::Ins } else { Type::Nir }))
 }
 
@@ -77,7 +78,10 @@ fn collect(bytes: &[u8], start: usize, number: &mut [u8; 15]) -> (usize, [usize;
     let mut at = start;
     let mut ends = [start; 2];
     for i in 0..15 {
-        let gap = bytes.iter().skip(at).take_while(|b| matches!(b, b' ' | b'-' | b'.' | b'/' | b'_')).count();
+        let mut gap = 0;
+        while gap <= 2 && matches!(bytes.get(at + gap), Some(b' ' | b'-' | b'.' | b'/' | b'_')) {
+            gap += 1;
+        }
         let Some(byte) = bytes.get(at + gap).filter(|_| gap <= 2).map(u8::to_ascii_uppercase) else {
             return (i, ends);
         };

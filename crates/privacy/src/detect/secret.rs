@@ -349,11 +349,40 @@ static ENDS: [u64; 512] = {
     set
 };
 
+/// The last eight bytes of each of [`STRONG`], the last one highest, and which of the bits count.
+static STRONG_TAILS: [(u64, u64); STRONG.len()] = {
+    let mut tails = [(0, 0); STRONG.len()];
+    let mut i = 0;
+    while i < STRONG.len() {
+        tails[i] = (
+            tail_of(STRONG[i].as_bytes()),
+            u64::MAX << (64 - 8 * if STRONG[i].len() < 8 { STRONG[i].len() } else { 8 }),
+        );
+        i += 1;
+    }
+    tails
+};
+
+const fn tail_of(name: &[u8]) -> u64 {
+    let (mut tail, mut i) = (0, 0);
+    while i < name.len() && i < 8 {
+        tail |= (name[name.len() - 1 - i] as u64) << (56 - 8 * i);
+        i += 1;
+    }
+    tail
+}
+
+fn ends_strongly(name: &[u8]) -> bool {
+    let tail = tail_of(name);
+    let ends = STRONG_TAILS.iter().zip(STRONG).filter(|((end, bits), _)| (tail ^ end) & bits == 0);
+    ends.into_iter().any(|(_, end)| name.ends_with(end.as_bytes()))
+}
+
 fn is_strong(name: &[u8]) -> bool {
     let [.., a, b, c] = name else { return false };
     let slot = start_slot(*a, *b, *c);
     ENDS[slot / 64] & 1 << (slot % 64) != 0
-        && STRONG.iter().any(|end| name.ends_with(end.as_bytes()))
+        && ends_strongly(name)
         && !name.ends_with(b"bypass")
         && !name.ends_with(b"compass")
 }
