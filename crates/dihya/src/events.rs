@@ -46,6 +46,11 @@ pub(crate) fn config_refused(file: &str, sha256: &str, problem: &model::config::
     );
 }
 
+/// The file of the configuration is gone.
+pub(crate) fn config_gone(file: &std::path::Path) {
+    warn!(file = %file.display(), "the configuration is gone, what it said stays in force");
+}
+
 /// The ledger has stopped.
 pub(crate) fn ledger_stopped(reason: &str) {
     error!(reason, "the ledger has stopped, so this process ends");

@@ -241,9 +241,9 @@ mod tests {
             scope.spawn(|| {
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     for n in 0..50 {
-                        std::fs::write(dir.path().join(format!("{n}.tmp")), b"x").expect("writes");
+                        OsDisk.open(&dir.path().join(format!("{n}.tmp")), Open::CreateNew).expect("makes");
                     }
-                    (0..50).for_each(|n| std::fs::remove_file(dir.path().join(format!("{n}.tmp"))).expect("removes"));
+                    (0..50).for_each(|n| OsDisk.remove(&dir.path().join(format!("{n}.tmp"))).expect("removes"));
                 }
             });
             let failed = (0..2_000).find_map(|_| OsDisk.list(dir.path()).err());

@@ -274,6 +274,9 @@ fn verify_one(
     let options = Options { keys, vault, ring, earlier, progress: Some(&update), ..Options::default() };
     let mut report = verify(&source, &options);
     progress.borrow().finish();
+    if forensic.is_none() {
+        without_wal(data_dir, &mut report);
+    }
     if brought.persons.is_some() && keystore.is_none() && report.boxes > 0 {
         let text = "there is no keystore of it here, so its boxes were not opened";
         report.findings.push(Finding { invariant: Invariant::I2, ..unseen(text) });
@@ -309,6 +312,18 @@ fn keys_of(source: &DiskSource<'_>) -> Option<Verifiers> {
 
 fn is_meta(origin: &Origin) -> bool {
     origin.as_str().ends_with("/meta")
+}
+
+/// Says what was not looked at because there is no write-ahead log. A copy of the public part alone has none; from a data
+/// directory, which has the keys beside it, somebody took it.
+fn without_wal(data_dir: &Path, report: &mut Report) {
+    let (weight, text) = if data_dir.join("keystore").is_dir() {
+        report.errors += 1;
+        (Weight::Error, "the write-ahead log is gone, and every payload with it")
+    } else {
+        (Weight::Note, "there is no write-ahead log here, so no payload was compared with what the entries commit to")
+    };
+    report.findings.push(Finding { weight, invariant: Invariant::I2, ..unseen(text) });
 }
 
 fn unseen(text: &str) -> Finding {

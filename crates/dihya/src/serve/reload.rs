@@ -25,6 +25,10 @@ pub(crate) struct ConfigFile {
     /// What `--listen` said: it holds against the file.
     listen: Option<String>,
     seen: Option<(SystemTime, u64)>,
+    /// How it looked when it was last asked, if that is not what was read.
+    coming: Option<(SystemTime, u64)>,
+    /// That it is gone was said.
+    gone: bool,
     /// What cannot change while the program runs.
     fixed: Fixed,
     /// Under which passphrases the keystores are, as far as the file says.
@@ -71,6 +75,8 @@ impl ConfigFile {
             path: loaded.path.clone(),
             listen,
             seen: None,
+            coming: None,
+            gone: false,
             fixed: Fixed::of(loaded),
             keystore: loaded.privacy.keystore.clone(),
         };
@@ -83,14 +89,26 @@ impl ConfigFile {
         Some((metadata.modified().ok()?, metadata.len()))
     }
 
-    /// Tells whether the file looks different from when it was last asked. A file that is gone for a moment, as while
-    /// an editor saves, has not changed yet.
+    /// Tells whether the file is another one than what was read, and has stayed as it is since it was last asked: who
+    /// writes it in several steps is not done after the first. One that is gone is said once, and has not changed: an
+    /// editor may be saving it.
     pub(super) fn changed(&mut self) -> bool {
+        let Some(path) = &self.path else { return false };
         let stamp = self.stamp();
-        if stamp.is_none() || stamp == self.seen {
+        let gone = stamp.is_none();
+        if gone && self.coming.is_none() && !std::mem::replace(&mut self.gone, true) {
+            events::config_gone(path);
+        }
+        self.gone &= gone;
+        if gone || stamp == self.seen {
+            self.coming = None;
             return false;
         }
-        self.seen = stamp;
+        if stamp != self.coming {
+            self.coming = stamp;
+            return false;
+        }
+        (self.seen, self.coming) = (stamp, None);
         true
     }
 }
@@ -139,6 +157,10 @@ impl Running {
     async fn put_in_force(&mut self, mut loaded: Loaded) -> Result<ConfigLoad, (String, String)> {
         if let Some(listen) = &self.file.listen {
             loaded.server.listen.clone_from(listen);
+        }
+        if loaded.blank {
+            // Nobody means to end all watching by an empty file; whoever writes one in two steps means even less.
+            return Err((String::new(), "the file says nothing at all".to_owned()));
         }
         if let Some(field) = self.file.fixed.differs(&Fixed::of(&loaded)) {
             return Err((field.to_owned(), "cannot be changed without a restart".to_owned()));

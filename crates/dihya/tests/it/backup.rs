@@ -152,6 +152,16 @@ fn verification_fails_after_any_tampering() {
         flip(&file, offset);
     }
     assert_eq!(verify(&data)["sound"], true);
+    // Without the payloads nothing opens, and a data directory from which they are gone is no copy of the public part.
+    std::fs::remove_dir_all(data.join("wal")).expect("removes");
+    let said = |code: i32| {
+        let output = run(&["ledger", "verify", "--data-dir", data.to_str().expect("UTF-8")]);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stdout));
+        text(&output.stdout)
+    };
+    assert!(said(1).contains("the write-ahead log is gone, and every payload with it"));
+    std::fs::remove_dir_all(data.join("keystore")).expect("removes");
+    assert!(said(0).contains("no payload was compared"));
     let nothing = run(&["ledger", "verify", "--origin", "no/such", "--data-dir", data.to_str().expect("UTF-8")]);
     assert_eq!(nothing.status.code(), Some(2));
 }

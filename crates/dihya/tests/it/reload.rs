@@ -39,13 +39,22 @@ fn a_bad_file_leaves_the_old_one_in_force_and_a_good_one_takes_effect() {
     place.put("dihya.yaml", &format!("{good}ledger: {{instance: elsewhere}}\n"));
     let refused = server.logged("refused the configuration, the old one stays in force");
     assert_eq!(refused["field"], "ledger.instance");
+
+    // Whoever writes it anew empties it first.
+    place.put("dihya.yaml", "# soon\n");
+    let refused = server.logged("refused the configuration, the old one stays in force");
+    assert_eq!(refused["problem"], "the file says nothing at all");
+    std::fs::remove_file(&file).expect("removes");
+    let gone = server.logged("the configuration is gone, what it said stays in force");
+    assert_eq!(gone["file"], file);
+    assert!(server.get("/api/dihya/v1/checks/till")["state"].is_string());
     assert_eq!(server.stop(), Some(0));
 
     let rows = run(&["ledger", "show", "--limit", "10000", "--format", "json", "--data-dir", &place.data()]);
     let rows: Vec<Value> = serde_json::from_slice(&rows.stdout).expect("is JSON");
     let loads: Vec<bool> =
         rows.iter().filter(|row| row["kind"] == "config").filter_map(|row| row["body"]["accepted"].as_bool()).collect();
-    assert_eq!(loads, [true, false, true, false]);
+    assert_eq!(loads, [true, false, true, false, false]);
 }
 
 #[test]
