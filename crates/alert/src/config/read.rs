@@ -100,7 +100,7 @@ impl Reader {
             Tree::Float(float) => Some(float.to_string()),
             Tree::Bool(bool) => Some(bool.to_string()),
             Tree::Null | Tree::List(_) | Tree::Map(_) => {
-                self.report(node.span, path, "expected text", Some("write it in quotes".to_owned()));
+                self.report(node.span, path, "expected text", Some("write one text".to_owned()));
                 None
             }
         }
