@@ -172,7 +172,7 @@ pub fn load(alerting: Option<&Node>, channels: &BTreeSet<String>) -> Result<Load
                     span: node.span,
                     path: "alerting".to_owned(),
                     message: "expected global, route and receivers".to_owned(),
-                    suggestion: None,
+                    suggestion: Some("add `route` and `receivers`".to_owned()),
                 });
             }
             problems.sort();

@@ -135,7 +135,7 @@ impl Taker<'_> {
             Some(Value::String(text)) => Some(text),
             Some(Value::Number(number)) => Some(number.to_string()),
             Some(_) => {
-                return self.stand_in(&below(path, key), &below(path, key), "expected text", "write it in quotes");
+                return self.stand_in(&below(path, key), &below(path, key), "expected text", "write one text");
             }
         };
         match (text, file) {

@@ -59,6 +59,7 @@ impl Reader {
                 self.report(*span, &below, format!("{key} is not supported yet"), Some("remove the key".to_owned()));
             } else if !known.contains(&key.as_str()) {
                 let suggestion = nearest(key, known).map(|near| format!("did you mean {near}?"));
+                let suggestion = suggestion.or_else(|| Some("remove the key".to_owned()));
                 self.report(*span, &below, format!("unknown key, expected one of {}", known.join(", ")), suggestion);
             }
         }
@@ -70,7 +71,7 @@ impl Reader {
         if let Tree::Map(entries) = &node.tree {
             Some(Object { path: path.to_owned(), span: node.span, entries })
         } else {
-            self.report(node.span, path, "expected keys with values", None);
+            self.report(node.span, path, "expected keys with values", Some("write {KEY: VALUE}".to_owned()));
             None
         }
     }
@@ -99,7 +100,7 @@ impl Reader {
             Tree::Float(float) => Some(float.to_string()),
             Tree::Bool(bool) => Some(bool.to_string()),
             Tree::Null | Tree::List(_) | Tree::Map(_) => {
-                self.report(node.span, path, "expected text", Some("write it in quotes".to_owned()));
+                self.report(node.span, path, "expected text", Some("write one text".to_owned()));
                 None
             }
         }
@@ -133,7 +134,12 @@ impl Reader {
         let found = self.duration(object, key)?;
         if found.is_zero() {
             let span = object.get(key).map_or(object.span, |node| node.span);
-            self.report(span, &object.below(key), format!("{key} cannot be zero"), None);
+            self.report(
+                span,
+                &object.below(key),
+                format!("{key} cannot be zero"),
+                Some("write a number and a unit such as 5m".to_owned()),
+            );
             return None;
         }
         Some(found)

@@ -279,16 +279,25 @@ dihya: {external_url: here, self_test: {channels: [fax, [1]]}, language: 3}
 #[test]
 fn what_is_no_object_or_lacks_routes_is_refused() {
     for (text, expected) in [
-        ("5", "1:1: alerting: expected keys with values\n"),
-        ("{}", "1:1: alerting.route: no route is given, and one is needed to begin with\n"),
-        ("route: 5\nreceivers: []", "1:8: alerting.route: expected keys with values\n"),
-        ("route: {group_by: []}", "1:8: alerting.route.receiver: the first route needs a receiver\n"),
+        ("5", "1:1: alerting: expected keys with values (write {KEY: VALUE})\n"),
+        (
+            "{}",
+            "1:1: alerting.route: no route is given, and one is needed to begin with (add `route: {receiver: NAME}`)\n",
+        ),
+        ("route: 5\nreceivers: []", "1:8: alerting.route: expected keys with values (write {KEY: VALUE})\n"),
+        (
+            "route: {group_by: []}",
+            "1:8: alerting.route.receiver: the first route needs a receiver (add `receiver: NAME`)\n",
+        ),
         ("route: {receiver: a}\nreceivers: {}", "expected a list"),
         (
             "route: {receiver: a}\nreceivers: [{name: a}]\nglobal: 3",
-            "3:9: alerting.global: expected keys with values\n",
+            "3:9: alerting.global: expected keys with values (write {KEY: VALUE})\n",
         ),
-        ("route: {receiver: a}\nreceivers: [{name: a}]\ndihya: 3", "3:8: alerting.dihya: expected keys with values\n"),
+        (
+            "route: {receiver: a}\nreceivers: [{name: a}]\ndihya: 3",
+            "3:8: alerting.dihya: expected keys with values (write {KEY: VALUE})\n",
+        ),
     ] {
         let problems = read(text).expect_err(text);
         assert!(problems.contains(expected), "{text}: {problems}");

@@ -105,7 +105,12 @@ pub(super) fn config(reader: &mut Reader, node: &Node, channels: &BTreeSet<Strin
         {
             if node.get(one).is_some() && node.get(other).is_some() {
                 let message = format!("at most one of {one} and {other} can be given");
-                reader.report(node.span, &format!("alerting.global.{other}"), message, None);
+                reader.report(
+                    node.span,
+                    &format!("alerting.global.{other}"),
+                    message,
+                    Some("keep one of them".to_owned()),
+                );
             }
         }
         resolve_timeout =
@@ -114,7 +119,12 @@ pub(super) fn config(reader: &mut Reader, node: &Node, channels: &BTreeSet<Strin
     let receivers = receivers(reader, &root, channels);
     let dihya = root.get("dihya").map_or_else(Extras::default, |node| extras(reader, node, channels));
     let Some(node) = root.get("route") else {
-        reader.report(root.span, "alerting.route", "no route is given, and one is needed to begin with", None);
+        reader.report(
+            root.span,
+            "alerting.route",
+            "no route is given, and one is needed to begin with",
+            Some("add `route: {receiver: NAME}`".to_owned()),
+        );
         return None;
     };
     let route = route(reader, node, "alerting.route", None, 0)?;
@@ -136,7 +146,12 @@ fn receivers(reader: &mut Reader, root: &Object<'_>, channels: &BTreeSet<String>
         };
         let receiver = receiver(reader, &object, &name, channels);
         if found.insert(name.clone(), receiver).is_some() {
-            reader.report(node.span, &object.below("name"), format!("the receiver {name} is there already"), None);
+            reader.report(
+                node.span,
+                &object.below("name"),
+                format!("the receiver {name} is there already"),
+                Some("give it another name".to_owned()),
+            );
         }
     }
     found
@@ -148,7 +163,12 @@ fn receiver(reader: &mut Reader, object: &Object<'_>, name: &str, channels: &BTr
         let path = object.below(&format!("dihya_configs.{i}"));
         let Some(own) = reader.object(node, &path, &["channel", "send_resolved", "language"], &[]) else { continue };
         let Some(channel) = reader.text(&own, "channel") else {
-            reader.report(node.span, &own.below("channel"), "expected the name of a channel", None);
+            reader.report(
+                node.span,
+                &own.below("channel"),
+                "expected the name of a channel",
+                Some("add `channel: log`".to_owned()),
+            );
             continue;
         };
         known_channel(reader, node, &own.below("channel"), &channel, channels);
@@ -216,7 +236,12 @@ fn extras(reader: &mut Reader, node: &Node, channels: &BTreeSet<String>) -> Extr
     let external_url = reader.text(&object, "external_url").unwrap_or_default();
     if !external_url.is_empty() && !url::Url::parse(&external_url).is_ok_and(|url| url.has_host()) {
         let span = object.get("external_url").map_or(object.span, |node| node.span);
-        reader.report(span, "alerting.dihya.external_url", "expected a URL such as https://status.example", None);
+        reader.report(
+            span,
+            "alerting.dihya.external_url",
+            "expected a URL such as https://status.example",
+            Some("write https://HOST".to_owned()),
+        );
     }
     Extras {
         reminder_interval: reader.interval(&object, "reminder_interval"),
@@ -233,7 +258,12 @@ const DEPTH_MAX: usize = 64;
 
 fn route(reader: &mut Reader, node: &Node, path: &str, parent: Option<(&Route, usize)>, depth: usize) -> Option<Route> {
     if depth > DEPTH_MAX {
-        reader.report(node.span, path, format!("routes are nested more than {DEPTH_MAX} deep"), None);
+        reader.report(
+            node.span,
+            path,
+            format!("routes are nested more than {DEPTH_MAX} deep"),
+            Some("write matchers instead of further levels".to_owned()),
+        );
         return None;
     }
     let object = reader.object(node, path, &ROUTE_KEYS, &ROUTE_LATER)?;
@@ -247,15 +277,7 @@ fn route(reader: &mut Reader, node: &Node, path: &str, parent: Option<(&Route, u
     let continues = reader.bool(&object, "continue").unwrap_or(false);
     let receiver = reader.text(&object, "receiver").unwrap_or_default();
     if parent.is_none() {
-        if !matchers.is_empty() {
-            reader.report(node.span, path, "the first route must not have matchers: it takes what no other does", None);
-        }
-        if continues {
-            reader.report(node.span, path, "the first route cannot continue: nothing stands beside it", None);
-        }
-        if receiver.is_empty() {
-            reader.report(node.span, &object.below("receiver"), "the first route needs a receiver", None);
-        }
+        check_first(reader, (node, path), !matchers.is_empty(), continues, &receiver);
     }
     let inherited = |of: fn(&Route) -> Duration, default| parent.map_or(default, |(parent, _)| of(parent));
     let group_by = group_by(reader, &object)
@@ -290,6 +312,34 @@ fn route(reader: &mut Reader, node: &Node, path: &str, parent: Option<(&Route, u
     Some(route)
 }
 
+/// What holds for the first route alone: it takes what no other does.
+fn check_first(reader: &mut Reader, (node, path): (&Node, &str), has_matchers: bool, continues: bool, receiver: &str) {
+    if has_matchers {
+        reader.report(
+            node.span,
+            path,
+            "the first route must not have matchers: it takes what no other does",
+            Some("move them to a route under routes".to_owned()),
+        );
+    }
+    if continues {
+        reader.report(
+            node.span,
+            path,
+            "the first route cannot continue: nothing stands beside it",
+            Some("remove the key".to_owned()),
+        );
+    }
+    if receiver.is_empty() {
+        reader.report(
+            node.span,
+            &format!("{path}.receiver"),
+            "the first route needs a receiver",
+            Some("add `receiver: NAME`".to_owned()),
+        );
+    }
+}
+
 /// Alertmanager sorts matchers by name, value and operator, and the order shows in group keys.
 fn sort_key(matcher: &Match) -> (String, String, u8) {
     let Matcher { name, op, value } = matcher.matcher();
@@ -306,13 +356,18 @@ fn group_by(reader: &mut Reader, object: &Object<'_>) -> Option<GroupBy> {
     let mut labels: BTreeSet<String> = names.iter().filter(|name| *name != "...").cloned().collect();
     let all = labels.len() < names.iter().collect::<BTreeSet<_>>().len();
     if all && !labels.is_empty() {
-        reader.report(node.span, &path, "'...' stands for all labels and cannot stand beside others", None);
+        reader.report(
+            node.span,
+            &path,
+            "'...' stands for all labels and cannot stand beside others",
+            Some("write ['...'] alone".to_owned()),
+        );
     }
     if names.iter().filter(|name| *name != "...").count() > labels.len() {
-        reader.report(node.span, &path, "a label stands there twice", None);
+        reader.report(node.span, &path, "a label stands there twice", Some("keep one of them".to_owned()));
     }
     if labels.remove("") {
-        reader.report(node.span, &path, "a label needs a name", None);
+        reader.report(node.span, &path, "a label needs a name", Some("remove it".to_owned()));
     }
     Some(if all { GroupBy::All } else { GroupBy::Labels(labels) })
 }
@@ -325,7 +380,12 @@ fn matchers(reader: &mut Reader, object: &Object<'_>) -> Vec<Match> {
         for (name, span, node) in map.entries() {
             let below = map.below(name);
             if !is_label_name(name) {
-                reader.report(*span, &below, "expected the name of a label", None);
+                reader.report(
+                    *span,
+                    &below,
+                    "expected the name of a label",
+                    Some("write letters, digits and `_`".to_owned()),
+                );
                 continue;
             }
             let Some(value) = reader.scalar(node, &below) else { continue };
@@ -344,7 +404,15 @@ fn matchers(reader: &mut Reader, object: &Object<'_>) -> Vec<Match> {
 }
 
 fn noted<T>(reader: &mut Reader, node: &Node, path: &str, made: Result<T, MatcherError>) -> Option<T> {
-    made.map_err(|error| reader.report(node.span, path, error.to_string(), None)).ok()
+    made.map_err(|error| {
+        reader.report(
+            node.span,
+            path,
+            error.to_string(),
+            Some(r#"write NAME="VALUE", or NAME=~"EXPRESSION""#.to_owned()),
+        )
+    })
+    .ok()
 }
 
 /// Finds routes to receivers that are not there.

@@ -214,7 +214,8 @@ impl Reading<'_> {
             return;
         }
         // What is read is what is meant; what is written beside it is what is mended.
-        let (read, of, with) = if path_of(left).is_some() { (left, a, b) } else { (right, b, a) };
+        let is_left = path_of(left).is_some() || (path_of(right).is_none() && matches!(right.expr, Expr::Literal(_)));
+        let (read, of, with) = if is_left { (left, a, b) } else { (right, b, a) };
         let message = format!("{} is {} and cannot be compared with {}", subject(read), of.noun(), with.noun());
         self.issues.push(Issue::new("", message).suggest(format!("compare it with {}", of.example())));
     }
@@ -319,7 +320,7 @@ mod tests {
             ),
             ("http", "{'a': status == ''}.size() == [nope(1)].size()", "status is a number and cannot be compared"),
             ("dns", "answers == '192.0.2.1'", "answers is a list of texts and cannot be compared with a text"),
-            ("disk_space", "read_only == 'no'", "read_only is true or false and cannot be compared with a text"),
+            ("disk", "read_only == 'no'", "read_only is true or false and cannot be compared with a text"),
         ] {
             let found = found(kind, term);
             assert!(found.first().is_some_and(|found| found.starts_with(expected)), "{term}: {found:?}");

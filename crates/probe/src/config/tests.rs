@@ -177,7 +177,6 @@ fn no_problem_of_a_check_hides_another() {
         "checks.h.count",
         "checks.h.timeout",
         "checks.m.interval",
-        "checks.m.timeout",
         "checks.g.depends_on.0",
         "checks.h.depends_on.1",
         "checks.m.members.1",
