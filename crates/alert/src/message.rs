@@ -259,13 +259,20 @@ impl Renderer<'_> {
             (_, Status::Resolved) => "subject-resolved",
             (Reason::Reminder, _) => "subject-reminder",
             (Reason::Repeat, _) => "subject-repeat",
-            _ if cause.is_empty() || cause == title => "subject-firing-bare",
             _ => "subject-firing",
+        };
+        // The title and the cause often say the same, the one at more length than the other: it is said once.
+        let is_told = matches!(key, "subject-reminder" | "subject-repeat" | "subject-firing");
+        let (key, title) = match () {
+            () if !is_told => (key.to_owned(), title),
+            () if !cause.is_empty() && cause.starts_with(title) => (format!("{key}-bare"), cause),
+            () if cause.is_empty() || title.contains(cause) => (format!("{key}-bare"), title),
+            () => (key.to_owned(), title),
         };
         let cause = if cause.is_empty() { self.words.word("unknown-cause") } else { cause.to_owned() };
         let severity = if level >= Severity::Critical { severity.to_uppercase() } else { severity };
         self.words.say(
-            key,
+            &key,
             &[
                 ("severity", severity.into()),
                 ("title", title.to_owned().into()),
@@ -299,7 +306,7 @@ impl Renderer<'_> {
                 facts.push(Fact { name: self.words.word(key), value: self.clean(&value) });
             }
         };
-        if cause != self.title() {
+        if !self.title().contains(cause) {
             fact("fact-cause", cause.to_owned());
         }
         fact("fact-condition", self.conditions());

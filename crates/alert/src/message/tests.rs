@@ -168,6 +168,42 @@ fn a_cause_that_is_the_title_is_said_once_and_details_follow() {
     assert_eq!(message.facts[0], Fact { name: "Details".into(), value: "Shop; tls.days_left > 14 (-3)".into() });
 }
 
+/// A reminder of an incident said its title twice: once as the title, once as the cause.
+#[test]
+fn a_title_is_said_once_whatever_the_reason() {
+    let summary = "parent is down: could not connect: connection refused";
+    let told = |reason, title: &str| {
+        let mut notification = Notification { reason, ..sample() };
+        notification.incident.as_mut().expect("has one").title = title.into();
+        notification.alerts.truncate(1);
+        notification.alerts[0].annotations = [("summary".into(), summary.into())].into();
+        render_en(&notification)
+    };
+    for (reason, before) in [
+        (Reason::New, ""),
+        (Reason::Changed, ""),
+        (Reason::Direct, ""),
+        (Reason::Repeat, "Still: "),
+        (Reason::Reminder, "Not acknowledged: "),
+    ] {
+        for title in [summary, "parent is down", "parent"] {
+            let message = told(reason, title);
+            assert_eq!(message.subject, format!("[CRITICAL] {before}{summary}"), "{reason:?} {title}");
+        }
+        // A title that says why already does not need the cause after it, nor below it.
+        let longer = format!("Attention: {summary}");
+        let message = told(reason, &longer);
+        assert_eq!(message.subject, format!("[CRITICAL] {before}{longer}"), "{reason:?}");
+        assert!(message.facts.iter().all(|fact| fact.name != "Cause"), "{:?}", message.facts);
+    }
+    let bare = |reason| {
+        let mut notification = Notification { reason, ..sample() };
+        notification.alerts.iter_mut().for_each(|alert| alert.annotations.clear());
+        render_en(&notification).subject
+    };
+    assert_eq!(bare(Reason::Reminder), "[CRITICAL] Not acknowledged: Web shop");
+}
+
 #[test]
 fn every_text_passes_the_redactor_and_no_link_runs_anything() {
     let mut notification = sample();
