@@ -11,14 +11,18 @@ use model::{Alert, LabelSet as _, Sector, Severity};
 use privacy::Redactor;
 
 use crate::notification::{Language, Notification, NotifiedAlert, Reason, Status};
+use crate::send::{CHECK_DEGRADED, CHECK_DOWN, CHECK_NAME, CHECK_REASON, CHECK_UNKNOWN};
 
 mod html;
+mod reasons;
 mod words;
 
 use words::Words;
 
 /// Longest subject or short text, in characters.
 const LINE_CHARS_MAX: usize = 200;
+/// Alerts about Dihya itself whose summary is a sentence of ours as a whole.
+const OURS_WHOLE: [&str; 2] = ["CheckersBlind", "DihyaUnwell"];
 
 /// A named value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,12 +88,12 @@ pub fn render(notification: &Notification, now: Timestamp, zone: &TimeZone, reda
 pub fn line(notification: &Notification, alert: &NotifiedAlert, zone: &TimeZone, redactor: &Redactor) -> String {
     let now = notification.at;
     let renderer = Renderer { notification, now, zone, redactor, words: Words::of(notification.language) };
-    let title = match alert.annotations.value("summary") {
-        "" => renderer.name(alert),
-        summary => summary.to_owned(),
+    let title = match renderer.summary(alert) {
+        summary if summary.is_empty() => renderer.name(alert),
+        summary => summary,
     };
     let lasted = between(alert.starts_at, alert.ends_at.unwrap_or(now));
-    renderer.line(&renderer.subject((alert.status, alert.severity), &title, &cause_of(alert), lasted))
+    renderer.line(&renderer.subject((alert.status, alert.severity), &title, &renderer.cause_of(alert), lasted))
 }
 
 impl Message {
@@ -220,8 +224,17 @@ impl Renderer<'_> {
     }
 
     fn title(&self) -> String {
-        let incident = self.notification.incident.as_ref().map(|incident| incident.title.as_str());
-        let first = self.notification.alerts.first();
+        let notification = self.notification;
+        let incident = notification.incident.as_ref().map(|incident| incident.title.as_str());
+        let first = notification.alerts.first();
+        // The title of an incident of ours is an alert's summary, in English.
+        let mut standing = notification.alerts.iter().filter(|alert| alert.status == notification.status);
+        let titular = |alert: &&NotifiedAlert| {
+            incident.is_some_and(|title| !title.is_empty() && alert.annotations.value("summary").starts_with(title))
+        };
+        if let Some(said) = standing.find(titular).or(first).and_then(|alert| self.said(alert)) {
+            return said;
+        }
         incident
             .filter(|title| !title.is_empty())
             .map(str::to_owned)
@@ -242,12 +255,52 @@ impl Renderer<'_> {
         }
     }
 
+    /// Says an alert of our own making in the receiver's language; none of somebody else's.
+    fn said(&self, alert: &NotifiedAlert) -> Option<String> {
+        let name = alert.labels.value(Alert::NAME);
+        if OURS_WHOLE.contains(&name) && alert.labels.value(Alert::SERVICE) == "dihya" {
+            return Some(self.words.reason(alert.annotations.value("summary")));
+        }
+        let check = alert.annotations.get(CHECK_NAME)?;
+        let key = match (name, alert.status) {
+            (CHECK_DOWN, Status::Firing) => "check-down",
+            (CHECK_DEGRADED, Status::Firing) => "check-degraded",
+            (CHECK_UNKNOWN, Status::Firing) => "check-unknown",
+            (CHECK_DOWN, Status::Resolved) => "check-down-over",
+            (CHECK_DEGRADED, Status::Resolved) => "check-degraded-over",
+            (CHECK_UNKNOWN, Status::Resolved) => "check-unknown-over",
+            _ => return None,
+        };
+        let said = self.words.say(key, &[("name", check.clone().into())]);
+        let reason = self.words.reason(alert.annotations.value(CHECK_REASON));
+        if reason.is_empty() || alert.status == Status::Resolved {
+            return Some(said);
+        }
+        Some(self.words.say("fact", &[("name", said.into()), ("value", reason.into())]))
+    }
+
+    /// Says an alert in its own words, or in ours where it is of our making.
+    fn summary(&self, alert: &NotifiedAlert) -> String {
+        self.said(alert).unwrap_or_else(|| alert.annotations.value("summary").to_owned())
+    }
+
+    /// Says why an alert fires, or fired.
+    fn cause_of(&self, alert: &NotifiedAlert) -> String {
+        match self.said(alert) {
+            Some(_) if alert.status == Status::Resolved && alert.annotations.contains_key(CHECK_NAME) => {
+                self.words.reason(alert.annotations.value(CHECK_REASON))
+            }
+            Some(said) => said,
+            None => cause_of(alert),
+        }
+    }
+
     /// Says why: the reason of the worst firing alert, or our own words.
     fn cause(&self) -> String {
         if !self.notification.text.is_empty() {
             return self.notification.text.clone();
         }
-        self.notification.alerts.first().map(cause_of).unwrap_or_default()
+        self.notification.alerts.first().map(|alert| self.cause_of(alert)).unwrap_or_default()
     }
 
     fn subject(&self, (status, level): (Status, Severity), title: &str, cause: &str, lasted: Duration) -> String {
@@ -259,13 +312,20 @@ impl Renderer<'_> {
             (_, Status::Resolved) => "subject-resolved",
             (Reason::Reminder, _) => "subject-reminder",
             (Reason::Repeat, _) => "subject-repeat",
-            _ if cause.is_empty() || cause == title => "subject-firing-bare",
             _ => "subject-firing",
+        };
+        // The title and the cause often say the same, the one at more length than the other: it is said once.
+        let is_told = matches!(key, "subject-reminder" | "subject-repeat" | "subject-firing");
+        let (key, title) = match () {
+            () if !is_told => (key.to_owned(), title),
+            () if !cause.is_empty() && cause.starts_with(title) => (format!("{key}-bare"), cause),
+            () if cause.is_empty() || title.contains(cause) => (format!("{key}-bare"), title),
+            () => (key.to_owned(), title),
         };
         let cause = if cause.is_empty() { self.words.word("unknown-cause") } else { cause.to_owned() };
         let severity = if level >= Severity::Critical { severity.to_uppercase() } else { severity };
         self.words.say(
-            key,
+            &key,
             &[
                 ("severity", severity.into()),
                 ("title", title.to_owned().into()),
@@ -299,7 +359,7 @@ impl Renderer<'_> {
                 facts.push(Fact { name: self.words.word(key), value: self.clean(&value) });
             }
         };
-        if cause != self.title() {
+        if !self.title().contains(cause) {
             fact("fact-cause", cause.to_owned());
         }
         fact("fact-condition", self.conditions());
@@ -405,7 +465,7 @@ impl Renderer<'_> {
             Some(end) => self.span(alert.starts_at, end),
             None => self.since(alert.starts_at),
         };
-        let causes = [cause_of(alert).replace('\n', "; "), details_of(alert)];
+        let causes = [self.cause_of(alert).replace('\n', "; "), details_of(alert)];
         Entry {
             firing,
             title: self.clean(&title),

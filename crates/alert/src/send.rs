@@ -13,6 +13,10 @@ pub const CHECK_DOWN: &str = "CheckDown";
 pub const CHECK_DEGRADED: &str = "CheckDegraded";
 /// The name of the alert of a check about which we cannot tell.
 pub const CHECK_UNKNOWN: &str = "CheckUnknown";
+/// The annotation of a check's alert that holds the name that people read.
+pub const CHECK_NAME: &str = "check_name";
+/// The annotation of a check's alert that holds what the probe said, in English.
+pub const CHECK_REASON: &str = "check_reason";
 /// The name of an alert that somebody sent in words.
 pub const MESSAGE: &str = "Message";
 

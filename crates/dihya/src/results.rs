@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alert::send::{CHECK_DEGRADED, CHECK_DOWN, CHECK_UNKNOWN};
+use alert::send::{CHECK_DEGRADED, CHECK_DOWN, CHECK_NAME, CHECK_REASON, CHECK_UNKNOWN};
 use model::{
     Admit as _, Alert, Body, CheckChange, CheckResult, Labels, Level, RefusalKind, SelfTest, Severity, Signal, State,
     Tenant, Timestamp,
@@ -263,6 +263,11 @@ fn annotations(check: &Check, result: &CheckResult, word: &str) -> Labels {
     let failed = result.conditions.iter().filter(|condition| !condition.ok);
     lines.extend(failed.map(|condition| format!("{} ({})", condition.expr, condition.actual)));
     let mut annotations = BTreeMap::from([("summary".to_owned(), format!("{} is {word}{reason}", check.name))]);
+    // The parts of that sentence, for those who read it in another language.
+    annotations.insert(CHECK_NAME.to_owned(), check.name.to_string());
+    if !result.reason.is_empty() {
+        annotations.insert(CHECK_REASON.to_owned(), result.reason.clone());
+    }
     if !lines.is_empty() {
         annotations.insert("description".to_owned(), lines.join("\n"));
     }
@@ -479,6 +484,7 @@ mod tests {
             ]
         );
         assert_eq!(alert.annotations["summary"], "The host is down: too hot");
+        assert_eq!((&*alert.annotations[CHECK_NAME], &*alert.annotations[CHECK_REASON]), ("The host", "too hot"));
         assert_eq!(alert.annotations["description"], "Look at the rack.\nt < 90 (t = 95)");
     }
 

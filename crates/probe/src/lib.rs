@@ -24,4 +24,6 @@ pub use kind::{Ctx, Kind, Means, Observation, Probe};
 pub use schedule::{Full, Results, Scheduler, run_once};
 
 #[cfg(test)]
+mod reasons;
+#[cfg(test)]
 mod testing;

@@ -14,9 +14,18 @@ subject-firing = [{ $severity }] { $title }: { $cause }
 subject-firing-bare = [{ $severity }] { $title }
 subject-repeat = [{ $severity }] Still: { $title }: { $cause }
 subject-reminder = [{ $severity }] Not acknowledged: { $title }: { $cause }
+subject-repeat-bare = [{ $severity }] Still: { $title }
+subject-reminder-bare = [{ $severity }] Not acknowledged: { $title }
 subject-resolved = [resolved] { $title } (after { $duration })
 subject-test = [test] Dihya reaches you through { $channel }
 subject-notice = [Dihya] { $cause }
+
+check-down = { $name } is down
+check-degraded = { $name } is degraded
+check-unknown = { $name } is unknown
+check-down-over = { $name } answers again
+check-degraded-over = { $name } is no longer degraded
+check-unknown-over = { $name } can be told again
 
 headline-new = Problem: { $title }
 headline-changed = Changed: { $title }

@@ -14,9 +14,18 @@ subject-firing = [{ $severity }] { $title } : { $cause }
 subject-firing-bare = [{ $severity }] { $title }
 subject-repeat = [{ $severity }] Toujours : { $title } : { $cause }
 subject-reminder = [{ $severity }] Non pris en charge : { $title } : { $cause }
+subject-repeat-bare = [{ $severity }] Toujours : { $title }
+subject-reminder-bare = [{ $severity }] Non pris en charge : { $title }
 subject-resolved = [résolu] { $title } (après { $duration })
 subject-test = [test] Dihya vous joint par { $channel }
 subject-notice = [Dihya] { $cause }
+
+check-down = { $name } est en panne
+check-degraded = { $name } est dégradé
+check-unknown = { $name } est dans un état inconnu
+check-down-over = { $name } répond de nouveau
+check-degraded-over = { $name } n'est plus dégradé
+check-unknown-over = { $name } : son état est de nouveau connu
 
 headline-new = Problème : { $title }
 headline-changed = Changement : { $title }

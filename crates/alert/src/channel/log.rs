@@ -16,7 +16,7 @@ use super::build::Parts;
 use super::config::LogConfig;
 use super::{Channel, SendError};
 use crate::message;
-use crate::notification::{Notification, NotifiedAlert, Status};
+use crate::notification::{Notification, NotifiedAlert, Reason, Status};
 
 /// Writes JSON lines.
 pub(super) struct Log {
@@ -115,6 +115,7 @@ fn line(notification: &Notification, alert: Option<&NotifiedAlert>, message: &st
     let status = alert.map_or(notification.status, |alert| alert.status);
     let severity = alert.map_or(notification.severity, |alert| alert.severity);
     let firing = status == Status::Firing;
+    let about = about(notification.reason, status);
     let clean = |text: &str| Value::from(redactor.redact(text).into_owned());
     let mut line = Map::new();
     let mut put = |key: &str, value: Value| {
@@ -127,11 +128,11 @@ fn line(notification: &Notification, alert: Option<&NotifiedAlert>, message: &st
     put("message", message.into());
     put("ecs.version", "8.17.0".into());
     put("log.logger", "dihya.alert".into());
-    put("event.kind", "alert".into());
+    put("event.kind", if about.is_alert { "alert" } else { "event" }.into());
     put("event.category", json!([category(alert)]));
-    put("event.type", json!([if firing { "start" } else { "end" }]));
-    put("event.action", format!("alert-{}", status.as_str()).into());
-    put("event.outcome", if firing { "failure" } else { "success" }.into());
+    put("event.type", json!([about.kind]));
+    put("event.action", about.action.into());
+    put("event.outcome", about.outcome.into());
     put("event.severity", (severity as u64).into());
     put("event.dataset", "dihya.alert".into());
     put("organization.id", notification.tenant.to_string().into());
@@ -161,6 +162,24 @@ fn line(notification: &Notification, alert: Option<&NotifiedAlert>, message: &st
         put("dihya.annotations", texts(&alert.annotations));
     }
     Value::Object(line)
+}
+
+/// What a line is about, in the words of the Elastic Common Schema.
+struct About {
+    is_alert: bool,
+    kind: &'static str,
+    action: &'static str,
+    outcome: &'static str,
+}
+
+/// A test is no alert, and one that is written has passed.
+const fn about(reason: Reason, status: Status) -> About {
+    match (reason, status) {
+        (Reason::Test, _) => About { is_alert: false, kind: "info", action: "channel-test", outcome: "success" },
+        (Reason::Notice, _) => About { is_alert: false, kind: "info", action: "notice", outcome: "failure" },
+        (_, Status::Firing) => About { is_alert: true, kind: "start", action: "alert-firing", outcome: "failure" },
+        (_, Status::Resolved) => About { is_alert: true, kind: "end", action: "alert-resolved", outcome: "success" },
+    }
 }
 
 const fn level(severity: Severity, firing: bool) -> &'static str {
@@ -208,6 +227,24 @@ mod tests {
         notification.alerts.clear();
         notification.incident = None;
         assert_eq!(lines(&notification, "short", &TimeZone::UTC, &redactor).lines().count(), 1);
+    }
+
+    /// A test that passed stood in the log as an alert that fires, with the outcome `failure`.
+    #[test]
+    fn a_test_is_no_alert_and_what_was_written_has_passed() {
+        let written = |reason| {
+            let mut notification = Notification { reason, text: "self-test".into(), ..sample() };
+            notification.alerts.clear();
+            notification.incident = None;
+            notification.severity = Severity::Info;
+            let line = lines(&notification, "short", &TimeZone::UTC, &Redactor::new());
+            let line: Value = serde_json::from_str(&line).expect("is JSON");
+            ["event.kind", "event.action", "event.outcome", "log.level"]
+                .map(|key| line[key].as_str().unwrap_or_default().to_owned())
+        };
+        assert_eq!(written(Reason::Test), ["event", "channel-test", "success", "info"]);
+        assert_eq!(written(Reason::Notice), ["event", "notice", "failure", "info"]);
+        assert_eq!(written(Reason::New), ["alert", "alert-firing", "failure", "info"]);
     }
 
     #[test]

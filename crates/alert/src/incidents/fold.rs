@@ -305,6 +305,10 @@ impl Incidents {
                     incident.since = transition.at;
                     incident.resolved_at = None;
                     incident.acknowledged = None;
+                    if !transition.title.is_empty() {
+                        // What fires now may be something else than what fired before.
+                        incident.title.clone_from(&transition.title);
+                    }
                 }
             }
             A::Left => {

@@ -796,6 +796,29 @@ fn what_is_too_long_even_without_annotations_loses_alerts() {
     assert!(intent.message.to_string().len() < 512 << 10);
 }
 
+/// A certificate that had expired and was then self-signed was told as expired for ever.
+#[test]
+fn a_reopened_incident_takes_the_title_of_what_fires_now() {
+    let mut world = World::new(SIMPLE);
+    let says = |world: &World, summary: &str| {
+        let mut alert = alert("alertname=A n=1", world.now);
+        alert.annotations.insert("summary".into(), summary.into());
+        alert
+    };
+    let first = says(&world, "it has expired");
+    world.admit(SourceId([1; 16]), first);
+    world.run(minutes(1));
+    world.end("alertname=A n=1");
+    world.run(minutes(5));
+    let second = says(&world, "it is self-signed");
+    world.admit(SourceId([1; 16]), second);
+    world.run(minutes(1));
+    let incident = world.open().first().map(|incident| (incident.reopened, incident.title.clone()));
+    assert_eq!(incident, Some((1, "it is self-signed".to_owned())));
+    let notification = Message::notification(&world.last_intent().message).expect("is one");
+    assert_eq!(notification.incident.expect("has one").title, "it is self-signed");
+}
+
 #[test]
 fn a_title_is_the_summary_or_says_what_it_is_about() {
     let mut world = World::new(&SIMPLE.replace("[alertname]", "['...']"));

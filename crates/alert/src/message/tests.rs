@@ -168,6 +168,108 @@ fn a_cause_that_is_the_title_is_said_once_and_details_follow() {
     assert_eq!(message.facts[0], Fact { name: "Details".into(), value: "Shop; tls.days_left > 14 (-3)".into() });
 }
 
+/// A reminder of an incident said its title twice: once as the title, once as the cause.
+#[test]
+fn a_title_is_said_once_whatever_the_reason() {
+    let summary = "parent is down: could not connect: connection refused";
+    let told = |reason, title: &str| {
+        let mut notification = Notification { reason, ..sample() };
+        notification.incident.as_mut().expect("has one").title = title.into();
+        notification.alerts.truncate(1);
+        notification.alerts[0].annotations = [("summary".into(), summary.into())].into();
+        render_en(&notification)
+    };
+    for (reason, before) in [
+        (Reason::New, ""),
+        (Reason::Changed, ""),
+        (Reason::Direct, ""),
+        (Reason::Repeat, "Still: "),
+        (Reason::Reminder, "Not acknowledged: "),
+    ] {
+        for title in [summary, "parent is down", "parent"] {
+            let message = told(reason, title);
+            assert_eq!(message.subject, format!("[CRITICAL] {before}{summary}"), "{reason:?} {title}");
+        }
+        // A title that says why already does not need the cause after it, nor below it.
+        let longer = format!("Attention: {summary}");
+        let message = told(reason, &longer);
+        assert_eq!(message.subject, format!("[CRITICAL] {before}{longer}"), "{reason:?}");
+        assert!(message.facts.iter().all(|fact| fact.name != "Cause"), "{:?}", message.facts);
+    }
+    let bare = |reason| {
+        let mut notification = Notification { reason, ..sample() };
+        notification.alerts.iter_mut().for_each(|alert| alert.annotations.clear());
+        render_en(&notification).subject
+    };
+    assert_eq!(bare(Reason::Reminder), "[CRITICAL] Not acknowledged: Web shop");
+}
+
+/// A French receiver read `Portail patients is down: TLS handshake failed: the certificate has expired`.
+#[test]
+fn a_check_of_ours_is_told_in_the_language_of_the_receiver() {
+    let summary = "Portail patients is down: TLS handshake failed: the certificate has expired";
+    let told = |language, status, name: &str| {
+        let mut notification = Notification { language, status, ..sample() };
+        notification.incident.as_mut().expect("has one").title = summary.into();
+        notification.alerts.truncate(1);
+        let alert = &mut notification.alerts[0];
+        alert.status = status;
+        alert.ends_at = (status == Status::Resolved).then(|| alert.starts_at + Duration::from_secs(31));
+        alert.labels.insert(Alert::NAME.into(), name.into());
+        alert.annotations = [
+            ("summary".into(), summary.into()),
+            (CHECK_NAME.into(), "Portail patients".into()),
+            (CHECK_REASON.into(), "TLS handshake failed: the certificate has expired".into()),
+        ]
+        .into();
+        let message = render_en(&notification);
+        let line = line(&notification, &notification.alerts[0], &TimeZone::UTC, &Redactor::new());
+        assert_eq!(line, message.subject, "the log says what the others say");
+        assert_eq!(message.text().contains("is down"), language == Language::En && status == Status::Firing);
+        (message.subject, message.headline)
+    };
+    let said = |subject: &str, headline: &str| (subject.to_owned(), headline.to_owned());
+    let reason = "échec de la négociation TLS : le certificat a expiré";
+    let (en, fr) = (Language::En, Language::Fr);
+    assert_eq!(
+        told(en, Status::Firing, CHECK_DOWN),
+        said(&format!("[CRITICAL] {summary}"), &format!("Problem: {summary}"))
+    );
+    for (name, word) in [(CHECK_DOWN, "en panne"), (CHECK_DEGRADED, "dégradé"), (CHECK_UNKNOWN, "dans un état inconnu")]
+    {
+        let sentence = format!("Portail patients est {word} : {reason}");
+        assert_eq!(
+            told(fr, Status::Firing, name),
+            said(&format!("[CRITIQUE] {sentence}"), &format!("Problème : {sentence}"))
+        );
+    }
+    assert_eq!(
+        told(fr, Status::Resolved, CHECK_DOWN),
+        said(
+            "[résolu] Portail patients répond de nouveau (après 31 secondes)",
+            "Résolu : Portail patients répond de nouveau"
+        )
+    );
+    assert_eq!(
+        told(en, Status::Resolved, CHECK_DOWN).0,
+        "[resolved] Portail patients answers again (after 31 seconds)"
+    );
+}
+
+#[test]
+fn an_alert_about_dihya_itself_is_told_in_the_language_of_the_receiver() {
+    let mut notification = Notification { language: Language::Fr, incident: None, ..sample() };
+    notification.alerts.truncate(1);
+    notification.alerts[0].labels =
+        [(Alert::NAME.into(), "CheckersBlind".into()), (Alert::SERVICE.into(), "dihya".into())].into();
+    let summary = "Dihya's checkers cannot be relied on: a closed port was seen up instead of down";
+    notification.alerts[0].annotations = [("summary".into(), summary.into())].into();
+    assert_eq!(
+        render_en(&notification).subject,
+        "[CRITIQUE] les contrôles de Dihya ne sont pas fiables : un port fermé a été vu en service au lieu d'en panne"
+    );
+}
+
 #[test]
 fn every_text_passes_the_redactor_and_no_link_runs_anything() {
     let mut notification = sample();

@@ -54,6 +54,11 @@ impl Words {
         self.say(key, &[])
     }
 
+    /// Says a reason of ours in the language; what is not ours stays as it is.
+    pub(crate) fn reason(&self, reason: &str) -> String {
+        if std::ptr::eq(self, &raw const *FRENCH) { super::reasons::french(reason) } else { reason.to_owned() }
+    }
+
     /// Returns a duration in words, its two largest units at most.
     pub(crate) fn duration(&self, duration: Duration) -> String {
         let seconds = duration.as_secs();
