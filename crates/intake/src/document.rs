@@ -60,10 +60,11 @@ pub(crate) fn read(json: &[u8]) -> Result<Map, Unread> {
 pub(crate) fn value(json: &[u8]) -> Result<Value, Unread> {
     // Checked once as a whole, the texts in it need not be checked one by one.
     let text = std::str::from_utf8(json).map_err(|_| Unread::NotJson)?;
-    let mut json = Json { text, at: 0, open: Vec::with_capacity(OPEN) };
-    let value = json.value(VALUE_DEPTH_MAX)?;
+    let mut json = Json { text, at: 0, open: Vec::with_capacity(OPEN), too_deep: false };
+    let value = json.value(VALUE_DEPTH_MAX);
     json.pass_spaces();
-    if json.at == text.len() { Ok(value) } else { Err(Unread::NotJson) }
+    let unread = if json.too_deep { Unread::TooDeep } else { Unread::NotJson };
+    value.filter(|_| json.at == text.len()).ok_or(unread)
 }
 
 /// Reads JSON straight into values, as deep as it may nest. The grammar is RFC 8259's; what is seldom and intricate in it
@@ -74,6 +75,8 @@ struct Json<'a> {
     at: usize,
     /// What was read of the maps that are not read to their end, the innermost last: a map takes what it needs when it ends.
     open: Vec<(String, Value)>,
+    /// Why there is no value, where there is none: it nests too deeply, or it is no JSON.
+    too_deep: bool,
 }
 
 /// Room for the entries of most documents.
@@ -82,6 +85,7 @@ const OPEN: usize = 32;
 /// Digits of the longest numbers that surely fit 64 bits.
 const DIGITS_MAX: usize = 19;
 
+// Values are handed up as options, which look in memory as the values do: nothing is put together anew on its way.
 impl Json<'_> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
@@ -102,79 +106,83 @@ impl Json<'_> {
     }
 
     /// Reads a value; `left` levels of lists and maps may follow.
-    fn value(&mut self, left: usize) -> Result<Value, Unread> {
+    fn value(&mut self, left: usize) -> Option<Value> {
         self.pass_spaces();
-        match self.peek().ok_or(Unread::NotJson)? {
+        match self.peek()? {
             b'"' => self.string().map(Value::Text),
-            b'{' => self.map(left.checked_sub(1).ok_or(Unread::TooDeep)?),
-            b'[' => self.list(left.checked_sub(1).ok_or(Unread::TooDeep)?),
+            b'{' | b'[' if left == 0 => {
+                self.too_deep = true;
+                None
+            }
+            b'{' => self.map(left - 1),
+            b'[' => self.list(left - 1),
             b'-' | b'0'..=b'9' => self.number(),
             b't' => self.word("true", Value::Bool(true)),
             b'f' => self.word("false", Value::Bool(false)),
             b'n' => self.word("null", Value::Null),
-            _ => Err(Unread::NotJson),
+            _ => None,
         }
     }
 
-    fn word(&mut self, word: &str, value: Value) -> Result<Value, Unread> {
+    fn word(&mut self, word: &str, value: Value) -> Option<Value> {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         if !rest.starts_with(word.as_bytes()) {
-            return Err(Unread::NotJson);
+            return None;
         }
         self.at += word.len();
-        Ok(value)
+        Some(value)
     }
 
-    fn list(&mut self, left: usize) -> Result<Value, Unread> {
+    fn list(&mut self, left: usize) -> Option<Value> {
         self.at += 1;
         let mut items = Vec::new();
         if self.takes(b']') {
-            return Ok(Value::List(items));
+            return Some(Value::List(items));
         }
         loop {
             items.push(self.value(left)?);
             if self.takes(b']') {
-                return Ok(Value::List(items));
+                return Some(Value::List(items));
             }
             if !self.takes(b',') {
-                return Err(Unread::NotJson);
+                return None;
             }
         }
     }
 
-    fn map(&mut self, left: usize) -> Result<Value, Unread> {
+    fn map(&mut self, left: usize) -> Option<Value> {
         self.at += 1;
         let first = self.open.len();
         if self.takes(b'}') {
-            return Ok(Value::Map(Map::new()));
+            return Some(Value::Map(Map::new()));
         }
         loop {
             self.pass_spaces();
             if self.peek() != Some(b'"') {
-                return Err(Unread::NotJson);
+                return None;
             }
             let key = self.string()?;
             if !self.takes(b':') {
-                return Err(Unread::NotJson);
+                return None;
             }
             let value = self.value(left)?;
             self.open.push((key, value));
             if self.takes(b'}') {
-                return Ok(Value::Map(self.open.drain(first..).collect()));
+                return Some(Value::Map(self.open.drain(first..).collect()));
             }
             if !self.takes(b',') {
-                return Err(Unread::NotJson);
+                return None;
             }
         }
     }
 
     /// Reads the text whose opening quote is next.
-    fn string(&mut self) -> Result<String, Unread> {
+    fn string(&mut self) -> Option<String> {
         let (bytes, start) = (self.text.as_bytes(), self.at + 1);
         let mut end = plain_end(bytes, start);
         if bytes.get(end) == Some(&b'"') {
             self.at = end + 1;
-            return self.text.get(start..end).map(str::to_owned).ok_or(Unread::NotJson);
+            return self.text.get(start..end).map(str::to_owned);
         }
         while bytes.get(end) == Some(&b'\\') {
             // What it escapes is passed over, whatever it is: a quote ends nothing there.
@@ -182,10 +190,10 @@ impl Json<'_> {
         }
         self.at = end + 1;
         let quoted = self.text.get(start - 1..=end).filter(|_| bytes.get(end) == Some(&b'"'));
-        quoted.and_then(|quoted| serde_json::from_str(quoted).ok()).ok_or(Unread::NotJson)
+        quoted.and_then(|quoted| serde_json::from_str(quoted).ok())
     }
 
-    fn number(&mut self) -> Result<Value, Unread> {
+    fn number(&mut self) -> Option<Value> {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         let digits = rest.iter().take(DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
         let goes_on = rest.get(digits).is_some_and(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E'));
@@ -193,18 +201,18 @@ impl Json<'_> {
         if (1..=DIGITS_MAX).contains(&digits) && !goes_on && !leads_with_zero {
             self.at += digits;
             let number = rest.iter().take(digits).fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-            return Ok(Value::U64(number));
+            return Some(Value::U64(number));
         }
         let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
         let end = self.at + rest.iter().take_while(is_part).count();
-        let written = self.text.get(self.at..end).ok_or(Unread::NotJson)?;
+        let written = self.text.get(self.at..end)?;
         self.at = end;
-        let number: serde_json::Number = serde_json::from_str(written).map_err(|_| Unread::NotJson)?;
+        let number: serde_json::Number = serde_json::from_str(written).ok()?;
         match (number.as_u64(), number.as_i64(), number.as_f64()) {
-            (Some(number), ..) => Ok(Value::U64(number)),
-            (_, Some(number), _) => Ok(Value::I64(number)),
-            (.., Some(number)) => Ok(Value::F64(number)),
-            _ => Err(Unread::NotJson),
+            (Some(number), ..) => Some(Value::U64(number)),
+            (_, Some(number), _) => Some(Value::I64(number)),
+            (.., Some(number)) => Some(Value::F64(number)),
+            _ => None,
         }
     }
 }

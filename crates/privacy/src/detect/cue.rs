@@ -162,8 +162,77 @@ fn places(mut mask: u64) -> impl Iterator<Item = usize> {
 struct Candidates {
     /// Which block it is.
     block: usize,
+    marks: Ends,
+    /// The end of the word that goes on from the block before, or none.
+    first: u64,
+    /// The ends that are not judged yet.
+    open: u64,
+    /// Of those that are, the ends that may be listed.
     ends: u64,
-    lines: u64,
+}
+
+impl Candidates {
+    /// Returns a block of which nothing is judged yet.
+    fn of(bytes: &[u8], block: usize) -> Self {
+        let base = block * BLOCK;
+        let marks = ends_of(bytes, base);
+        let mut open = marks.words;
+        let goes_on = base > 0 && is_word(bytes[base - 1]);
+        let first = if goes_on { open & open.wrapping_neg() } else { 0 };
+        if !marks.has_humps() {
+            // No listed word ends with three digits.
+            open &= !marks.digits | first;
+        }
+        Self { block, marks, first, open, ends: 0 }
+    }
+
+    /// Judges the ends in `wanted`.
+    fn judge(&mut self, bytes: &[u8], wanted: u64) {
+        let (base, open) = (self.block * BLOCK, self.open & wanted);
+        self.open ^= open;
+        for place in places(open) {
+            let at = base + place;
+            // Inside of `patientName` words are judged too, if it may be listed; what of the first word lies in the block
+            // before is not asked for capitals.
+            let whole = self.first >> place & 1 == 0 && !self.marks.is_humped(place);
+            let may = if self.marks.fours >> place & 1 != 0 {
+                may_end_four(bytes, at, whole)
+            } else {
+                let three = self.marks.threes >> place & 1 != 0;
+                may_end_few(bytes, at, whole, three)
+            };
+            self.ends |= u64::from(may) << place;
+        }
+    }
+}
+
+/// Tells whether the word of four letters and more that ends at `at` may be listed.
+fn may_end_four(bytes: &[u8], at: usize, whole: bool) -> bool {
+    let end = bytes.get(at - 3..).and_then(|rest| rest.first_chunk());
+    let Some(end @ [_, third, second, last]) = end else { return true };
+    if !whole {
+        return ends_word(*last, *second, *third);
+    }
+    if !may_end_long(*end) {
+        return false;
+    }
+    // Of six letters and more, a word as long must end so.
+    match at.checked_sub(5).and_then(|from| bytes.get(from..=at)) {
+        Some(letters) if letters.iter().all(|letter| FOLD[usize::from(*letter)] != 0) => {
+            may_go_on(letters.iter().rev().fold(0, |letters, letter| tail(letters, *letter)), letters.len())
+        }
+        _ => true,
+    }
+}
+
+/// Tells whether the word of up to three letters that ends at `at` may be listed, or may end what is; `three` says that it
+/// has as many, all of ASCII.
+fn may_end_few(bytes: &[u8], at: usize, whole: bool, three: bool) -> bool {
+    let before = at.checked_sub(1).map_or(b' ', |before| bytes[before]);
+    if whole && !may_end_short(before, bytes[at]) || three && !ends_word(bytes[at], bytes[at - 1], bytes[at - 2]) {
+        return false;
+    }
+    if whole { may_say(bytes, 0, at + 1) } else { may_end(bytes, 0, at + 1) }
 }
 
 /// What [`context`] says, for one text whose numbers ask in turn: each word's end is judged once, by its last letters, and
@@ -172,70 +241,24 @@ struct Candidates {
 pub(crate) struct Cues<'a> {
     bytes: &'a [u8],
     // A window is shorter than a block, so it lies in two at most.
-    blocks: [Cell<Candidates>; 2],
+    blocks: [Cell<Option<Candidates>>; 2],
 }
 
 impl<'a> Cues<'a> {
     pub(crate) const fn of(bytes: &'a [u8]) -> Self {
-        let none = Candidates { block: usize::MAX, ends: 0, lines: 0 };
-        Self { bytes, blocks: [Cell::new(none), Cell::new(none)] }
+        Self { bytes, blocks: [const { Cell::new(None) }; 2] }
     }
 
-    fn block(&self, block: usize) -> Candidates {
+    /// Returns which words in `wanted` may be listed that end in a block, and which line feeds there are.
+    fn ends(&self, block: usize, wanted: u64) -> (u64, u64) {
         let slot = &self.blocks[block % 2];
-        let known = slot.get();
-        if known.block == block {
-            return known;
-        }
-        let base = block * BLOCK;
-        let marks = ends_of(self.bytes, base);
-        let Ends { mut words, threes, mut fours, lines, digits, .. } = marks;
-        // What of the first word lies in the block before is not asked for capitals.
-        let goes_on = base > 0 && is_word(self.bytes[base - 1]);
-        let first = if goes_on { words.trailing_zeros() as usize } else { BLOCK };
-        if !marks.has_humps() {
-            // No listed word ends with three digits.
-            let numbers = digits & !1_u64.checked_shl(u32::try_from(first).unwrap_or(u32::MAX)).unwrap_or(0);
-            (words, fours) = (words & !numbers, fours & !numbers);
-        }
-        let mut ends = 0;
-        for place in places(fours) {
-            let at = base + place;
-            // `patientName`: of a word that may be listed, the words inside are judged too.
-            let may = match self.bytes.get(at - 3..).and_then(|rest| rest.first_chunk()) {
-                Some([_, third, second, last]) if place == first || marks.is_humped(place) => {
-                    ends_word(*last, *second, *third)
-                }
-                Some(end) => may_end_long(*end) && self.may_end_longer(at),
-                None => true,
-            };
-            ends |= u64::from(may) << place;
-        }
-        for place in places(words & !fours) {
-            let at = base + place;
-            let whole = place != first && !marks.is_humped(place);
-            let before = at.checked_sub(1).map_or(b' ', |before| self.bytes[before]);
-            if whole && !may_end_short(before, self.bytes[at]) {
-                continue;
-            }
-            let three = threes >> place & 1 != 0;
-            let may = if whole { may_say } else { may_end };
-            let ends_here = !three || ends_word(self.bytes[at], self.bytes[at - 1], self.bytes[at - 2]);
-            ends |= u64::from(ends_here && may(self.bytes, 0, at + 1)) << place;
-        }
-        let found = Candidates { block, ends, lines };
-        slot.set(found);
-        found
-    }
-
-    /// Tells of a word of four letters and more that ends at `at` whether a longer one can be listed that ends so.
-    fn may_end_longer(&self, at: usize) -> bool {
-        match at.checked_sub(5).and_then(|from| self.bytes.get(from..=at)) {
-            Some(letters) if letters.iter().all(|letter| FOLD[usize::from(*letter)] != 0) => {
-                may_go_on(letters.iter().rev().fold(0, |letters, letter| tail(letters, *letter)), letters.len())
-            }
-            _ => true,
-        }
+        let mut found = match slot.get() {
+            Some(found) if found.block == block => found,
+            _ => Candidates::of(self.bytes, block),
+        };
+        found.judge(self.bytes, wanted);
+        slot.set(Some(found));
+        (found.ends & wanted, found.marks.lines & wanted)
     }
 
     /// Returns what [`context`] does. No token of ours may stand between `floor` and `at`: the walk's floor is behind it.
@@ -244,15 +267,15 @@ impl<'a> Cues<'a> {
         if at <= floor {
             return 0;
         }
-        let (first, shift) = (self.block(floor / BLOCK), floor % BLOCK);
-        let (mut ends, mut lines) = (first.ends >> shift, first.lines >> shift);
+        let (window, shift) = ((1_u64 << (at - floor)) - 1, floor % BLOCK);
+        let (ends, lines) = self.ends(floor / BLOCK, window << shift);
+        let (mut ends, mut lines) = (ends >> shift, lines >> shift);
         if (at - 1) / BLOCK != floor / BLOCK {
-            let second = self.block((at - 1) / BLOCK);
-            ends |= second.ends << (BLOCK - shift);
-            lines |= second.lines << (BLOCK - shift);
+            // The window is shorter than a block, so that it starts inside of the first.
+            let second = self.ends((at - 1) / BLOCK, window >> (BLOCK - shift));
+            ends |= second.0 << (BLOCK - shift);
+            lines |= second.1 << (BLOCK - shift);
         }
-        let window = (1_u64 << (at - floor)) - 1;
-        (ends, lines) = (ends & window, lines & window);
         if is_word(self.bytes[at - 1]) && may_end(self.bytes, 0, at) {
             // A word that goes on behind `at` ends there all the same.
             ends |= 1 << (at - 1 - floor);
