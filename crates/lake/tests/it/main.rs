@@ -5,5 +5,7 @@ mod durable;
 mod feed;
 mod hostile;
 mod readers;
+#[path = "../../../../tests/skip.rs"]
+mod skip;
 mod support;
 mod upkeep;
