@@ -808,12 +808,11 @@ mod tests {
         let both = asked(&["ana", "bob"]);
         assert_eq!(open(&both).map(|(owners, value)| (owners, value.is_some())), Some((3, true)));
         assert_eq!(keystore.stats().keys, keys, "asking makes nobody known");
-        let eve = asked(&["eve"]);
-        assert_eq!(open(&eve), Some((1, Some(Value::from("user.id:[\"eve\"]")))), "as what was asked within the hour");
-        let with_eve = asked(&["ana", "eve"]);
-        assert_eq!(open(&with_eve).map(|(owners, value)| (owners, value.is_some())), Some((3, true)));
-        let many: Vec<String> = (0..limits::QUESTION_WORDS_MAX).map(|_| "ana".to_owned()).collect();
-        let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let eve = open(&asked(&["eve"]));
+        assert_eq!(eve, Some((1, Some(Value::from("user.id:[\"eve\"]")))), "as what was asked within the hour");
+        let with_eve = open(&asked(&["ana", "eve"]));
+        assert_eq!(with_eve.map(|(owners, value)| (owners, value.is_some())), Some((3, true)));
+        let mut many = vec!["ana"; limits::QUESTION_WORDS_MAX];
         assert_eq!(open(&asked(&many)).map(|(owners, _)| owners), Some(2));
         many.push("ana");
         assert_eq!(open(&asked(&many)).map(|(owners, _)| owners), Some(3), "what was not looked for may be anybody");
