@@ -1,4 +1,4 @@
-//! Opens the keystores of the tenants: where a policy asks for keys, or there are some already; and puts them under another
+//! Opens the keystores of the tenants, which every policy and every question needs; and puts them under another
 //! passphrase where the configuration names the one before.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use model::{Private, Tenant};
 use privacy::config::KeystoreConfig;
 use privacy::keystore::{Error, Means, Opened};
-use privacy::{Keystore, Keystores, Policy};
+use privacy::{Keystore, Keystores};
 
 use crate::config::Loaded;
 use crate::failure::Hint;
@@ -34,11 +34,10 @@ pub(crate) async fn open(
     means: &Means,
     known: &Keystores,
 ) -> anyhow::Result<Keystores> {
-    let wanted = Policy::new(&loaded.privacy, Arc::new(loaded.redactor()?))?.is_keyed();
     let mut keystores = BTreeMap::clone(known);
     for tenant in loaded.tenants.keys() {
         let dir = place(data_dir, tenant);
-        if keystores.contains_key(tenant) || !(wanted || Keystore::exists(&*means.disk, &dir)) {
+        if keystores.contains_key(tenant) {
             continue;
         }
         let (means, of, ways) = (means.clone(), tenant.clone(), loaded.privacy.keystore.clone());

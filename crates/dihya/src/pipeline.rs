@@ -210,7 +210,13 @@ impl Pipeline {
     async fn clear(&self, signals: Vec<Signal>) -> Result<Vec<Cleared>, Refusal> {
         let clearer = self.clearer();
         // New keys are made durable before what is sealed under them, and that blocks.
-        let mints = || clearer.is_keyed() && signals.iter().any(|signal| matches!(signal.body, Body::Event(_)));
+        let mints = || {
+            signals.iter().any(|signal| match &signal.body {
+                Body::Event(_) => clearer.is_keyed(),
+                Body::Access(access) => access.question.is_some(),
+                _ => false,
+            })
+        };
         let elsewhere = signals.len() > CLEARED_INLINE_MAX || mints();
         let clear = move || clearer.clear_all(signals);
         let cleared = if elsewhere {

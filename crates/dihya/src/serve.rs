@@ -21,6 +21,7 @@ mod reload;
 mod start;
 mod supervisor;
 mod unwell;
+mod vocabulary;
 
 use std::time::Duration;
 

@@ -188,7 +188,7 @@ fn event(mut resource: Map, stream: &str, observed_ns: i64) -> Result<Event, Iss
     let mut persons = Persons { patients: Vec::new(), contained: contained(&resource) };
     persons.set_apart(&mut resource, "agent", "who");
     persons.set_apart(&mut resource, "entity", "what");
-    let observer = resource.get("source").and_then(observer);
+    let observer = observer(&mut resource, &persons.contained);
     unpack(&mut resource);
     for name in LEFT_OUT {
         resource.remove(name);
@@ -386,17 +386,28 @@ fn is_patient(entity: &Map) -> bool {
     code("role") == Some("1") && code("type").is_none_or(|kind| kind == "1")
 }
 
-/// Returns what to call whoever noticed the event, if it is no person.
-fn observer(source: &Value) -> Option<String> {
-    let Value::Map(source) = source else { return None };
-    let Some(Value::Map(observer)) = source.get("observer") else { return None };
-    let target = text(observer, "reference");
-    let kind = text(observer, "type").or_else(|| target?.rsplit('/').nth(1));
-    if !kind.is_none_or(|kind| matches!(kind, "Device" | "Organization")) {
-        return None;
+/// What is no person, of all that FHIR lets notice an event.
+const SERVICES: [&str; 2] = ["Device", "Organization"];
+
+/// Returns what to call whatever noticed the event, if all that is said of it says that it is no person. How somebody is called
+/// of whom that is not said goes to where it is known for a person's name.
+fn observer(resource: &mut Map, contained: &[Contained]) -> Option<String> {
+    let Some(Value::Map(source)) = resource.get_mut("source") else { return None };
+    let Some(Value::Map(observer)) = source.get_mut("observer") else { return None };
+    let target = text(observer, "reference").map(|target| target.split("/_history/").next().unwrap_or(target));
+    let local = target.and_then(|target| target.strip_prefix('#'));
+    let within = local.and_then(|id| contained.iter().find(|one| one.id == id));
+    let by_path = target.and_then(|target| target.rsplit('/').nth(1));
+    let by_type = text(observer, "type").map(|kind| kind.rsplit('/').next().unwrap_or(kind));
+    let kinds: Vec<&str> = within.map(|one| one.kind.as_str()).into_iter().chain(by_path).chain(by_type).collect();
+    if !kinds.is_empty() && kinds.iter().all(|kind| SERVICES.contains(kind)) {
+        let name = text(observer, "display").or(target).map(str::to_owned);
+        return name.or_else(|| observer.get("identifier").and_then(identifier));
     }
-    let name = text(observer, "display").or(target).map(str::to_owned);
-    name.or_else(|| observer.get("identifier").and_then(identifier))
+    if let Some(display) = observer.remove("display") {
+        source.insert("person_name".to_owned(), display);
+    }
+    None
 }
 
 /// Undoes base64, within which no policy sees: queries, and details of entities.

@@ -47,9 +47,12 @@ use crate::error::Error;
 use crate::lake::{Lake, World};
 use crate::out::{Encoder, RowsOut};
 use crate::provider::{Events, STORE};
+use crate::sql::Sql;
 use crate::store::Store;
 use crate::word;
 
+/// The one table that a query can name.
+pub(crate) const TABLE: &str = "events";
 /// Partitions that one query works on at a time: more would take the machine from the others.
 pub(crate) const WAYS: usize = 2;
 /// Stack of a thread that plans and runs queries: measured, the deepest that `limits::SQL_STEPS_MAX` allows takes less
@@ -164,7 +167,7 @@ impl Engine {
         }
         let session = SessionContext::new_with_state(builder.build());
         session.register_udf(word::function().as_ref().clone());
-        session.register_table("events", Arc::new(events)).map_err(Error::plan)?;
+        session.register_table(TABLE, Arc::new(events)).map_err(Error::plan)?;
         Ok(session)
     }
 
@@ -441,24 +444,31 @@ impl Lake {
     /// [`Error::Query`] when it is no such statement, with a text for the asker alone; [`Error::Busy`] when
     /// `limits::QUERIES_MAX` run; within the stream [`Error::TooSlow`], [`Error::TooLarge`], [`Error::Failed`].
     pub async fn sql(&self, tenant: &Tenant, sql: &str, limits: Limits, out: RowsOut) -> Result<Answer, Error> {
+        self.answer(tenant, Sql::read(sql)?, limits, out).await
+    }
+
+    /// Answers a question that was read, as [`Self::sql`] does.
+    ///
+    /// # Errors
+    /// As [`Self::sql`].
+    pub async fn answer(&self, tenant: &Tenant, sql: Sql, limits: Limits, out: RowsOut) -> Result<Answer, Error> {
         let events = self.events(tenant)?;
         let turn = self.0.engine.turn()?;
-        let sql = sql.to_owned();
         let rows = self.0.engine.start(events, WAYS, limits, turn, |session| Box::pin(query(session, sql))).await?;
         let encoder = Encoder::new(out, &rows.schema)?;
         Ok(Answer::new(rows, encoder))
     }
 }
 
-async fn query(session: SessionContext, sql: String) -> Result<DataFrame, Error> {
-    let plan = session.state().statement_to_plan(statement(&sql)?).await.map_err(Error::plan)?;
+async fn query(session: SessionContext, sql: Sql) -> Result<DataFrame, Error> {
+    let plan = session.state().statement_to_plan(sql.0).await.map_err(Error::plan)?;
     let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     reads.verify_plan(&plan).map_err(Error::plan)?;
     session.execute_logical_plan(plan).await.map_err(Error::plan)
 }
 
 /// Reads the one statement that may be asked.
-fn statement(sql: &str) -> Result<Statement, Error> {
+pub(crate) fn statement(sql: &str) -> Result<Statement, Error> {
     let refused = |why: &str| Error::Query { why: why.to_owned() };
     if sql.len() > SQL_BYTES_MAX {
         return Err(refused("it is too long"));

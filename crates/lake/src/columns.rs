@@ -111,6 +111,12 @@ pub fn attribute_of(name: &str) -> &str {
     DEDICATED.iter().find(|field| field.column == name).map_or(name, |field| field.attribute)
 }
 
+/// Tells whether a name is that of an attribute with a column of its own.
+#[must_use]
+pub fn is_attribute(name: &str) -> bool {
+    DEDICATED.iter().any(|field| field.attribute == name)
+}
+
 const fn attribute(attribute: &'static str, column: &'static str) -> Dedicated {
     Dedicated { attribute, column, resource: false, holds: Holds::Text }
 }

@@ -7,7 +7,7 @@
 //! One row's life: [`Lake::run`] folds the ledger's feed into batches in memory (`lake`), where queries see them at
 //! once; a flush sorts them into Parquet (`file`) and commits them with the ledger position in the same log entry
 //! (`table`), through a store that syncs what delta-rs does not (`store`); upkeep joins small files and removes old
-//! rows (`maintain`). A question is SQL (`ask`) or a search ([`syntax`], `search`); both become one plan over one
+//! rows (`maintain`). A question is SQL ([`sql`], `ask`) or a search ([`syntax`], `search`); both become one plan over one
 //! table provider (`provider`) that holds one tenant's files and rows and no other's, and reads of a file only where the
 //! words that are asked for (`word`) may be, by filters that stand beside it (`tokens`).
 //!
@@ -28,6 +28,7 @@ mod out;
 mod provider;
 mod rows;
 mod search;
+pub mod sql;
 mod store;
 pub mod syntax;
 mod table;
@@ -36,9 +37,10 @@ mod wanted;
 mod word;
 
 pub use ask::{Answer, AnswerColumn, Limits};
-pub use columns::attribute_of;
+pub use columns::{attribute_of, is_attribute};
 pub use error::Error;
 pub use lake::{Lake, Options, World};
 pub use maintain::{Retention, Upkeep, Verified};
 pub use out::RowsOut;
 pub use search::{Bucket, Cursor, FieldStatistics, Hit, Hits, LEVELS, Query, Surroundings};
+pub use sql::Sql;

@@ -33,20 +33,20 @@ pub struct Access {
     pub rows: u64,
     /// When.
     pub at: Timestamp,
-    /// What was asked, after privacy; only of questions about events.
+    /// The shape of what was asked: no word that could be somebody's; only of questions about events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// What was asked as it was typed, where it names persons: for privacy, which seals it under their keys or drops it.
+    /// What was asked as it was typed, where the shape does not say it all: for privacy, which seals it.
     #[serde(skip)]
     pub question: Option<Box<Question>>,
 }
 
-/// A question that names persons by their identifiers.
+/// A question with words that may be somebody's.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// As it was typed.
     pub text: Private<String>,
-    /// The identifiers in it: field and value.
+    /// The identifiers in it: field and value; without a field where a word stands alone.
     pub identifiers: Vec<(String, Private<String>)>,
 }
 

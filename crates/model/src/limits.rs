@@ -283,6 +283,9 @@ pub const CONNECTIONS_PER_CLIENT_MAX: usize = 1_024;
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most rows in one page of an API listing.
 pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Most words of a question that are looked up to find whose it is.
+pub const QUESTION_WORDS_MAX: usize = 64;
+
 /// Longest question about events, in bytes.
 pub const QUERY_BYTES_MAX: usize = 16 << 10;
 /// Most callers that follow events at the same time.

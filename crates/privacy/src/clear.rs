@@ -306,7 +306,10 @@ impl Clearer {
             Body::Access(access) => access.question.take(),
             _ => None,
         };
-        let boxes = question.and_then(|question| self.sealed(&signal.tenant, &question)).into_iter().collect();
+        let boxes = match question {
+            Some(question) => self.sealed(&signal.tenant, &question)?.into_iter().collect(),
+            None => Vec::new(),
+        };
         let mut public = Vec::new();
         let mut payload = Vec::new();
         for (id, value) in signal.body.to_fields().map_err(Error::Fields)? {
@@ -321,23 +324,37 @@ impl Clearer {
         Ok(Cleared { tenant, source, kind, public, payload, boxes, receipt: None })
     }
 
-    /// Seals what was asked about persons under the keys of all whom it may name, so that it goes with any of them; `None`
-    /// where nobody of them is known, or there are too many: then it is not kept. Nothing is minted, and no key lives longer for
-    /// having been asked about.
-    fn sealed(&self, tenant: &Tenant, question: &Question) -> Option<Sealed> {
-        let keystore = self.keystores.get(tenant)?;
-        let owners = question.identifiers.iter().map(|(field, value)| {
-            let (_, owners) = self.policy.named_with(field, value.expose(), Some(keystore));
-            (!owners.is_empty()).then_some(owners)
-        });
-        // With one unknown among them, who that is could be read by whoever has the keys of the others.
-        let owners: Vec<Owner> = owners.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+    /// Seals what was asked under the keys of all whom it may name, so that it goes with any of them; where it has words that
+    /// name nobody who is known, under the key of what was asked within the hour too, or who that is could be read by whoever
+    /// has the keys of the others. `None` where there are no keys, or it names too many: then it is not kept. Asking makes
+    /// nobody known, and no person's key lives longer for having been asked about.
+    fn sealed(&self, tenant: &Tenant, question: &Question) -> Result<Option<Sealed>, Error> {
+        let Some(keystore) = self.keystores.get(tenant) else { return Ok(None) };
+        let mut owners: Vec<Owner> = Vec::new();
+        let mut asking = question.identifiers.len() > limits::QUESTION_WORDS_MAX;
+        for (field, value) in question.identifiers.iter().take(limits::QUESTION_WORDS_MAX) {
+            let found = if field.is_empty() {
+                self.policy.anybody(value.expose(), keystore)
+            } else {
+                self.policy.named_with(field, value.expose(), Some(keystore)).1
+            };
+            asking |= found.is_empty();
+            owners.extend(found);
+        }
+        if asking {
+            let want = self.policy.asking(keystore);
+            if keystore.find(&want).is_none() {
+                keystore.mint(std::slice::from_ref(&want)).map_err(Error::Keys)?;
+            }
+            // An erasure came between, or the hour ended with its key: whoever asks comes back.
+            owners.push(keystore.find(&want).ok_or(Error::NoKeystore)?);
+        }
         let mut sealed = Sealed::new(owners);
         if !(1..=limits::BOX_OWNERS_MAX).contains(&sealed.owners_len()) {
-            return None;
+            return Ok(None);
         }
         sealed.push(FIELD_MIN, "query", Value::Text(question.text.expose().clone()));
-        Some(sealed)
+        Ok(Some(sealed))
     }
 
     /// Clears an event by the policy of its stream; what was done to it becomes a field of its own.
@@ -735,8 +752,8 @@ mod tests {
         assert_eq!(cleared.labels["alertname"], "Down");
     }
 
-    #[test]
-    fn a_question_about_a_person_is_sealed_under_that_persons_keys_or_not_kept() {
+    /// Two streams with subjects, one of them medical.
+    fn with_subjects() -> (Clearer, Arc<Keystore>) {
         let config: Config = serde_json::from_value(serde_json::json!({
             "classes": {"medical": {"number": 1}},
             "streams": {
@@ -754,7 +771,12 @@ mod tests {
         };
         let keystore = Arc::new(Keystore::in_memory(means, Tenant::default()));
         let keystores = Arc::new([(Tenant::default(), Arc::clone(&keystore))].into());
-        let clearer = Clearer::new(redactor, [7; 32]).with_policy(policy).with_keystores(keystores);
+        (Clearer::new(redactor, [7; 32]).with_policy(policy).with_keystores(keystores), keystore)
+    }
+
+    #[test]
+    fn a_question_is_sealed_under_the_keys_of_whom_it_names_and_else_under_that_of_the_hour() {
+        let (clearer, keystore) = with_subjects();
         for (stream, user) in [("a", "ana"), ("b", "ana"), ("a", "bob")] {
             let body = serde_json::json!({"user": {"id": user}});
             let event = model::Event { stream: stream.into(), body: Some(body.into()), ..model::Event::default() };
@@ -793,10 +815,17 @@ mod tests {
         assert_eq!(open(&one), Some((2, Some(Value::from("user.id:[\"ana\"]")))), "both of her keys are needed");
         let both = asked(&["ana", "bob"]);
         assert_eq!(open(&both).map(|(owners, value)| (owners, value.is_some())), Some((3, true)));
-        for unknown in [&["eve"][..], &["ana", "eve"], &[]] {
-            assert_eq!(open(&asked(unknown)), None, "nobody's key would do for all of them");
-        }
         assert_eq!(keystore.stats().keys, keys, "asking makes nobody known");
+        let eve = open(&asked(&["eve"]));
+        assert_eq!(eve, Some((1, Some(Value::from("user.id:[\"eve\"]")))), "as what was asked within the hour");
+        let with_eve = open(&asked(&["ana", "eve"]));
+        assert_eq!(with_eve.map(|(owners, value)| (owners, value.is_some())), Some((3, true)));
+        let mut many = vec!["ana"; limits::QUESTION_WORDS_MAX];
+        assert_eq!(open(&asked(&many)).map(|(owners, _)| owners), Some(2));
+        many.push("ana");
+        assert_eq!(open(&asked(&many)).map(|(owners, _)| owners), Some(3), "what was not looked for may be anybody");
+        assert_eq!(open(&asked(&[])), None);
+        assert_eq!(keystore.stats().keys, keys + 1, "one for the hour");
         let bob = keystore.find_all(keystore.tag("username", "bob"));
         keystore.destroy(&[bob[0].kid()]).expect("destroys");
         assert_eq!(open(&both), Some((3, None)), "it goes with either");

@@ -31,7 +31,7 @@ pub const RULES_VERSION: u32 = 2;
 const FHIR_AUDIT: &str = "fhir-audit";
 /// What happens to its fields where the configuration names no stream that fits: references to patients look like nothing
 /// that is found in texts, and must not be stored in clear because somebody wrote no policy.
-const FHIR_FIELDS: [(&str, &str); 10] = [
+const FHIR_FIELDS: [(&str, &str); 13] = [
     ("fhir.patient", "subject patient"),
     ("fhir.*.patient_name", "token"),
     ("fhir.agent.who.reference", "subject actor"),
@@ -42,6 +42,9 @@ const FHIR_FIELDS: [(&str, &str); 10] = [
     ("fhir.entity.what.reference", "pseudonym patient"),
     ("fhir.entity.name", "token"),
     ("fhir.entity.query", "token"),
+    ("fhir.source.observer.reference", "pseudonym self"),
+    ("fhir.source.observer.identifier.value", "pseudonym self"),
+    ("fhir.source.person_name", "token"),
 ];
 
 /// What stands in the place of a masked value.

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use model::limits::{AUTH_CLIENTS_MAX, AUTH_FAILURES_PER_MINUTE_MAX, TOKEN_REQUESTS_PER_MINUTE_MAX, TOKENS_MAX};
 use model::{Access, AdminAct, Admit, Clock, Level, Lose, Question, Rng, Signal, Tenant};
 
-use crate::ask::Events;
+use crate::ask::{Events, Language};
 use crate::config::Config;
 use crate::guard::Caller;
 use crate::history::History;
@@ -146,19 +146,7 @@ impl App {
         self.read(caller, route, rows, None).await
     }
 
-    /// The same, of a question about events: what was asked is recorded too, cleared like other free text.
-    pub(crate) async fn searched(
-        &self,
-        caller: &Caller,
-        route: &Route,
-        rows: usize,
-        search: &str,
-    ) -> Result<(), Problem> {
-        let (search, question) = self.parts.events.recorded(&caller.account.tenant, search);
-        self.read(caller, route, rows, Some((search, question))).await
-    }
-
-    /// Records what was asked in another language than the search's.
+    /// The same, of a question about events: its shape is recorded too, and what was typed is sealed.
     ///
     /// # Errors
     /// When it could not be recorded: then it is not to be answered.
@@ -167,9 +155,11 @@ impl App {
         caller: &Caller,
         route: &Route,
         rows: usize,
-        query: String,
+        query: &str,
+        language: Language,
     ) -> Result<(), Problem> {
-        self.read(caller, route, rows, Some((query, None))).await
+        let recorded = self.parts.events.recorded(&caller.account.tenant, query, language);
+        self.read(caller, route, rows, Some(recorded)).await
     }
 
     async fn read(

@@ -98,6 +98,17 @@ pub struct Counted {
     pub count: u64,
 }
 
+/// In which language a question is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// The search's.
+    Search,
+    /// SQL.
+    Sql,
+    /// That of the server, which names a place in the log and nothing that was typed.
+    Place,
+}
+
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
@@ -165,9 +176,9 @@ pub trait Events: Send + Sync {
         rows: Rows,
     ) -> BoxFuture<'a, Result<Stream, Declined>>;
 
-    /// Returns a search as it may be recorded: identifiers of persons by the names under which events have them, and, where
-    /// there are any, what was typed, for privacy to seal.
-    fn recorded(&self, tenant: &Tenant, text: &str) -> (String, Option<Question>);
+    /// Returns what may be recorded of a question in clear: its shape, in which persons stand by the names under which events
+    /// have them and no other word is that could be somebody's; and, where that is not all, what was typed, for privacy to seal.
+    fn recorded(&self, tenant: &Tenant, text: &str, language: Language) -> (String, Option<Question>);
 
     /// Exports events with all that is known of them, as a Parquet file that is whole once the stream has ended.
     fn export<'a>(&'a self, tenant: &'a Tenant, query: Query) -> BoxFuture<'a, Result<Stream, Declined>>;

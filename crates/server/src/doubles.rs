@@ -197,7 +197,7 @@ impl ask::Events for Past {
         })
     }
 
-    fn recorded(&self, _: &Tenant, text: &str) -> (String, Option<model::Question>) {
+    fn recorded(&self, _: &Tenant, text: &str, _: ask::Language) -> (String, Option<model::Question>) {
         let question = text.contains("user.id:jdupont42").then(|| model::Question {
             text: model::Private::new(text.to_owned()),
             identifiers: vec![("user.id".to_owned(), model::Private::new("jdupont42".to_owned()))],

@@ -5,7 +5,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::api::{
-    about, alerts, ask, checks, heartbeats, incidents, intake, ledger, notifications, silences, status, tokens,
+    about, alerts, ask, checks, fhir, heartbeats, incidents, intake, journal, ledger, notifications, silences, status,
+    tokens,
 };
 
 /// The whole description.
@@ -20,7 +21,7 @@ use crate::api::{
         about::livez, about::readyz, about::metrics, about::openapi, status::status, checks::list, checks::one,
         checks::run, incidents::list, incidents::one, incidents::ack, incidents::resolve, incidents::note,
         silences::list, silences::set, silences::expire, notifications::list, alerts::send, heartbeats::success,
-        heartbeats::event, intake::events, ask::search, ask::histogram, ask::values, ask::context,
+        heartbeats::event, intake::events, fhir::audit_events, fhir::bundle, fhir::metadata, journal::upload, ask::search, ask::histogram, ask::values, ask::context,
         ask::follow, ask::sql, ask::export, ledger::proof, ledger::file, tokens::list, tokens::add, tokens::revoke
     ),
     security(("token" = []), ("password" = [])),

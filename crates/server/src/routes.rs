@@ -444,8 +444,8 @@ pub static ROUTES: &[Route] = &[
         || post(fhir::audit_events),
         "Takes a FHIR R4 `AuditEvent`, or a `Bundle` of them, as JSON; answers when they are durable.",
     ),
-    foreign("/api/dihya/v1/fhir", Shape::Fhir, || post(fhir::audit_events), "The same: a `Bundle` is sent here."),
-    foreign("/api/dihya/v1/fhir/", Shape::Fhir, || post(fhir::audit_events), "The same."),
+    foreign("/api/dihya/v1/fhir", Shape::Fhir, || post(fhir::bundle), "The same: a `Bundle` is sent here."),
+    foreign("/api/dihya/v1/fhir/", Shape::Fhir, || post(fhir::bundle), "The same."),
     read("/api/dihya/v1/fhir/metadata", Need::Open, Area::Events, || get(fhir::metadata), "Its CapabilityStatement.")
         .shaped(Shape::Fhir),
     foreign(
@@ -594,7 +594,10 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&openapi::document()).expect("JSON");
         let paths = document["paths"].as_object().expect("paths");
         for route in ROUTES {
-            let public_page = route.path == "/" || route.path.starts_with("/status") || route.shape != Shape::Ours;
+            // What others specify they describe, but for what FHIR and journals come to; a slash more says nothing.
+            let foreign = !matches!(route.shape, Shape::Ours | Shape::Fhir | Shape::Journal);
+            let public_page =
+                route.path == "/" || route.path.starts_with("/status") || foreign || route.path.ends_with("fhir/");
             // Heartbeats answer GET as they do POST; one of the two is described.
             let path = route.path.replace("{*path}", "{path}");
             let method = if route.path.contains("heartbeats") { "post" } else { &route.method.as_str().to_lowercase() };

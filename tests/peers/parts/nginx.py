@@ -33,7 +33,7 @@ class Part(peer.Part):
         (self.home / "nginx.conf").write_text(
             f"daemon off; worker_processes 1; pid {self.home}/pid; error_log {self.home}/error.log;\n"
             "events { worker_connections 1024; }\n"
-            f"http {{ access_log off; types {{ text/html html; application/json json; }} "
+            f"http {{ access_log {self.home}/access.log; types {{ text/html html; application/json json; }} "
             + " ".join(f"{kind}_temp_path {self.home}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
             + "\n" + "\n".join(servers) + "\n}\n"
         )
@@ -45,7 +45,7 @@ class Part(peer.Part):
         return [self.port, *self.tls.values()]
 
     def info(self):
-        return {"tls": self.tls, "root": str(self.home / "www")}
+        return {"tls": self.tls, "root": str(self.home / "www"), "log": str(self.home / "access.log")}
 
     def do_swap_cert(self, which, vhost="good"):
         """`swap-cert nginx CERTIFICATE [VHOST]`: the vhost serves another certificate, as after a bad renewal."""

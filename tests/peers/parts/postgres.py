@@ -54,7 +54,26 @@ class Part(peer.Part):
                 self.sql(each)
 
     def info(self):
-        return {"user": "dihya", "password": self.password, "database": "clinic"}
+        return {"user": "dihya", "password": self.password, "database": "clinic", "log": str(self.home / "output.log")}
+
+    def do_talk(self, count, who):
+        """`talk postgres COUNT WHO`: it logs so many statements about somebody, logins, and logins that are refused."""
+        for setting in ("log_statement = 'all'", "log_connections = on", "log_disconnections = on"):
+            self.sql(f"ALTER SYSTEM SET {setting}")
+        self.sql("SELECT pg_reload_conf()")
+        while self.sql("SHOW log_statement").strip() != "all":
+            pass
+        url = f"host={self.host} port={self.port} user=dihya dbname=clinic password="
+        statements = self.home / "statements.sql"
+        statements.write_text("".join(f"SELECT {n} AS n, '{who}' AS patient;\n" for n in range(int(count))))
+        self.own(self.home)
+        self.run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-f", statements, url + self.password)
+        for _ in range(5):
+            try:
+                self.run("psql", "-qAtX", "-c", "SELECT 1", url + "wrong")
+            except peer.Refused:
+                continue
+            raise peer.Refused("a wrong password was taken")
 
     def do_readonly(self, switch):
         """`readonly postgres on|off`: every new session may only read."""

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use lake::{Cursor, Error, Hit, Lake, Limits, RowsOut};
+use lake::{Cursor, Error, Hit, Lake, Limits, RowsOut, Sql};
 use model::limits::{FOLLOWERS_MAX, PAGE_ROWS_MAX, SEARCH_ROWS_MAX};
 use model::{BoxFuture, Position, Question, Refusal, RefusalKind, Tenant, Timestamp};
 use serde_json::{Map, Value};
 use server::Declined;
-use server::ask::{Bucket, Counted, Followed, Found, Query, Rows, Stream, Values};
+use server::ask::{Bucket, Counted, Followed, Found, Language, Query, Rows, Stream, Values};
 use tokio::sync::Semaphore;
 
-use super::named::{Translated, translate};
+use super::named::{Recordable, recorded, recorded_sql, translate, translate_sql};
 use super::opening::Opening;
+use super::vocabulary::{Seen, Vocabulary};
 use crate::pipeline::Pipeline;
 
 /// How often followers look for what is new.
@@ -31,11 +32,12 @@ pub(crate) struct Asked {
     opening: Arc<Opening>,
     pipeline: Arc<Pipeline>,
     followers: Arc<Semaphore>,
+    seen: Arc<Seen>,
 }
 
 impl Asked {
     pub(crate) fn new(opening: Arc<Opening>, pipeline: Arc<Pipeline>) -> Self {
-        Self { opening, pipeline, followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)) }
+        Self { opening, pipeline, followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)), seen: Arc::default() }
     }
 
     fn lake(&self) -> Result<&Lake, Declined> {
@@ -54,10 +56,11 @@ impl Asked {
 }
 
 impl Asked {
-    fn translate(&self, tenant: &Tenant, text: &str) -> Translated {
-        let clearer = self.pipeline.clearer();
-        let redact = |text: &str| clearer.redactor().redact(text).to_string();
-        translate(text, |field, value| clearer.named(tenant, field, value), redact)
+    /// Shows events, and remembers the names in them that are nobody's.
+    fn show(&self, tenant: &Tenant, hits: Vec<Hit>) -> Vec<server::ask::Hit> {
+        let hits: Vec<server::ask::Hit> = hits.into_iter().map(shown).collect();
+        self.seen.extend(tenant, hits.iter().flat_map(|hit| [hit.service.as_str(), hit.stream.as_str()]));
+        hits
     }
 
     /// Makes a question of the lake; what is wrong with it is said of what was typed.
@@ -71,7 +74,9 @@ impl Asked {
         let Query { text, from, until } = asked;
         let typed = lake::Query { search: text, from, to: until, after, limit };
         typed.check().map_err(declined)?;
-        Ok(lake::Query { search: self.translate(tenant, &typed.search).asked, ..typed })
+        let clearer = self.pipeline.clearer();
+        let search = translate(&typed.search, |field, value| clearer.named(tenant, field, value));
+        Ok(lake::Query { search, ..typed })
     }
 }
 
@@ -136,7 +141,7 @@ impl server::ask::Events for Asked {
             let hits: Vec<Hit> = hits.try_collect().await.map_err(declined)?;
             let last = hits.last().filter(|_| hits.len() >= limit).map(Hit::cursor);
             let next = last.map(|cursor| format!("{}.{}", cursor.ts_us, cursor.position));
-            Ok(Found { items: hits.into_iter().map(shown).collect(), next })
+            Ok(Found { items: self.show(tenant, hits), next })
         })
     }
 
@@ -180,6 +185,9 @@ impl server::ask::Events for Asked {
         Box::pin(async move {
             let asked = self.query(tenant, asked, 1, None)?;
             let found = self.lake()?.field(tenant, &asked, &field, limit, limits(limit)).await.map_err(declined)?;
+            if matches!(field.as_str(), "service" | "service.name" | "stream") {
+                self.seen.extend(tenant, found.top.iter().map(|(value, _)| value.as_str()));
+            }
             let values = found.top.into_iter().map(|(value, count)| Counted { value, count }).collect();
             Ok(Values { values, events: found.events, present: found.present, distinct: found.distinct })
         })
@@ -237,14 +245,24 @@ impl server::ask::Events for Asked {
                 Rows::Arrow => RowsOut::ArrowIpc,
             };
             let limits = Limits { rows: limit, time: SQL_TIME };
-            let answer = self.lake()?.sql(tenant, &sql, limits, out).await.map_err(declined)?;
+            let clearer = self.pipeline.clearer();
+            let sql = Sql::read(&sql).map_err(declined)?;
+            let sql = translate_sql(sql, |field, value| clearer.named(tenant, field, value));
+            let answer = self.lake()?.answer(tenant, sql, limits, out).await.map_err(declined)?;
             Ok(answer.map_err(declined).boxed())
         })
     }
 
-    fn recorded(&self, tenant: &Tenant, text: &str) -> (String, Option<Question>) {
-        let Translated { recorded, question, .. } = self.translate(tenant, text);
-        (recorded, question)
+    fn recorded(&self, tenant: &Tenant, text: &str, language: Language) -> (String, Option<Question>) {
+        let clearer = self.pipeline.clearer();
+        let words = Vocabulary::new(clearer.redactor(), &self.seen, tenant);
+        let named = |field: &str, value: &str| clearer.named(tenant, field, value);
+        let Recordable { shape, question } = match language {
+            Language::Search => recorded(text, named, &words),
+            Language::Sql => recorded_sql(text, named, &words),
+            Language::Place => return (text.to_owned(), None),
+        };
+        (shape, question)
     }
 
     fn export<'a>(&'a self, tenant: &'a Tenant, asked: Query) -> BoxFuture<'a, Result<Stream, Declined>> {

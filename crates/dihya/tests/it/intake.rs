@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::program::{Place, Server, done, eventually, run, text, verify};
 use crate::skip::skip;
+use crate::syslog::{KINDS, LINES, lines};
 
 const POLICY: &str =
     "privacy:\n  streams:\n    shop-*:\n      fields:\n        user.id: mask\n        client.ip: generalise /16\n";
@@ -75,7 +76,7 @@ pub(crate) fn python() -> PathBuf {
 const CLIENT: &str = r#"
 import sys
 from elasticsearch import Elasticsearch, helpers
-server, token, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+server, token, count, log = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 es = Elasticsearch(server, api_key=token)
 assert es.info()["version"]["number"].startswith("8.")
 def event(n):
@@ -85,6 +86,9 @@ def event(n):
         "service": {"name": "shop"}, "labels": {"sector": "e-commerce"}}}
 done, errors = helpers.bulk(es.options(request_timeout=30), map(event, range(count)), chunk_size=200)
 assert (done, errors) == (count, []), errors
+lines = ({"_op_type": "create", "_index": "lines", "_source": {"message": line.rstrip("\n")}} for line in open(log))
+done, errors = helpers.bulk(es.options(request_timeout=30), lines, chunk_size=200)
+assert errors == [], errors
 errors = es.bulk(operations=[{"delete": {"_index": "shop-orders", "_id": "1"}}])
 assert errors["errors"] and errors["items"][0]["delete"]["status"] == 400, errors
 "#;
@@ -100,12 +104,15 @@ fn elasticsearchs_own_client_sends_and_what_it_was_told_survives_a_kill() {
     let file = place.put("dihya.yaml", POLICY);
     let server = Server::start(&place, &["--config", &file]);
     let token = agent_token(&server, "elasticsearch-py");
-    let sent = Command::new(&client).args(["-c", CLIENT, &server.url(), &token, "1000"]).output().expect("runs");
+    let log = place.put("app.log", &(lines(0).join("\n") + "\n"));
+    let sent = Command::new(&client).args(["-c", CLIENT, &server.url(), &token, "1000", &log]).output().expect("runs");
     assert!(sent.status.success(), "{}", text(&sent.stderr));
     let data = server.data.clone();
     server.kill();
 
     let kept = events(&place);
+    crate::syslog::assert_each_once(&kept, "lines", LINES);
+    let kept: Vec<Value> = kept.into_iter().filter(|event| event["stream"] == "shop-orders").collect();
     assert_eq!(kept.len(), 1_000, "what was acknowledged was durable");
     let last = kept.last().expect("an event");
     assert_eq!(last["body"], "order 999 of [email], tel [phone]");
@@ -121,7 +128,7 @@ fn elasticsearchs_own_client_sends_and_what_it_was_told_survives_a_kill() {
 
     let server = Server::start(&place, &["--config", &file]);
     assert_eq!(server.stop(), Some(0));
-    assert_eq!(events(&place).len(), 1_000);
+    assert_eq!(events(&place).len(), 1_000 + LINES * KINDS);
     assert_eq!(verify(&data)["sound"], true);
 }
 
@@ -189,7 +196,7 @@ import logging, sys
 from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
-server, token, transport, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+server, token, transport, count, log = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5]
 if transport == "grpc":
     from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
     exporter = OTLPLogExporter(endpoint=server, insecure=True, headers=(("authorization", f"Bearer {token}"),))
@@ -204,6 +211,9 @@ logger.addHandler(LoggingHandler(logger_provider=provider))
 for n in range(count):
     logger.error("order %d of planted.person%d@example.org, tel 0612345678", n, n,
                  extra={"user.id": "customer-4711", "client.ip": "203.0.113.77", "n": n})
+for line in open(log):
+    logger.error("%s", line.rstrip("\n"), extra={"of": "log"})
+    provider.force_flush() if line.startswith("100 ") else None
 assert provider.force_flush()
 provider.shutdown()
 "#;
@@ -219,8 +229,9 @@ fn opentelemetrys_python_sdk_sends_over_http_and_grpc() {
     let file = place.put("dihya.yaml", POLICY);
     let server = Server::start(&place, &["--config", &file]);
     let token = agent_token(&server, "otel");
+    let log = place.put("app.log", &(lines(0).join("\n") + "\n"));
     for transport in ["http", "grpc"] {
-        let arguments = ["-c", OTEL, &server.url(), &token, transport, "700"];
+        let arguments = ["-c", OTEL, &server.url(), &token, transport, "700", &log];
         let sent = Command::new(&client).args(arguments).output().expect("runs");
         assert!(sent.status.success(), "{}", text(&sent.stderr));
     }
@@ -229,7 +240,9 @@ fn opentelemetrys_python_sdk_sends_over_http_and_grpc() {
     let kept = events(&place);
     for transport in ["http", "grpc"] {
         let stream = format!("shop-{transport}");
-        let of_it: Vec<&Value> = kept.iter().filter(|event| event["stream"] == stream).collect();
+        let of_it = kept.iter().filter(|event| event["stream"] == stream);
+        let (of_log, of_it): (Vec<&Value>, Vec<&Value>) = of_it.partition(|event| event["attributes"]["of"] == "log");
+        crate::syslog::assert_each_once(&of_log.into_iter().cloned().collect::<Vec<_>>(), &stream, LINES);
         let numbers: Vec<u64> = of_it.iter().filter_map(|event| event["attributes"]["n"].as_u64()).collect();
         assert_eq!(numbers, (0..700).collect::<Vec<_>>(), "{transport}: each once, in order");
         let last = of_it.last().expect("an event");

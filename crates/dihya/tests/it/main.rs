@@ -12,6 +12,7 @@ mod intake;
 mod journal;
 mod journey;
 mod keystore;
+mod logs;
 #[path = "../../../../tests/peers/peers.rs"]
 mod peers;
 mod planted;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::intake::agent_token;
 use crate::planted::search::Searcher;
-use crate::planted::values::{COUNT, Planted, planted};
+use crate::planted::values::{COUNT, Planted, lone, planted};
 use crate::program::{Place, Server, eventually, text};
 use crate::web::{Answer, Service, request, request_bytes, request_raw};
 
@@ -101,6 +101,7 @@ impl Run {
         let also: Vec<&Planted> = planted.iter().step_by(ALSO).collect();
 
         ask(&server, &also[..KINDS_ASKED]);
+        ask_for_names(&server, &lone());
 
         send_wrongly(&server, &also);
         tell_people(&server, &also);
@@ -259,6 +260,29 @@ fn ask(server: &Server, values: &[&Planted]) {
     }
 }
 
+/// A name typed alone looks like any word.
+fn ask_for_names(server: &Server, names: &[Planted]) {
+    let token = server.token();
+    for Planted { value, .. } in names {
+        for query in [value.clone(), format!("\"{value}\" OR -{value}*"), format!("service:{value} {value}:*")] {
+            let answer =
+                request(&server.address, "POST", "/api/dihya/v1/search", Some(&token), Some(&json!({"query": query})));
+            assert!(matches!(answer.status, 200 | 503), "{query}: {} {}", answer.status, answer.body);
+        }
+        for query in [
+            format!("SELECT count(*) FROM events WHERE body LIKE '%{value}%' -- {value}"),
+            format!(
+                "SELECT count(*) AS {value} FROM events WHERE service = '{value}' OR attributes['{value}'] = E'{value}'"
+            ),
+            format!("WITH {value} AS (SELECT 1 AS \"{value}\") SELECT * FROM {value} /* {value} */ LIMIT 1"),
+        ] {
+            let answer =
+                request(&server.address, "POST", "/api/dihya/v1/sql", Some(&token), Some(&json!({"query": query})));
+            assert!(matches!(answer.status, 200 | 503), "{query}: {} {}", answer.status, answer.body);
+        }
+    }
+}
+
 /// Whatever is wrong with a request, the answer and the log do not repeat it.
 fn send_wrongly(server: &Server, values: &[&Planted]) {
     let admin = server.token();
@@ -319,10 +343,11 @@ fn tell_people(server: &Server, values: &[&Planted]) {
 
 /// Reads all that a run left.
 fn searched(policy: &str) -> Searcher {
-    let planted = planted();
+    let mut planted = planted();
     assert_eq!(planted.len(), COUNT);
     let mut run = Run::new(policy);
     run.go(&planted);
+    planted.extend(lone());
     let mut searcher = Searcher::new(&planted);
     searcher.read(&run.place.path("data"));
     searcher.read(&run.place.path("out"));
@@ -333,7 +358,7 @@ fn searched(policy: &str) -> Searcher {
 #[test]
 fn nothing_of_ten_thousand_values_lies_anywhere() {
     let searcher = searched(CLEARING);
-    let planted = planted();
+    let planted: Vec<Planted> = planted().into_iter().chain(lone()).collect();
     let found = searcher.found();
     let told =
         found.iter().map(|(at, places)| format!("{}: {:?} in {places:?}\n", planted[*at].key, planted[*at].value));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::intake::{agent_token, assert_nothing_planted_lies_in, events, is_there, peers};
 use crate::program::{PATIENCE, Place, Server, dihya, eventually, verify};
-use crate::syslog::{Daemon, LINES, lines, numbers};
+use crate::syslog::{Daemon, KINDS, LINES, lines, numbers};
 use crate::web::request;
 
 /// The most that a sender has under way when it is killed, or Dihya is: so much may come twice.
@@ -107,15 +107,22 @@ fn killed_and_back(place: &Place, server: Server) -> Server {
 fn assert_none_missing(kept: &[Value], stream: &str) {
     let of_it: Vec<Value> = kept.iter().filter(|event| event["stream"] == stream).cloned().collect();
     let found = numbers(&of_it);
-    let missing: BTreeMap<usize, usize> =
-        (0..LINES).map(|number| (number, *found.get(&number).unwrap_or(&0))).filter(|(_, count)| *count < 3).collect();
-    assert!(missing.is_empty(), "{stream}: of {} lines there are {}; missing at {missing:?}", LINES * 3, of_it.len());
+    let missing: BTreeMap<usize, usize> = (0..LINES)
+        .map(|number| (number, *found.get(&number).unwrap_or(&0)))
+        .filter(|(_, count)| *count < KINDS)
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "{stream}: of {} lines there are {}; missing at {missing:?}",
+        LINES * KINDS,
+        of_it.len()
+    );
     assert!(found.len() == LINES, "{stream}: nothing else: {found:?}");
-    assert!(of_it.len() <= LINES * 3 + UNDER_WAY_MAX, "{stream}: {} came twice", of_it.len() - LINES * 3);
+    assert!(of_it.len() <= LINES * KINDS + UNDER_WAY_MAX, "{stream}: {} came twice", of_it.len() - LINES * KINDS);
     let texts = of_it.iter().filter_map(|event| event["body"].as_str());
     let login = "0 Failed password for invalid user [email] from [ip] port 4022 ssh2";
     assert!(texts.clone().any(|text| text == login), "cleared");
-    println!("{stream}: {} lines, {} sent twice", LINES * 3, of_it.len() - LINES * 3);
+    println!("{stream}: {} lines, {} sent twice", LINES * KINDS, of_it.len() - LINES * KINDS);
 }
 
 fn count(place: &Place, stream: &str) -> usize {
@@ -229,7 +236,7 @@ fn follow(place: &Place, server: Server, agent: impl Fn() -> Daemon, stream: &st
     let running = agent();
     let is_whole = |kept: &[Value]| {
         let found = numbers(&kept.iter().filter(|event| event["stream"] == stream).cloned().collect::<Vec<_>>());
-        (0..LINES).all(|number| found.get(&number) >= Some(&3))
+        (0..LINES).all(|number| found.get(&number) >= Some(&KINDS))
     };
     eventually("the last line", || is_whole(&events(place)).then_some(()));
     drop(running);

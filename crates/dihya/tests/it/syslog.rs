@@ -12,7 +12,7 @@ use crate::skip::skip;
 
 const RSYSLOG: &str = "/usr/sbin/rsyslogd";
 /// Lines of each kind that are shipped.
-pub(crate) const LINES: usize = 500;
+pub(crate) const LINES: usize = 300;
 
 /// A daemon that ends with its test.
 pub(crate) struct Daemon(Child);
@@ -30,20 +30,26 @@ impl Drop for Daemon {
     }
 }
 
-/// Lines as sshd and nginx write them, and what this machine itself has logged; each has its number, so that each can be
-/// found again.
+/// Lines of each number.
+pub(crate) const KINDS: usize = 5;
+
+/// A line as sshd writes it, what this machine itself has logged, and what nginx, PostgreSQL and sshd have; each has its number,
+/// so that each can be found again.
 pub(crate) fn lines(from: usize) -> Vec<String> {
     let own = ["/var/log/dpkg.log", "/var/log/alternatives.log", "/var/log/apt/history.log"];
     let own: String = own.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
-    let mut own = own.lines().filter(|line| !line.is_empty()).map(str::to_owned).cycle();
+    let mut own: Vec<String> = own.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if own.is_empty() {
+        own.push("status installed base-files:amd64".to_owned());
+    }
+    let written = crate::logs::written();
+    let logs = [&own, &written.nginx, &written.postgres, &written.sshd];
     let mut lines = Vec::new();
     for number in from..from + LINES {
         lines.push(format!(
             "{number} Failed password for invalid user planted.person@example.org from 203.0.113.77 port 4022 ssh2"
         ));
-        lines.push(format!("{number} 203.0.113.77 - - [28/Nov/2026:10:00:00 +0000] \"GET /orders HTTP/1.1\" 200 612 \"-\" \"curl/7.88\""));
-        let line = own.next().unwrap_or_else(|| "status installed base-files:amd64".to_owned());
-        lines.push(format!("{number} {line}"));
+        lines.extend(logs.iter().map(|log| format!("{number} {}", log[number % log.len()])));
     }
     lines
 }
@@ -62,13 +68,13 @@ fn of_stream<'a>(kept: &'a [Value], stream: &str) -> Vec<&'a Value> {
     kept.iter().filter(|event| event["stream"] == stream).collect()
 }
 
-/// Asserts that each line of `lines(0)` is there once.
-fn assert_each_once(kept: &[Value], stream: &str, until: usize) {
+/// Asserts that each line of `lines(0)` is there once in a stream.
+pub(crate) fn assert_each_once(kept: &[Value], stream: &str, until: usize) {
     let of_it: Vec<Value> = of_stream(kept, stream).into_iter().cloned().collect();
-    let expected: BTreeMap<usize, usize> = (0..until).map(|number| (number, 3)).collect();
+    let expected: BTreeMap<usize, usize> = (0..until).map(|number| (number, KINDS)).collect();
     let found = numbers(&of_it);
     let wrong: Vec<_> = expected.iter().filter(|(number, count)| found.get(number) != Some(count)).collect();
-    assert!(found == expected, "{stream}: {} of {}; wrong at {wrong:?}", of_it.len(), until * 3);
+    assert!(found == expected, "{stream}: {} of {}; wrong at {wrong:?}", of_it.len(), until * KINDS);
 }
 
 /// A certificate for `localhost` that is its own authority.
@@ -128,7 +134,7 @@ const STREAMS: [&str; 3] = ["tcp", "tls", "udp"];
 fn all_arrived(place: &Place) -> Vec<Value> {
     let mut kept = Vec::new();
     for stream in STREAMS {
-        kept = arrived(place, stream, LINES * 3);
+        kept = arrived(place, stream, LINES * KINDS);
     }
     for stream in STREAMS {
         assert_each_once(&kept, stream, LINES);
@@ -201,12 +207,12 @@ fn rsyslogs_queue_outlives_a_kill_of_dihya() {
         free.port(),
     );
     let _daemon = rsyslog(&place, "rsyslog", &action);
-    arrived(&place, "tcp", LINES * 3);
+    arrived(&place, "tcp", LINES * KINDS);
     server.kill();
     let more = lines(0).into_iter().chain(lines(LINES)).collect::<Vec<_>>().join("\n") + "\n";
     append(&place.path("app.log"), more.get(lines(0).join("\n").len() + 1..).expect("the rest"));
     let server = Server::start(&place, &["--config", &file]);
-    let kept = arrived(&place, "tcp", LINES * 6);
+    let kept = arrived(&place, "tcp", LINES * 2 * KINDS);
     // rsyslog sends again what it is not sure of; so each line is there, whole, and some may be there twice.
     let whole: BTreeSet<(usize, &str)> = of_stream(&kept, "tcp")
         .into_iter()
@@ -217,8 +223,11 @@ fn rsyslogs_queue_outlives_a_kill_of_dihya() {
         .collect();
     let mut of_number = BTreeMap::new();
     whole.into_iter().for_each(|(number, _)| *of_number.entry(number).or_default() += 1);
-    assert!(of_number == (0..LINES * 2).map(|number| (number, 3)).collect::<BTreeMap<usize, usize>>(), "{of_number:?}");
-    let twice = of_stream(&kept, "tcp").len() - LINES * 6;
+    assert!(
+        of_number == (0..LINES * 2).map(|number| (number, KINDS)).collect::<BTreeMap<usize, usize>>(),
+        "{of_number:?}"
+    );
+    let twice = of_stream(&kept, "tcp").len() - LINES * 2 * KINDS;
     assert!(twice <= 128, "{twice} twice: more than one batch of rsyslog's queue");
     assert_eq!(server.stop(), Some(0));
     assert_eq!(verify(&place.path("data"))["sound"], true);

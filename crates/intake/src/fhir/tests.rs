@@ -99,15 +99,33 @@ fn an_audit_event_keeps_fhirs_names_and_sets_patients_apart() {
 #[test]
 fn observers_that_are_persons_name_no_service() {
     let mut resource = read_of("Patient/1");
+    let contained = resource["contained"].as_array_mut().expect("a list");
+    contained.push(json!({"resourceType": "Device", "id": "d"}));
     for (observer, service) in [
         (json!({"reference": "Practitioner/1", "display": "Anne"}), None),
         (json!({"type": "Patient", "identifier": {"value": "1"}}), None),
-        (json!({"identifier": {"value": "his-7"}}), Some("his-7")),
         (json!({"reference": "Organization/3"}), Some("Organization/3")),
+        (json!({"type": "http://hl7.org/fhir/StructureDefinition/Device", "display": "his"}), Some("his")),
+        (json!({"type": "Device", "identifier": {"value": "his-7"}}), Some("his-7")),
+        (
+            json!({"reference": "https://his.example.org/fhir/Device/7/_history/2"}),
+            Some("https://his.example.org/fhir/Device/7"),
+        ),
+        (json!({"reference": "#d", "display": "his"}), Some("his")),
+        (json!({"reference": "#p", "display": "Anne"}), None),
+        (json!({"reference": "Practitioner/1", "type": "Device", "display": "Anne"}), None),
+        // Nothing says what these are, so they may be persons.
+        (json!({"display": "Anne Planted"}), None),
+        (json!({"identifier": {"value": "his-7"}}), None),
+        (json!({"reference": "urn:uuid:5d1b", "display": "Anne Planted"}), None),
     ] {
-        resource["source"]["observer"] = observer;
+        resource["source"]["observer"] = observer.clone();
         let event = read(&resource).expect("is one");
-        assert_eq!(event.resource.get("service.name").cloned(), service.map(model::Value::from));
+        assert_eq!(event.resource.get("service.name").cloned(), service.map(model::Value::from), "{observer}");
+        let (person, kept) = (at(&event, "/fhir/source/person_name"), at(&event, "/fhir/source/observer/display"));
+        let display = observer.get("display").cloned().unwrap_or(Json::Null);
+        let expected = if service.is_some() { (Json::Null, display) } else { (display, Json::Null) };
+        assert_eq!((person, kept), expected, "under a name by which it is known for a person's: {observer}");
     }
 }
 

@@ -5,6 +5,8 @@ mod durable;
 mod feed;
 mod hostile;
 mod readers;
+#[path = "../../../../tests/skip.rs"]
+mod skip;
 mod support;
 mod upkeep;
 mod words;

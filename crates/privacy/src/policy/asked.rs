@@ -9,8 +9,11 @@ use model::Value;
 use super::{Clearing, Known, Policy, RULES_VERSION, Receipt, Rule, Stream};
 use crate::config::FieldAction;
 use crate::keys::Keys;
-use crate::keystore::{Keystore, Owner};
+use crate::keystore::{Keystore, Owner, Want};
 use crate::pseudonym::{pseudonym, pseudonym_text};
+
+/// The stream as which questions are kept.
+const QUESTIONS: &str = "dihya-questions";
 
 /// What an identifier in a question stands for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,6 +61,33 @@ impl Policy {
         }
         named.names = names.into_iter().collect();
         (named, owners.into_values().collect())
+    }
+
+    /// Returns the keys of all whom a text names that is held against no field: what a field that a policy keys may hold, and
+    /// what detectors find in it. Nothing is minted.
+    pub(crate) fn anybody(&self, text: &str, keystore: &Keystore) -> Vec<Owner> {
+        let mut tags = BTreeSet::new();
+        for (stream, rule) in
+            self.streams.iter().flat_map(|stream| stream.fields.iter().map(move |rule| (stream, rule)))
+        {
+            let (FieldAction::Subject(keyed) | FieldAction::Pseudonym(keyed)) = &rule.action else { continue };
+            let path = format!("attributes.{}", rule.pattern);
+            tags.extend(
+                self.identities(stream, &path, text, &rule.pattern, keyed).into_iter().map(|kind| (kind, text)),
+            );
+        }
+        for finding in self.redactor.findings(text) {
+            tags.extend(text.get(finding.range).map(|text| (finding.kind.as_str().to_owned(), text)));
+        }
+        let owners = tags.into_iter().flat_map(|(kind, text)| keystore.find_all(keystore.tag(&kind, text)));
+        owners.map(|owner| (owner.kid(), owner)).collect::<BTreeMap<_, _>>().into_values().collect()
+    }
+
+    /// Returns what the key is needed for under which questions of this hour are kept that name nobody who is known: as for
+    /// what came by a stream that has no name of its own, so that a policy may say for how long.
+    pub(crate) fn asking(&self, keystore: &Keystore) -> Want {
+        let class = self.stream(QUESTIONS).map_or_else(Default::default, |stream| stream.class);
+        Want { class, tags: vec![keystore.bucket(QUESTIONS, keystore.hour())] }
     }
 
     /// Returns what kinds of identifier the value may have been taken for: its field may have come by its whole name or within
@@ -157,6 +187,12 @@ mod tests {
         for field in ["colour", "service"] {
             assert_eq!(policy.named(field, "x", Some(&keystore)), Named::default());
         }
+        // A word alone names whom a field would name, or what it looks like.
+        let found = |text: &str| policy.anybody(text, &keystore).iter().map(Owner::kid).collect::<Vec<_>>();
+        let mailed = policy.anybody("mail of j@example.org", &keystore);
+        let (_, owners) = policy.named_with("user.id", "jdupont42", Some(&keystore));
+        assert_eq!(found("jdupont42"), owners.iter().map(Owner::kid).collect::<Vec<_>>());
+        assert_eq!((owners.len(), mailed.len(), found("nobody7").len()), (2, 1, 0));
         // Once the keys are gone, the identifier is nobody's.
         let keys = ["username", "name:user.id"]
             .into_iter()

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use super::read::Body;
 use super::{Answer, Shared};
-use crate::ask::{Bucket, Found, Hit, Query, Rows, Values};
+use crate::ask::{Bucket, Found, Hit, Language, Query, Rows, Values};
 use crate::guard::{Caller, Taken};
 use crate::problem::Problem;
 
@@ -157,7 +157,7 @@ pub(crate) async fn search(State(app): Shared, caller: Caller, taken: Taken, Bod
     let asked = read(which.query, which.from, which.until)?;
     let text = asked.text.clone();
     let found = app.parts.events.search(&caller.account.tenant, asked, limit, which.cursor).await?;
-    app.searched(&caller, taken.0, found.items.len(), &text).await?;
+    app.asked(&caller, taken.0, found.items.len(), &text, Language::Search).await?;
     Ok(Json(found).into_response())
 }
 
@@ -175,7 +175,7 @@ pub(crate) async fn histogram(State(app): Shared, caller: Caller, taken: Taken, 
     let asked = read(spread.query, Some(from), Some(until))?;
     let text = asked.text.clone();
     let items = app.parts.events.histogram(&caller.account.tenant, asked, steps).await?;
-    app.searched(&caller, taken.0, items.len(), &text).await?;
+    app.asked(&caller, taken.0, items.len(), &text, Language::Search).await?;
     Ok(Json(Items { items }).into_response())
 }
 
@@ -193,7 +193,7 @@ pub(crate) async fn values(State(app): Shared, caller: Caller, taken: Taken, Bod
     let asked = read(which.query, which.from, which.until)?;
     let text = asked.text.clone();
     let values = app.parts.events.values(&caller.account.tenant, asked, which.field, limit).await?;
-    app.searched(&caller, taken.0, values.values.len(), &text).await?;
+    app.asked(&caller, taken.0, values.values.len(), &text, Language::Search).await?;
     Ok(Json(values).into_response())
 }
 
@@ -210,7 +210,7 @@ pub(crate) async fn context(State(app): Shared, caller: Caller, taken: Taken, Bo
     };
     let (before, after) = (side("before", around.before)?, side("after", around.after)?);
     let items = app.parts.events.context(&caller.account.tenant, around.position, before, after).await?;
-    app.asked(&caller, taken.0, items.len(), format!("position:{}", around.position)).await?;
+    app.asked(&caller, taken.0, items.len(), &format!("position:{}", around.position), Language::Place).await?;
     Ok(Json(Items { items }).into_response())
 }
 
@@ -227,7 +227,7 @@ pub(crate) async fn follow(State(app): Shared, caller: Caller, taken: Taken, Bod
     let asked = read(which.query, None, None)?;
     let text = asked.text.clone();
     let followed = app.parts.events.follow(&caller.account.tenant, asked).await?;
-    app.searched(&caller, taken.0, 0, &text).await?;
+    app.asked(&caller, taken.0, 0, &text, Language::Search).await?;
     let told = followed.map(|hits| match hits {
         Ok(hits) => hits.iter().map(event).collect::<String>(),
         Err(declined) => format!("event: error\ndata: {}\n\n", serde_json::Value::from(declined.to_string())),
@@ -272,7 +272,7 @@ pub(crate) async fn sql(
         if accept.contains(ARROW) { (Rows::Arrow, ARROW) } else { (Rows::Ndjson, "application/x-ndjson") };
     let answer = app.parts.events.sql(&caller.account.tenant, asked.clone(), limit, rows).await?;
     // How many rows there will be nobody knows yet; that they were asked for is durable before the first of them.
-    app.asked(&caller, taken.0, 0, asked).await?;
+    app.asked(&caller, taken.0, 0, &asked, Language::Sql).await?;
     Ok(typed(HttpBody::from_stream(answer), media_type))
 }
 
@@ -287,7 +287,7 @@ pub(crate) async fn export(State(app): Shared, caller: Caller, taken: Taken, Bod
     let asked = read(which.query, which.from, which.until)?;
     let text = asked.text.clone();
     let answer = app.parts.events.export(&caller.account.tenant, asked).await?;
-    app.searched(&caller, taken.0, 0, &text).await?;
+    app.asked(&caller, taken.0, 0, &text, Language::Search).await?;
     Ok(typed(HttpBody::from_stream(answer), "application/vnd.apache.parquet"))
 }
 

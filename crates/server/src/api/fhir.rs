@@ -16,7 +16,16 @@ use crate::problem::Problem;
 /// Where the API begins.
 const BASE: &str = "/api/dihya/v1/fhir/";
 
-/// Takes an audit event, or a bundle of them.
+/// Takes an audit event of FHIR R4, and answers once it is durable.
+#[utoipa::path(
+    post, path = "/api/dihya/v1/fhir/AuditEvent", tag = "events",
+    params(("stream" = Option<String>, Query, description = "Their stream; `fhir-audit` without it")),
+    request_body(content = Object, content_type = "application/fhir+json", description = "An `AuditEvent`, or a `Bundle` of them; gzip and deflate by Content-Encoding"),
+    responses((status = 201, body = Object, content_type = "application/fhir+json", description = "One is durable; `Location` has its position in the ledger"),
+        (status = 200, body = Object, content_type = "application/fhir+json", description = "What became of each entry of a bundle"),
+        (status = "4XX", body = Object, content_type = "application/fhir+json", description = "An `OperationOutcome` with where and why"),
+        (status = "5XX", body = Object, content_type = "application/fhir+json", description = "An `OperationOutcome`"))
+)]
 pub(crate) async fn audit_events(State(app): Shared, caller: Caller, params: Params, request: Request) -> Response {
     let answer = async {
         let stream = stream(params)?;
@@ -39,7 +48,24 @@ pub(crate) async fn audit_events(State(app): Shared, caller: Caller, params: Par
     }
 }
 
-/// Says what can be done here.
+/// Takes a `Bundle` of FHIR R4 with audit events, and answers once they are durable.
+#[utoipa::path(
+    post, path = "/api/dihya/v1/fhir", tag = "events",
+    params(("stream" = Option<String>, Query, description = "Their stream; `fhir-audit` without it")),
+    request_body(content = Object, content_type = "application/fhir+json", description = "A `Bundle`: a `batch` by entry, a `transaction` as a whole; or one `AuditEvent`"),
+    responses((status = 200, body = Object, content_type = "application/fhir+json", description = "What became of each entry"),
+        (status = "4XX", body = Object, content_type = "application/fhir+json", description = "An `OperationOutcome` with where and why"),
+        (status = "5XX", body = Object, content_type = "application/fhir+json", description = "An `OperationOutcome`"))
+)]
+pub(crate) async fn bundle(app: Shared, caller: Caller, params: Params, request: Request) -> Response {
+    audit_events(app, caller, params, request).await
+}
+
+/// Says what FHIR's clients can do here: its CapabilityStatement.
+#[utoipa::path(
+    get, path = "/api/dihya/v1/fhir/metadata", tag = "events", security(()),
+    responses((status = 200, body = Object, content_type = "application/fhir+json"))
+)]
 pub(crate) async fn metadata() -> Response {
     with(StatusCode::OK.as_u16(), &fhir::capability_statement(), None)
 }

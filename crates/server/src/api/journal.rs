@@ -27,6 +27,13 @@ const RETRY_AFTER: u32 = 2;
 const SILENCE_MAX: Duration = REQUEST_TIMEOUT;
 
 /// Takes a journal, entry by entry as it comes, and answers once the last one is durable.
+#[utoipa::path(
+    post, path = "/upload", tag = "events",
+    params(("stream" = Option<String>, Query, description = "Their stream; `journal` without it")),
+    request_body(content = String, content_type = "application/vnd.fdo.journal", description = "The Journal Export Format, as `systemd-journal-upload` sends it"),
+    responses((status = 202, body = String, content_type = "text/plain", description = "All entries are durable, each once"),
+        (status = "4XX", body = String, content_type = "text/plain"), (status = "5XX", body = String, content_type = "text/plain"))
+)]
 pub(crate) async fn upload(State(app): Shared, caller: Caller, params: Params, request: Request) -> Response {
     let headers = request.headers().clone();
     let sum = async {

@@ -69,6 +69,13 @@ pub(crate) fn planted() -> Vec<Planted> {
         .collect()
 }
 
+/// Names that nothing tells from words, of persons of whom no event is: who looks for one says it all the same.
+pub(crate) fn lone() -> Vec<Planted> {
+    let generator = Gen(SeededRng::new(20_261_129));
+    let planted = |value: String| Planted { key: "lone", text: value.clone(), needles: vec![value.clone()], value };
+    (0..12).map(|_| planted(name(&generator))).collect()
+}
+
 /// The spellings under which a value would be known again: as it was sent, and in one piece.
 fn needles(key: &str, value: &str) -> Vec<String> {
     let mut needles = vec![match key {
