@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use model::config::{FieldSpec, Spec, Ty, parse_duration, parse_size};
+use model::config::{FieldSpec, Spec, Ty, de};
 use model::limits::OUTPUTS_MAX;
 use model::{Private, Tenant};
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::pattern::Pattern;
@@ -120,13 +120,13 @@ pub struct Output {
     #[serde(default)]
     pub tenant: Option<String>,
     /// Which streams, as patterns.
-    #[serde(default = "all", deserialize_with = "one_or_more")]
+    #[serde(default = "all", deserialize_with = "de::one_or_more")]
     pub streams: Vec<String>,
     /// Where it begins.
     #[serde(default)]
     pub begin: Begin,
     /// How long payloads are kept for it, and single events tried again.
-    #[serde(default = "three_days", deserialize_with = "duration")]
+    #[serde(default = "three_days", deserialize_with = "de::duration")]
     pub give_up_after: Duration,
     /// What takes the events.
     #[serde(flatten)]
@@ -165,7 +165,7 @@ pub struct FileConfig {
     /// The file.
     pub path: PathBuf,
     /// The size at which it is put aside, in bytes.
-    #[serde(default = "default_size", deserialize_with = "size")]
+    #[serde(default = "default_size", deserialize_with = "de::size")]
     pub rotate_size: u64,
     /// How many files that were put aside are kept.
     #[serde(default = "ten")]
@@ -187,10 +187,10 @@ pub struct ElasticConfig {
     #[serde(default)]
     pub username: Option<String>,
     /// The user's password.
-    #[serde(default, deserialize_with = "secret")]
+    #[serde(default, deserialize_with = "de::filled_secret_opt")]
     pub password: Option<Private<String>>,
     /// An API key.
-    #[serde(default, deserialize_with = "secret")]
+    #[serde(default, deserialize_with = "de::filled_secret_opt")]
     pub api_key: Option<Private<String>>,
     /// Whether bodies are packed.
     #[serde(default = "yes")]
@@ -199,7 +199,7 @@ pub struct ElasticConfig {
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// How long one batch may take.
-    #[serde(default = "a_minute", deserialize_with = "duration")]
+    #[serde(default = "a_minute", deserialize_with = "de::duration")]
     pub timeout: Duration,
 }
 
@@ -218,7 +218,7 @@ pub struct LogstashConfig {
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// How long one batch may take.
-    #[serde(default = "a_minute", deserialize_with = "duration")]
+    #[serde(default = "a_minute", deserialize_with = "de::duration")]
     pub timeout: Duration,
 }
 
@@ -369,40 +369,6 @@ const fn yes() -> bool {
 
 fn default_index() -> String {
     INDEX_DEFAULT.to_owned()
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parse_duration(&String::deserialize(deserializer)?).map_err(de::Error::custom)
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Private<String>>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()).map(Private::new))
-}
-
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Size {
-        Bytes(u64),
-        Text(String),
-    }
-    match Size::deserialize(deserializer)? {
-        Size::Bytes(bytes) => Ok(bytes),
-        Size::Text(text) => parse_size(&text).map_err(de::Error::custom),
-    }
-}
-
-fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Several {
-        One(String),
-        More(Vec<String>),
-    }
-    Ok(match Several::deserialize(deserializer)? {
-        Several::One(one) => vec![one],
-        Several::More(more) => more,
-    })
 }
 
 #[cfg(test)]

@@ -84,7 +84,8 @@ static MULTILINE: Spec = Spec {
 #[serde(deny_unknown_fields)]
 pub struct FilesConfig {
     /// Which.
-    pub paths: Paths,
+    #[serde(deserialize_with = "model::config::de::one_or_more")]
+    pub paths: Vec<PathBuf>,
     /// The stream of their events.
     pub stream: String,
     /// Whose events these are.
@@ -95,16 +96,6 @@ pub struct FilesConfig {
     pub format: Format,
     /// Which lines are one event.
     pub multiline: Option<MultilineConfig>,
-}
-
-/// One pattern or several.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum Paths {
-    /// One.
-    One(PathBuf),
-    /// Several.
-    Several(Vec<PathBuf>),
 }
 
 /// Which lines are one event.
@@ -118,13 +109,6 @@ pub struct MultilineConfig {
 }
 
 impl FilesConfig {
-    fn patterns(&self) -> &[PathBuf] {
-        match &self.paths {
-            Paths::One(path) => std::slice::from_ref(path),
-            Paths::Several(paths) => paths,
-        }
-    }
-
     /// Says what is wrong with how lines become events, if anything is.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         self.rules().map(drop)
@@ -234,7 +218,7 @@ pub async fn follow(config: Vec<FilesConfig>, means: Means, mut halted: watch::R
         // What cannot be carried out was refused with the configuration.
         let rules = files.rules().unwrap_or_default();
         let (stream, tenant) = (files.stream.clone(), files.tenant.clone());
-        Source { patterns: files.patterns().to_vec(), stream, tenant, rules }
+        Source { patterns: files.paths.clone(), stream, tenant, rules }
     };
     let sources = config.iter().map(source).collect();
     let kept = keep::load(&means).await;

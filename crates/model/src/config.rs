@@ -4,6 +4,8 @@
 //! holds it against the tables (all problems at once, each with its place), generates the JSON schema and the
 //! reference page from the same tables, and only then hands each crate its part as plain JSON to read with serde.
 
+pub mod de;
+
 use std::fmt;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::Private;
 use model::config::{FieldSpec, Spec, Ty};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::clear::Error;
 use crate::detect::Type;
@@ -171,10 +171,10 @@ impl ClassConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct KeystoreConfig {
     /// Derives the key that wraps the others; without it, a random one lies beside them.
-    #[serde(deserialize_with = "secret")]
+    #[serde(deserialize_with = "model::config::de::filled_secret_opt")]
     pub passphrase: Option<Private<String>>,
     /// The one before, while it is changed.
-    #[serde(deserialize_with = "secret")]
+    #[serde(deserialize_with = "model::config::de::filled_secret_opt")]
     pub previous: Option<Private<String>>,
 }
 
@@ -187,10 +187,6 @@ impl KeystoreConfig {
         };
         same(&self.passphrase, &other.passphrase) && same(&self.previous, &other.previous)
     }
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Private<String>>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()).map(Private::new))
 }
 
 /// What happens to values of one type.

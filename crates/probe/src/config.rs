@@ -270,19 +270,19 @@ struct Common {
     severity: Option<String>,
     #[serde(default)]
     labels: Labels,
-    #[serde(default, deserialize_with = "de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     interval: Option<Duration>,
-    #[serde(default, deserialize_with = "de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     retry_interval: Option<Duration>,
     failure_threshold: Option<u32>,
     success_threshold: Option<u32>,
-    #[serde(default, deserialize_with = "de::one_or_more_opt")]
+    #[serde(default, deserialize_with = "model::config::de::one_or_more_opt")]
     conditions: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "de::one_or_more_opt")]
+    #[serde(default, deserialize_with = "model::config::de::one_or_more_opt")]
     degraded_if: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "de::one_or_more_opt")]
+    #[serde(default, deserialize_with = "model::config::de::one_or_more_opt")]
     depends_on: Option<Vec<String>>,
 }
 
@@ -588,89 +588,6 @@ impl Issue {
 /// When a key has another type than the kind wants.
 pub fn read<T: DeserializeOwned>(json: &Json) -> Result<T, Vec<Issue>> {
     T::deserialize(json).map_err(|error| vec![Issue::new("", error.to_string())])
-}
-
-pub mod de {
-    //! Serde helpers for durations, sizes and secrets, which configuration writes as text.
-
-    use std::time::Duration;
-
-    use model::Private;
-    use model::config::{parse_duration, parse_size};
-    use serde::{Deserialize, Deserializer, de::Error};
-
-    /// Reads `30s`.
-    ///
-    /// # Errors
-    /// When it is not a duration.
-    pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse_duration(&text).map_err(|_| D::Error::custom("expected a duration such as 30s or 1h30m"))
-    }
-
-    /// Reads `30s` or nothing.
-    ///
-    /// # Errors
-    /// When it is not a duration.
-    pub fn duration_opt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        let parse =
-            |text: String| parse_duration(&text).map_err(|_| D::Error::custom("expected a duration such as 30s"));
-        text.map(parse).transpose()
-    }
-
-    /// Reads `64KiB`, or a number of bytes.
-    ///
-    /// # Errors
-    /// When it is not a size.
-    pub fn size_opt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Size {
-            Bytes(u64),
-            Text(String),
-        }
-        match Option::<Size>::deserialize(deserializer)? {
-            None => Ok(None),
-            Some(Size::Bytes(bytes)) => Ok(Some(bytes)),
-            Some(Size::Text(text)) => {
-                parse_size(&text).map(Some).map_err(|_| D::Error::custom("expected a size such as 64KiB"))
-            }
-        }
-    }
-
-    /// Reads a secret.
-    ///
-    /// # Errors
-    /// When it is not text.
-    pub fn secret_opt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Private<String>>, D::Error> {
-        Ok(Option::<String>::deserialize(deserializer)?.map(Private::new))
-    }
-
-    /// Reads one text, a list of texts, or nothing.
-    ///
-    /// # Errors
-    /// When it is neither.
-    pub fn one_or_more_opt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-        one_or_more(deserializer).map(Some)
-    }
-
-    /// Reads one text or a list of texts.
-    ///
-    /// # Errors
-    /// When it is neither.
-    pub fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum OneOrMore {
-            One(String),
-            More(Vec<String>),
-        }
-        Ok(match OneOrMore::deserialize(deserializer)? {
-            OneOrMore::One(text) => vec![text],
-            OneOrMore::More(texts) => texts,
-        })
-    }
 }
 
 #[cfg(test)]

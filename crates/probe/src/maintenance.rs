@@ -14,7 +14,7 @@ use model::config::{FieldSpec, Spec, Ty};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::config::{Issue, de, texts};
+use crate::config::{Issue, texts};
 
 const DAY_MS: u64 = 86_400_000;
 /// Longest recurring window.
@@ -52,7 +52,7 @@ static SPEC: Spec = Spec {
 
 #[derive(Debug, Deserialize)]
 struct Raw {
-    #[serde(deserialize_with = "de::one_or_more")]
+    #[serde(deserialize_with = "model::config::de::one_or_more")]
     checks: Vec<String>,
     zone: Option<String>,
     start: Option<String>,
@@ -62,7 +62,7 @@ struct Raw {
     days: Vec<String>,
     #[serde(default)]
     days_of_month: Vec<i8>,
-    #[serde(default, deserialize_with = "de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     duration: Option<Duration>,
     #[serde(default)]
     reason: String,

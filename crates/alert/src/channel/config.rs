@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use model::Private;
-use model::config::{FieldSpec, Spec, Ty, parse_duration, parse_size};
-use serde::{Deserialize, Deserializer, de};
+use model::config::{FieldSpec, Spec, Ty, de};
+use serde::{Deserialize, Deserializer};
 
 const TIMEOUT: Ty = Ty::Duration { min_ms: 100, max_ms: 300_000 };
 const ZONE: FieldSpec =
@@ -152,7 +152,7 @@ pub struct LogConfig {
     /// The file; standard output where there is none.
     pub path: Option<PathBuf>,
     /// The size at which the file is put aside, in bytes.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "de::size")]
     pub rotate_size: u64,
     /// How many files that were put aside are kept.
     pub rotate_count: u32,
@@ -191,7 +191,7 @@ pub struct EmailConfig {
     /// The sender.
     pub from: String,
     /// The recipients.
-    #[serde(deserialize_with = "one_or_more")]
+    #[serde(deserialize_with = "de::one_or_more")]
     pub to: Vec<String>,
     /// Where answers go.
     #[serde(default)]
@@ -203,7 +203,7 @@ pub struct EmailConfig {
     #[serde(default)]
     pub username: Option<String>,
     /// That user's password.
-    #[serde(default, deserialize_with = "secret")]
+    #[serde(default, deserialize_with = "de::filled_secret_opt")]
     pub password: Option<Private<String>>,
     /// The name that Dihya greets the server with.
     #[serde(default = "localhost")]
@@ -212,7 +212,7 @@ pub struct EmailConfig {
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// How long one attempt may take.
-    #[serde(default = "thirty_seconds", deserialize_with = "duration")]
+    #[serde(default = "thirty_seconds", deserialize_with = "de::duration")]
     pub timeout: Duration,
     /// The time zone of the recipients.
     #[serde(default = "utc", deserialize_with = "zone")]
@@ -224,13 +224,13 @@ pub struct EmailConfig {
 #[serde(deny_unknown_fields)]
 pub struct WebhookConfig {
     /// Where to post.
-    #[serde(deserialize_with = "required_secret")]
+    #[serde(deserialize_with = "de::secret")]
     pub url: Private<String>,
     /// The key of the signature.
-    #[serde(default, deserialize_with = "secret")]
+    #[serde(default, deserialize_with = "de::filled_secret_opt")]
     pub signing_key: Option<Private<String>>,
     /// Sent as `Authorization: Bearer`.
-    #[serde(default, deserialize_with = "secret")]
+    #[serde(default, deserialize_with = "de::filled_secret_opt")]
     pub bearer_token: Option<Private<String>>,
     /// Further headers.
     #[serde(default, deserialize_with = "secrets")]
@@ -245,7 +245,7 @@ pub struct WebhookConfig {
     #[serde(default)]
     pub proxy: Option<String>,
     /// How long one attempt may take.
-    #[serde(default = "ten_seconds", deserialize_with = "duration")]
+    #[serde(default = "ten_seconds", deserialize_with = "de::duration")]
     pub timeout: Duration,
 }
 
@@ -254,7 +254,7 @@ pub struct WebhookConfig {
 #[serde(deny_unknown_fields)]
 pub struct ChatConfig {
     /// The webhook's address, which is a secret.
-    #[serde(deserialize_with = "required_secret")]
+    #[serde(deserialize_with = "de::secret")]
     pub url: Private<String>,
     /// The authorities that the server's certificate must come from.
     #[serde(default)]
@@ -263,7 +263,7 @@ pub struct ChatConfig {
     #[serde(default)]
     pub proxy: Option<String>,
     /// How long one attempt may take.
-    #[serde(default = "ten_seconds", deserialize_with = "duration")]
+    #[serde(default = "ten_seconds", deserialize_with = "de::duration")]
     pub timeout: Duration,
     /// The time zone of its readers.
     #[serde(default = "utc", deserialize_with = "zone")]
@@ -448,52 +448,14 @@ const fn utc() -> TimeZone {
     TimeZone::UTC
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parse_duration(&String::deserialize(deserializer)?).map_err(de::Error::custom)
-}
-
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Size {
-        Bytes(u64),
-        Text(String),
-    }
-    match Size::deserialize(deserializer)? {
-        Size::Bytes(bytes) => Ok(bytes),
-        Size::Text(text) => parse_size(&text).map_err(de::Error::custom),
-    }
-}
-
 fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TimeZone, D::Error> {
     let name = String::deserialize(deserializer)?;
-    TimeZone::get(&name).map_err(|_| de::Error::custom("unknown time zone"))
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Private<String>>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()).map(Private::new))
-}
-
-fn required_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Private<String>, D::Error> {
-    String::deserialize(deserializer).map(Private::new)
+    TimeZone::get(&name).map_err(|_| serde::de::Error::custom("unknown time zone"))
 }
 
 fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Private<String>>, D::Error> {
     let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
     Ok(texts.into_iter().map(|(name, text)| (name, Private::new(text))).collect())
-}
-
-fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Several {
-        One(String),
-        More(Vec<String>),
-    }
-    Ok(match Several::deserialize(deserializer)? {
-        Several::One(one) => vec![one],
-        Several::More(more) => more,
-    })
 }
 
 #[cfg(test)]

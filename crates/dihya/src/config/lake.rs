@@ -50,11 +50,11 @@ pub(crate) static SPEC: Spec = Spec {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LakeConfig {
-    #[serde(deserialize_with = "probe::config::de::duration")]
+    #[serde(deserialize_with = "model::config::de::duration")]
     retention: Duration,
     streams: Vec<RuleConfig>,
     /// How long an event waits for its file, at most.
-    #[serde(deserialize_with = "probe::config::de::duration")]
+    #[serde(deserialize_with = "model::config::de::duration")]
     pub(crate) flush_every: Duration,
 }
 
@@ -65,7 +65,7 @@ struct RuleConfig {
     stream: String,
     #[serde(default)]
     tenant: Option<String>,
-    #[serde(deserialize_with = "probe::config::de::duration")]
+    #[serde(deserialize_with = "model::config::de::duration")]
     retention: Duration,
 }
 

@@ -95,10 +95,10 @@ pub(crate) struct LedgerConfig {
     /// The name of this Dihya in the names of its logs.
     pub(crate) instance: String,
     /// How long payloads stay at least.
-    #[serde(deserialize_with = "probe::config::de::duration")]
+    #[serde(deserialize_with = "model::config::de::duration")]
     pub(crate) retain: std::time::Duration,
     /// How many bytes of payloads stay at most.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "model::config::de::size")]
     pub(crate) retain_bytes: u64,
 }
 
@@ -110,10 +110,6 @@ impl Default for LedgerConfig {
             retain_bytes: 5 << 30,
         }
     }
-}
-
-fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    Ok(probe::config::de::size_opt(deserializer)?.unwrap_or_default())
 }
 
 /// The tenants by name; `default` is always there.

@@ -23,7 +23,7 @@ fn sources(config: serde_json::Value) -> Vec<Source> {
     let config: Config = serde_json::from_value(config).expect("reads");
     assert_eq!(config.check(), []);
     let source = |files: &FilesConfig| Source {
-        patterns: files.patterns().to_vec(),
+        patterns: files.paths.clone(),
         stream: files.stream.clone(),
         tenant: files.tenant.clone(),
         rules: files.rules().expect("compiles"),

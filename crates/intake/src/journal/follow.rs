@@ -67,8 +67,8 @@ pub struct JournalConfig {
     /// A directory in place of this machine's journal.
     pub directory: Option<PathBuf>,
     /// Only entries with these.
-    #[serde(default)]
-    pub matches: Matches,
+    #[serde(default, deserialize_with = "model::config::de::one_or_more")]
+    pub matches: Vec<String>,
     /// Where journalctl is.
     #[serde(default = "program_default")]
     pub program: PathBuf,
@@ -80,31 +80,6 @@ fn stream_default() -> String {
 
 fn program_default() -> PathBuf {
     PathBuf::from(PROGRAM_DEFAULT)
-}
-
-/// One match or several.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum Matches {
-    /// One.
-    One(String),
-    /// Several.
-    Several(Vec<String>),
-}
-
-impl Default for Matches {
-    fn default() -> Self {
-        Self::Several(Vec::new())
-    }
-}
-
-impl Matches {
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, String> {
-        match self {
-            Self::One(one) => std::slice::from_ref(one).iter(),
-            Self::Several(several) => several.iter(),
-        }
-    }
 }
 
 /// Tells whether journalctl would take a text for a match, and for nothing else.
@@ -121,7 +96,7 @@ impl JournalConfig {
         let mut hash = Sha256::new().chain_update(self.tenant.as_str()).chain_update([0]).chain_update(&self.stream);
         hash.update([0]);
         hash.update(self.directory.as_ref().map_or(&[][..], |directory| directory.as_os_str().as_encoded_bytes()));
-        for text in self.matches.iter() {
+        for text in &self.matches {
             hash.update([0]);
             hash.update(text);
         }
@@ -138,7 +113,7 @@ impl JournalConfig {
         if let Some(cursor) = cursor {
             command.arg(format!("--cursor={cursor}"));
         }
-        command.arg("--").args(self.matches.iter());
+        command.arg("--").args(&self.matches);
         command.env_clear().env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::blocking::Unseen;
-use crate::config::{self, Issue, de};
+use crate::config::{self, Issue};
 use crate::fact::{Shape, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
@@ -50,7 +50,7 @@ struct DiskSpace {
     degraded_percent: f64,
     #[serde(default = "down_default")]
     down_percent: f64,
-    #[serde(default, deserialize_with = "de::size_opt")]
+    #[serde(default, deserialize_with = "model::config::de::size_opt")]
     free_min: Option<u64>,
 }
 

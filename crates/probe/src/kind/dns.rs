@@ -10,7 +10,7 @@ use model::{BoxFuture, Timings};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::config::{self, Issue, de};
+use crate::config::{self, Issue};
 use crate::connect::spec::RESOLVER;
 use crate::connect::{Error, NetOptions, Phase};
 use crate::fact::{Shape, fact};
@@ -59,7 +59,7 @@ static SPEC: Spec = Spec {
 struct Raw {
     query: String,
     record: Option<String>,
-    #[serde(default, deserialize_with = "de::one_or_more_opt")]
+    #[serde(default, deserialize_with = "model::config::de::one_or_more_opt")]
     expect: Option<Vec<String>>,
     #[serde(flatten)]
     dnssec: dnssec::Options,

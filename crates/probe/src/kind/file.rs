@@ -82,11 +82,11 @@ struct Watched {
 #[derive(Deserialize)]
 struct Options {
     path: PathBuf,
-    #[serde(default, deserialize_with = "config::de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     max_age: Option<Duration>,
-    #[serde(default, deserialize_with = "config::de::size_opt")]
+    #[serde(default, deserialize_with = "model::config::de::size_opt")]
     min_size: Option<u64>,
-    #[serde(default, deserialize_with = "config::de::size_opt")]
+    #[serde(default, deserialize_with = "model::config::de::size_opt")]
     max_size: Option<u64>,
     #[serde(default)]
     sha256: Option<String>,

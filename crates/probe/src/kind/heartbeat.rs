@@ -8,7 +8,7 @@ use model::config::{FieldSpec, Spec, Ty};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::config::{self, Issue, de};
+use crate::config::{self, Issue};
 use crate::fact::{Shape, fact};
 use crate::heartbeat::{Beats, Moment};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
@@ -59,11 +59,11 @@ static SPEC: Spec = Spec {
 #[derive(Deserialize)]
 struct Raw {
     ping_id: Option<String>,
-    #[serde(default, deserialize_with = "de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     interval: Option<Duration>,
-    #[serde(default, deserialize_with = "de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     grace: Option<Duration>,
-    #[serde(default, deserialize_with = "de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     max_runtime: Option<Duration>,
 }
 

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use url::Url;
 
-use crate::config::{self, Issue, de};
+use crate::config::{self, Issue};
 use crate::connect::spec::tls_fields;
 use crate::connect::{Error, NetOptions, Phase, Target, TimedStream, TlsOptions, TlsSeen, address, userinfo};
 use crate::fact::{Fact, Shape, fact};
@@ -76,13 +76,13 @@ struct Raw {
     #[serde(default)]
     body: String,
     username: Option<String>,
-    #[serde(default, deserialize_with = "de::secret_opt")]
+    #[serde(default, deserialize_with = "model::config::de::secret_opt")]
     password: Option<Private<String>>,
-    #[serde(default, deserialize_with = "de::secret_opt")]
+    #[serde(default, deserialize_with = "model::config::de::secret_opt")]
     bearer_token: Option<Private<String>>,
     follow_redirects: Option<bool>,
     max_redirects: Option<usize>,
-    #[serde(default, deserialize_with = "de::size_opt")]
+    #[serde(default, deserialize_with = "model::config::de::size_opt")]
     max_body: Option<u64>,
     #[serde(flatten)]
     net: NetOptions,

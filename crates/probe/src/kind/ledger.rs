@@ -111,13 +111,13 @@ struct Remote {
 struct Options {
     url: Option<Url>,
     dir: Option<PathBuf>,
-    #[serde(default, deserialize_with = "config::de::secret_opt")]
+    #[serde(default, deserialize_with = "model::config::de::secret_opt")]
     token: Option<Private<String>>,
     vkey_file: Option<PathBuf>,
     mldsa_file: Option<PathBuf>,
     #[serde(default)]
     foreign: bool,
-    #[serde(default, deserialize_with = "config::de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     max_age: Option<Duration>,
     #[serde(flatten)]
     net: NetOptions,

@@ -90,13 +90,13 @@ struct Options {
     #[serde(default = "region")]
     region: String,
     access_key: String,
-    #[serde(default, deserialize_with = "config::de::secret_opt")]
+    #[serde(default, deserialize_with = "model::config::de::secret_opt")]
     secret_key: Option<Private<String>>,
-    #[serde(default, deserialize_with = "config::de::secret_opt")]
+    #[serde(default, deserialize_with = "model::config::de::secret_opt")]
     session_token: Option<Private<String>>,
     #[serde(default = "prefix")]
     prefix: String,
-    #[serde(default, deserialize_with = "config::de::size_opt")]
+    #[serde(default, deserialize_with = "model::config::de::size_opt")]
     object_size: Option<u64>,
     #[serde(default = "path_style")]
     path_style: bool,

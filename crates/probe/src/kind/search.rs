@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use tokio::time::timeout_at;
 
-use crate::config::{self, Issue, de};
+use crate::config::{self, Issue};
 use crate::fact::{Shape, fact};
 use crate::kind::{Ctx, Defaults, Fault, Kind, Observation, Probe};
 
@@ -49,9 +49,9 @@ const INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
 #[derive(Deserialize)]
 struct Raw {
     query: String,
-    #[serde(default, deserialize_with = "de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     window: Option<Duration>,
-    #[serde(default, deserialize_with = "de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     interval: Option<Duration>,
 }
 

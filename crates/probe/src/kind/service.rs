@@ -74,7 +74,7 @@ struct Options {
     encrypt: Option<Encrypt>,
     #[serde(default)]
     user: Option<String>,
-    #[serde(default, deserialize_with = "config::de::secret_opt")]
+    #[serde(default, deserialize_with = "model::config::de::secret_opt")]
     password: Option<Private<String>>,
     #[serde(flatten)]
     net: NetOptions,

@@ -97,7 +97,7 @@ enum WantedKey {
 #[derive(Deserialize)]
 struct Options {
     address: String,
-    #[serde(default, deserialize_with = "config::de::one_or_more")]
+    #[serde(default, deserialize_with = "model::config::de::one_or_more")]
     fingerprint: Vec<String>,
     #[serde(default)]
     host_key: WantedKey,

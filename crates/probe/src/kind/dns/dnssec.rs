@@ -17,7 +17,6 @@ use model::config::{FieldSpec, Ty};
 use serde::Deserialize;
 use tokio::time::timeout_at;
 
-use crate::config::de;
 use crate::connect::{Error, NetOptions, Phase};
 use crate::kind::{Ctx, Fault, Observation};
 
@@ -50,7 +49,7 @@ pub(super) struct Options {
     dnssec: Mode,
     #[serde(default)]
     trust_anchor_file: Option<PathBuf>,
-    #[serde(default, deserialize_with = "de::duration_opt")]
+    #[serde(default, deserialize_with = "model::config::de::duration_opt")]
     signature_left_min: Option<Duration>,
 }
 
