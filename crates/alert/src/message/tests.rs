@@ -266,7 +266,7 @@ fn an_alert_about_dihya_itself_is_told_in_the_language_of_the_receiver() {
     notification.alerts[0].annotations = [("summary".into(), summary.into())].into();
     assert_eq!(
         render_en(&notification).subject,
-        "[CRITIQUE] les contrôles de Dihya ne sont pas fiables : un port fermé a été vu en service au lieu d'en panne"
+        "[CRITIQUE] Les contrôles de Dihya ne sont pas fiables : un port fermé a été vu en service et non en panne"
     );
 }
 
