@@ -31,6 +31,7 @@ mod self_test;
 mod tests;
 
 pub use command::{Counters, SilenceDraft, Telling, Why};
+pub(crate) use self_test::{CHANNEL_FAILS, GIVEN_UP};
 
 /// Tells whether alerts with these labels are in a maintenance window at a time.
 pub type InMaintenance = Arc<dyn Fn(&Labels, Timestamp) -> bool + Send + Sync>;

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use model::{Alert, LabelSet as _, Sector, Severity};
 use privacy::Redactor;
 
+use crate::engine::{CHANNEL_FAILS, GIVEN_UP};
 use crate::notification::{Language, Notification, NotifiedAlert, Reason, Status};
 use crate::send::{CHECK_DEGRADED, CHECK_DOWN, CHECK_NAME, CHECK_REASON, CHECK_UNKNOWN};
 
@@ -260,6 +261,9 @@ impl Renderer<'_> {
         let name = alert.labels.value(Alert::NAME);
         if OURS_WHOLE.contains(&name) && alert.labels.value(Alert::SERVICE) == "dihya" {
             return Some(self.words.reason(alert.annotations.value("summary")));
+        }
+        if let Some(key) = channel_key(alert) {
+            return Some(self.words.say(key, &[("channel", alert.labels.value("channel").to_owned().into())]));
         }
         let check = alert.annotations.get(CHECK_NAME)?;
         let key = match (name, alert.status) {
@@ -517,6 +521,21 @@ impl Renderer<'_> {
 
     fn time(&self, at: Timestamp) -> String {
         at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+    }
+}
+
+/// Returns the words for an alert about a channel of ours: told by its labels, and by the summary that we gave it.
+fn channel_key(alert: &NotifiedAlert) -> Option<&'static str> {
+    let (name, channel) = (alert.labels.value(Alert::NAME), alert.labels.value("channel"));
+    if channel.is_empty() || alert.annotations.value("summary") != format!("{name}: {channel}") {
+        return None;
+    }
+    match (name, alert.status) {
+        (CHANNEL_FAILS, Status::Firing) => Some("channel-fails"),
+        (CHANNEL_FAILS, Status::Resolved) => Some("channel-fails-over"),
+        (GIVEN_UP, Status::Firing) => Some("given-up"),
+        (GIVEN_UP, Status::Resolved) => Some("given-up-over"),
+        _ => None,
     }
 }
 

@@ -264,7 +264,7 @@ fn annotations(check: &Check, result: &CheckResult, word: &str) -> Labels {
     lines.extend(failed.map(|condition| format!("{} ({})", condition.expr, condition.actual)));
     let mut annotations = BTreeMap::from([("summary".to_owned(), format!("{} is {word}{reason}", check.name))]);
     // The parts of that sentence, for those who read it in another language.
-    annotations.insert(CHECK_NAME.to_owned(), check.name.to_string());
+    annotations.insert(CHECK_NAME.to_owned(), check.name.clone());
     if !result.reason.is_empty() {
         annotations.insert(CHECK_REASON.to_owned(), result.reason.clone());
     }

@@ -26,6 +26,10 @@ check-unknown = { $name } is unknown
 check-down-over = { $name } answers again
 check-degraded-over = { $name } is no longer degraded
 check-unknown-over = { $name } can be told again
+channel-fails = The channel { $channel } failed its test
+channel-fails-over = The channel { $channel } passes its test again
+given-up = A notification through the channel { $channel } was given up
+given-up-over = Nothing more was given up on the channel { $channel }
 
 headline-new = Problem: { $title }
 headline-changed = Changed: { $title }

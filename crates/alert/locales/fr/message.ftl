@@ -26,6 +26,10 @@ check-unknown = { $name } est dans un état inconnu
 check-down-over = { $name } répond de nouveau
 check-degraded-over = { $name } n'est plus dégradé
 check-unknown-over = { $name } : son état est de nouveau connu
+channel-fails = Le canal { $channel } a échoué à son test
+channel-fails-over = Le canal { $channel } réussit de nouveau son test
+given-up = Une notification par le canal { $channel } a été abandonnée
+given-up-over = Plus rien n'a été abandonné sur le canal { $channel }
 
 headline-new = Problème : { $title }
 headline-changed = Changement : { $title }

@@ -266,8 +266,25 @@ fn an_alert_about_dihya_itself_is_told_in_the_language_of_the_receiver() {
     notification.alerts[0].annotations = [("summary".into(), summary.into())].into();
     assert_eq!(
         render_en(&notification).subject,
-        "[CRITIQUE] les contrôles de Dihya ne sont pas fiables : un port fermé a été vu en service au lieu d'en panne"
+        "[CRITIQUE] Les contrôles de Dihya ne sont pas fiables : un port fermé a été vu en service et non en panne"
     );
+}
+
+#[test]
+fn an_alert_about_a_channel_is_told_in_the_language_of_the_receiver() {
+    let told = |language, name: &str, summary: &str| {
+        let mut notification = Notification { language, incident: None, ..sample() };
+        notification.alerts.truncate(1);
+        notification.alerts[0].labels = [(Alert::NAME.into(), name.into()), ("channel".into(), "sms".into())].into();
+        notification.alerts[0].annotations = [("summary".into(), summary.into())].into();
+        render_en(&notification).subject
+    };
+    let fails = "ChannelSelfTestFailed: sms";
+    assert_eq!(told(Language::Fr, CHANNEL_FAILS, fails), "[CRITIQUE] Le canal sms a échoué à son test");
+    assert_eq!(told(Language::En, CHANNEL_FAILS, fails), "[CRITICAL] The channel sms failed its test");
+    let given_up = told(Language::Fr, GIVEN_UP, "NotificationGivenUp: sms");
+    assert_eq!(given_up, "[CRITIQUE] Une notification par le canal sms a été abandonnée");
+    assert!(told(Language::Fr, CHANNEL_FAILS, "of somebody else").contains("of somebody else"));
 }
 
 #[test]
