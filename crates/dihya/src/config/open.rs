@@ -70,13 +70,37 @@ fn warning(node: &Node, path: String) -> Problem {
     Problem { span: node.span, path, message, suggestion }
 }
 
-/// Tells whether a text is written out: what holds a reference is as secret as that.
+/// What stands for a reference: no text of a file has it.
+const MASK: char = '\0';
+
+/// Puts [`MASK`] in the place of references: their paths have colons and slashes too.
+fn masked(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        out.push_str(before);
+        match after.split_once('}') {
+            Some((_, tail)) if !before.ends_with('$') => {
+                out.push(MASK);
+                rest = tail;
+            }
+            _ => {
+                out.push('{');
+                rest = after;
+            }
+        }
+    }
+    out + rest
+}
+
+/// Tells whether a masked text is written out: what holds a reference is as secret as that.
 fn is_literal(text: &str) -> bool {
-    !text.is_empty() && !text.replace("$${", "").contains("${")
+    !text.is_empty() && !text.contains(MASK)
 }
 
 fn is_open_address(text: &str) -> bool {
-    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let text = masked(text);
+    let rest = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
     let (rest, _) = rest.split_once('#').unwrap_or((rest, ""));
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let authority = place.split('/').next().unwrap_or_default();
@@ -91,7 +115,7 @@ fn is_open_address(text: &str) -> bool {
 }
 
 fn is_open_header(name: &str, value: &str) -> bool {
-    is_literal(value) && (is_secret_name(name) || is_secret(value))
+    is_literal(&masked(value)) && (is_secret_name(name) || is_secret(value))
 }
 
 fn is_secret_name(name: &str) -> bool {
@@ -140,6 +164,7 @@ mod tests {
             "https://shop.example/",
             "https://bob:${env:PW}@shop.example/",
             "https://${file:token}@shop.example/",
+            "https://bob:${file:/run/pw}@shop.example/",
             "https://shop.example/?page=2&token=${env:TOKEN}&sort=asc#at@x",
             "https://shop.example/a@b",
             "http://[2001:db8::1]:8080/?q=status&author=ana",
@@ -147,7 +172,14 @@ mod tests {
         ] {
             assert!(!is_open_address(address), "{address}");
         }
-        for address in ["https://abc@h/", "https://abc:@h/", "https://:abc@h", "https://h?api_key=x", "bob:pw@h:25"] {
+        for address in [
+            "https://abc@h/",
+            "https://abc:@h/",
+            "https://:abc@h",
+            "https://h?api_key=x",
+            "bob:pw@h:25",
+            "https://a$${b@h",
+        ] {
             assert!(is_open_address(address), "{address}");
         }
         for (header, value) in [("Authorization", "Bearer ${env:T}"), ("Accept", "text/html"), ("X-Token", "")] {
