@@ -174,9 +174,14 @@ mod tests {
              - {stream: audit}\n",
         );
         expect![[r#"
+            3:14: lake.retention: expected whole days: a day's events go together (write 2d)
             4:16: lake.flush_every: expected a duration such as 30s, from 10s to 1m, found `1s`: it is out of bounds (write 10s)
             5:3: lake.stream: unknown key, expected retention, streams or flush_every (did you mean streams?)
             7:36: lake.streams.0.retention: expected a duration such as 30s, from 1d to 36500d, found `12h`: it is out of bounds (write 1d)
+            8:16: lake.streams.1.stream: expected the name of a stream, or a pattern such as web-* (write "*" for all)
+            8:28: lake.streams.1.tenant: there is no tenant clinc; declare it under tenants (did you mean clinic?)
+            8:46: lake.streams.1.retention: expected whole days: a day's events go together (write 3d)
+            10:7: lake.streams.3: the rule is never asked: streams.2 fits all that it fits (move it before that one, or remove it)
             11:7: lake.streams.4.retention: the key retention is missing, expected a duration such as 30s, from 1d to 36500d (add `retention: 1d`)"#]].assert_eq(&problems.expect_err("is wrong"));
         let problems = read(
             "lake:\n  retention: 36h\n  streams:\n    - {stream: '', tenant: clinc, retention: 60h}\n    - {retention: 7d}\n    \
