@@ -240,11 +240,11 @@ mod tests {
     }
 
     fn search(text: &str) -> Recordable {
-        both(text, |text, named, words| recorded(text, named, words))
+        both(text, recorded)
     }
 
     fn sql(text: &str) -> Recordable {
-        both(text, |text, named, words| recorded_sql(text, named, words))
+        both(text, recorded_sql)
     }
 
     /// Returns the fields and values of a question.
