@@ -292,7 +292,7 @@ mod tests {
     fn a_word_that_may_be_a_name_is_recorded_as_a_text_and_left_to_be_sealed() {
         for (text, shape, left_out) in [
             ("Dupont", "\"[text]\"", &[("", "Dupont")][..]),
-            ("auth -Du*nt", "(\"auth\" -\"[text]\")", &[("", "Dunt")]),
+            ("auth -Du*nt", "(auth -\"[text]\")", &[("", "Dunt")]),
             ("(unclosed Dupont", "[text]", &[("", "(unclosed Dupont")]),
             ("jean.dupont:*", "[field]:*", &[("", "jean.dupont")]),
             ("jean.dupont>5", "[field]>\"5\"", &[("", "jean.dupont")]),
