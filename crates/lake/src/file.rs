@@ -352,6 +352,21 @@ mod tests {
         assert!(DataFile::read("x.parquet", 1, Some("{}")).is_err());
     }
 
+    /// What is derived stops nothing that is not.
+    #[test]
+    fn a_file_whose_filters_cannot_be_written_is_written() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(std::sync::Arc::new(disk::OsDisk), dir.path().to_owned()).expect("opens");
+        let day = dir.path().join("t/tenant=t/day=1970-01-01");
+        for (name, in_the_way) in [("a", "_a.tmp"), ("b", "_b.tokens")] {
+            std::fs::create_dir_all(day.join(in_the_way)).expect("stands in the way");
+            let mut file = FileWriter::begin(&store, "t", 0, name, 1).expect("begins");
+            file.write(&RecordBatch::new_empty(file_schema())).expect("writes");
+            assert_eq!(file.finish().expect("ends").rows, 0);
+            assert!(day.join(format!("{name}.parquet")).is_file());
+        }
+    }
+
     #[test]
     fn days_are_utc() {
         assert_eq!((day_of(-1), day_of(0), day_of(86_400_000_000)), (-1, 0, 1));

@@ -357,14 +357,17 @@ impl Lake {
     }
 
     /// Makes token filters of files that have none that can be used, some at a time. Nobody but upkeep takes files away, so none
-    /// gets filters after it is gone.
+    /// gets filters after it is gone. A file that cannot be read is left to who asks next.
     async fn make_filters(&self, shard: &Shard) -> Result<u64, Error> {
         let lacking = shard.tokens.take_lacking(&self.files(shard), LAKE_TOKENS_MADE_MAX);
-        let count = lacking.len() as u64;
+        let mut count = 0;
         for file in lacking {
             let (tokens, tenant) = (shard.tokens.clone(), shard.tenant.clone());
             let made = tokio::task::spawn_blocking(move || tokens.make(tenant.as_str(), &file));
-            made.await.map_err(|_| Error::Rows { doing: "make filters" })??;
+            match made.await.map_err(|_| Error::Rows { doing: "make filters" })? {
+                Ok(()) => count += 1,
+                Err(error) => warn!(error = %error, "could not make the token filters of a file"),
+            }
         }
         Ok(count)
     }

@@ -256,6 +256,24 @@ fn a_table_without_filters_gets_them() {
     });
 }
 
+#[test]
+fn a_file_that_cannot_be_read_gets_no_filters_and_stops_no_upkeep() {
+    run(async {
+        let place = Place::new();
+        let lake = place.open().await;
+        let feed = place.feed(&lake, "default");
+        place.ledger.append("default", place.clock.now(), event(0, "line"));
+        seen(&lake, "default", 1).await;
+        lake.flush(&tenant("default")).await.expect("commits");
+        drop((feed, lake));
+        let filters = filters(&place);
+        std::fs::remove_file(&filters[0]).expect("removes");
+        disk::write_atomic(&disk::OsDisk, &data_of(&filters[0]), b"PAR1 and no more").expect("writes");
+        let lake = place.open().await;
+        assert_eq!(lake.upkeep(&tenant("default")).await.expect("goes on"), Upkeep::default());
+    });
+}
+
 /// Filters tell whether a word was there: they go with the rows.
 #[test]
 fn filters_go_with_their_file() {
