@@ -38,8 +38,9 @@ impl StepClock {
     /// Moves civil and monotonic time forward together.
     pub fn advance(&self, by: Duration) {
         let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.civil_ms.fetch_add(ms, Ordering::SeqCst);
+        // In this order: who reads the civil time first and sees it moved sees the other moved too.
         self.monotonic_ms.fetch_add(ms, Ordering::SeqCst);
+        self.civil_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
     /// Moves civil time alone, in either direction, as an administrator or a bad NTP server would.
@@ -87,10 +88,11 @@ impl SteadyClock {
 impl Clock for SteadyClock {
     fn now(&self) -> Timestamp {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let monotonic = self.civil.monotonic();
+        // The civil time first: what passes between the two is counted now, and not once more the next time.
+        let (civil, monotonic) = (self.civil.now(), self.civil.monotonic());
         let passed = jiff::SignedDuration::try_from(monotonic.saturating_sub(last.1) / 2).unwrap_or_default();
         let at_least = last.0.checked_add(passed).unwrap_or(Timestamp::MAX);
-        *last = (self.civil.now().max(at_least), monotonic);
+        *last = (civil.max(at_least), monotonic);
         last.0
     }
 
